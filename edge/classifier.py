@@ -1,0 +1,104 @@
+"""A model at work: pixels in, verdict out."""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import image
+from edge.errors import ImageError, ModelError, printable
+from edge.image import Pixels
+from edge.interpreter import interpreter
+from edge.model import Model, Quantisation
+from edge.verdict import Answer, Failure, Verdict
+
+
+class Classifier:
+    """One interpreter and what surrounds it; not to be shared between threads.
+
+    Attributes:
+        size: (width, height) in pixels that the network takes.
+        input, output: how the file itself quantises the two tensors.
+    """
+
+    def __init__(self, model: Model, threads: int = 1, runtime: str | None = None) -> None:
+        """
+        Raises:
+            RuntimeMissingError: see `edge.interpreter.interpreter`.
+            ModelError: the model cannot be run, or does not take one RGB image and return one probability.
+        """
+        try:
+            self._interpreter = interpreter(model.content, threads, runtime)
+            input_, output = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in (*input_, *output)]
+            if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][::3] != (1, 3) or shapes[1] != (1, 1):
+                raise ModelError(f"has the shapes {shapes}; an image classifier has (1, height, width, 3) and (1, 1)")
+            self.input, self.output = _quantisation(input_[0]), _quantisation(output[0])
+        except ModelError as error:
+            raise ModelError(f"{printable(model.path)}: {error}") from error
+        self.model = model
+        self.size = (shapes[0][2], shapes[0][1])
+        self._table = _input_of_pixel(self.input)
+        self._input_index, self._output_index = input_[0]["index"], output[0]["index"]
+
+    def score(self, pixels: Pixels) -> float:
+        """P(REAL) of one image: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`."""
+        self._interpreter.set_tensor(self._input_index, self._table[pixels][None])
+        self._interpreter.invoke()
+        return self._dequantised(self._interpreter.get_tensor(self._output_index)[0, 0])
+
+    def classify(self, path: str | os.PathLike[str], data: bytes | None = None) -> Verdict:
+        """The verdict on one image file, whose content may be given if it was read already.
+
+        Raises:
+            ImageError: the file is unreadable or no acceptable image.
+        """
+        began = time.perf_counter()
+        score = self.score(image.pixels(path, self.size, data))
+        elapsed = time.perf_counter() - began
+        is_real = score > self.model.threshold
+        return Verdict(
+            path=os.fspath(path),
+            label=self.model.labels[is_real],
+            score=score,
+            confidence=score if is_real else 1 - score,
+            elapsed_seconds=elapsed,
+        )
+
+    def answer(self, path: str | os.PathLike[str], data: bytes | None = None) -> Answer:
+        """Like `classify`, with a bad image as a value: for work that goes on."""
+        try:
+            return self.classify(path, data)
+        except ImageError as error:
+            return Failure(os.fspath(path), error.reason)
+
+    def _dequantised(self, value: Any) -> float:
+        if self.output.scale:
+            return (int(value) - self.output.zero_point) * self.output.scale
+        return float(value)
+
+
+def _quantisation(tensor: dict[str, Any]) -> Quantisation:
+    """As the file has it."""
+    dtype = np.dtype(tensor["dtype"])
+    scale, zero_point = tensor["quantization"]
+    if dtype not in (np.float32, np.int8, np.uint8) or (dtype != np.float32 and not scale):
+        raise ModelError(f"has a {dtype} tensor with quantisation scale {scale}; float32, int8 and uint8 are supported")
+    return Quantisation(dtype.name, 0.0 if dtype == np.float32 else float(scale), int(zero_point))
+
+
+def _input_of_pixel(input_: Quantisation) -> npt.NDArray[Any]:
+    """What the network takes for each pixel value 0-255: float32 in [0, 1], or that quantised. Shape (256,).
+
+    A table, because there are only 256 cases: one look-up a pixel replaces a
+    conversion, a division, a rounding and a clip, and is the same for every dtype.
+    """
+    value = np.arange(256, dtype=np.float32) / np.float32(255)
+    if not input_.scale:
+        return value
+    limits = np.iinfo(input_.dtype)
+    stored = np.rint(value / np.float32(input_.scale)) + input_.zero_point
+    quantised: npt.NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(input_.dtype)
+    return quantised

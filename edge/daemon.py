@@ -1,0 +1,156 @@
+"""The watcher's loop: from a folder to the ledger, and from the ledger to whoever listens."""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from edge import image
+from edge.classifier import Classifier
+from edge.errors import UnreadableFileError
+from edge.ledger import Entry, Ledger
+from edge.sinks.lines import Sink
+from edge.sources.folder import Folder
+from edge.stamp import Stamp
+from edge.verdict import Answer, Failure, Verdict
+
+# One commit costs one fsync; grouping spares the SD card. A group is told
+# when it is full, when it is this old, or when there is nothing else to do.
+GROUP_SIZE = 64
+GROUP_SECONDS = 0.5
+
+# A file written to so recently may be written to again within the same tick of the file system's clock.
+RECENT_SECONDS = 2.0
+
+
+@dataclass
+class Tally:
+    """What a run has done so far."""
+
+    labels: dict[str, int] = field(default_factory=dict)
+    failures: int = 0
+    known: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def count(self, answer: Answer) -> None:
+        if isinstance(answer, Verdict):
+            self.labels[answer.label] = self.labels.get(answer.label, 0) + 1
+        else:
+            self.failures += 1
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def __str__(self) -> str:
+        answered = sum(self.labels.values())
+        rate = f"{answered / self.seconds:.0f} a second" if answered else "no new images"
+        parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
+        parts += [f"{self.failures} failed"] if self.failures else []
+        parts += [f"{self.known} answered before"] if self.known else []
+        return f"{', '.join(parts) or 'nothing to do'} in {self.seconds:.1f} s ({rate})"
+
+
+class Watcher:
+    """Answers every file of a folder once.
+
+    A verdict is committed to the ledger before anyone is told of it.
+    """
+
+    def __init__(self, source: Folder, classifier: Classifier, ledger: Ledger, sinks: Sequence[Sink]) -> None:
+        self._source, self._classifier, self._ledger, self._sinks = source, classifier, ledger, sinks
+        self._root = os.path.realpath(source.root)
+        self._model_sha256 = classifier.model.sha256
+        self._group: list[Entry] = []
+        self._group_since = 0.0
+        self.tally = Tally()
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> Iterator[Tally]:
+        """Work until `stop` is set or, with `once`, until the folder is done.
+
+        Yields the tally after each file and whenever there is nothing to do.
+
+        Raises:
+            SourceError, LedgerError: the folder or the ledger has failed; what was committed has been told.
+        """
+        try:
+            for path in self._source.files(stop, once=once):
+                if path is not None:
+                    self._meet(path)
+                if path is None or self._is_due():
+                    self._flush()
+                yield self.tally
+        finally:
+            self._flush()
+
+    def _meet(self, path: str) -> None:
+        try:
+            before = Stamp.of(os.stat(path))
+            if self._ledger.is_unchanged(self._absolute(path), before):
+                self.tally.known += 1
+                return
+            data = image.read(path)
+            if Stamp.of(os.stat(path)) != before:
+                self._source.defer(path)
+                return
+        except (OSError, UnreadableFileError) as error:
+            if os.path.lexists(path):
+                # Nothing was read, so nothing is answered: it is looked at again by the next run.
+                reason = error.reason if isinstance(error, UnreadableFileError) else image.reason_of(path, error)
+                self._tell(Failure(path, reason))
+            return
+        self._answer(path, before, data)
+
+    def _answer(self, path: str, stamp: Stamp, data: bytes) -> None:
+        is_recent = time.time() - stamp.mtime_ns / 1e9 < RECENT_SECONDS
+        lasting, sha256 = None if is_recent else stamp, hashlib.sha256(data).digest()
+        if self._ledger.is_answered(self._absolute(path), lasting, sha256, self._root):
+            self.tally.known += 1
+            return
+        if not self._group:
+            self._group_since = time.monotonic()
+        self._group.append(Entry(self._absolute(path), lasting, sha256, self._classifier.answer(path, data)))
+
+    def _is_due(self) -> bool:
+        return len(self._group) >= GROUP_SIZE or (
+            bool(self._group) and time.monotonic() - self._group_since >= GROUP_SECONDS
+        )
+
+    def _flush(self) -> None:
+        if self._group:
+            group, self._group = self._group, []
+            for entry in self._ledger.record(group, self._model_sha256):
+                self._tell(entry.answer)
+        while self._source.failures:
+            error = self._source.failures.pop(0)
+            self._tell(Failure(os.fsdecode(error.filename), (error.strerror or str(error)).lower()))
+
+    def _tell(self, answer: Answer) -> None:
+        self.tally.count(answer)
+        for sink in self._sinks:
+            sink.tell(answer)
+
+    def _absolute(self, path: str) -> str:
+        """The same name for a file, whichever way its folder was spelt."""
+        return os.path.join(self._root, path[len(self._source.root) :].lstrip(os.sep))
+
+
+@contextmanager
+def stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM set `stop`; yields the list that they are noted in. Puts the former handlers back."""
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.set()
+
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,67 @@
+"""Every error that this package raises on purpose, in one tree.
+
+Library code raises these; only the command line turns them into a line of
+text and an exit status. Their text is one line and names the file.
+"""
+
+import os
+
+
+class EdgeDetectError(Exception):
+    """Root of the tree: anything that a user can mend."""
+
+
+class ImageError(EdgeDetectError):
+    """An image that gets no verdict; the rest of the work goes on.
+
+    Attributes:
+        path: the file as it was named by the caller.
+        reason: one line, without the path.
+    """
+
+    def __init__(self, path: str | bytes | os.PathLike[str], reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.reason}"
+
+
+class UnreadableFileError(ImageError):
+    """The bytes could not be had: missing, forbidden, not a regular file, too large."""
+
+
+class UndecodableImageError(ImageError):
+    """The bytes were read, but they are no image that we accept."""
+
+
+class ModelError(EdgeDetectError):
+    """A model file that is missing, damaged, or does not keep the contract."""
+
+
+class RuntimeMissingError(EdgeDetectError):
+    """The LiteRT runtime that was asked for is not installed."""
+
+
+class LedgerError(EdgeDetectError):
+    """The record of verdicts cannot be opened or written."""
+
+
+class SourceError(EdgeDetectError):
+    """The folder to watch cannot be watched."""
+
+
+class SinkError(EdgeDetectError):
+    """An output of ours cannot be written."""
+
+
+def printable(path: str | bytes | os.PathLike[str]) -> str:
+    """A file name of any bytes on one line of safe text.
+
+    Control characters (a newline, a terminal's escape) and bytes that are no
+    UTF-8 come out as backslash escapes, so that a hostile name can neither
+    forge a line of output nor steer the terminal.
+    """
+    text = os.fsdecode(path)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

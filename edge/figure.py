@@ -1,0 +1,131 @@
+"""`<name>_results.png`: the picture, what the network saw of it, and the verdict."""
+
+import os
+import tempfile
+
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from edge import image
+from edge.errors import SinkError, printable
+from edge.image import Pixels
+from edge.verdict import Verdict
+
+SUFFIX = "_results.png"
+SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
+
+PANEL = 360
+MARGIN = 24
+HEADER = 34
+FOOTER = 108
+INK, MUTED, PAPER = "#1f2933", "#66727f", "#ffffff"
+COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # leaning to REAL, leaning to FAKE; both readable on white
+
+
+def is_figure(path: str) -> bool:
+    """Whether a file is a figure that we wrote: then it is no input of ours."""
+    return path.endswith(SUFFIX) and _source_of(path) is not None
+
+
+def write(verdict: Verdict, seen: Pixels) -> str:
+    """Draw the figure beside its image, whole or not at all, and return its path.
+
+    A file of the user's is never overwritten: only a figure of ours, of the
+    same image, is replaced. Where `a.jpg` and `a.png` share a name, the second
+    gets `a.png_results.png`.
+
+    Args:
+        seen: what the network saw, uint8, shape (height, width, 3).
+
+    Raises:
+        ImageError: the image has become unreadable since it was classified.
+        SinkError: the figure cannot be written, or both names belong to other files.
+    """
+    drawn = _drawn(verdict, image.upright(verdict.path, PANEL), seen)
+    name = os.path.basename(verdict.path)
+    free = [path for path in _candidates(verdict.path) if not os.path.lexists(path) or _source_of(path) == _text(name)]
+    if not free:
+        raise SinkError(f"{printable(_candidates(verdict.path)[0])}: not written, another file has that name")
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", SOFTWARE)
+    about.add_text("Source", _text(name))
+    about.add_text("Description", f"{verdict.label} {verdict.confidence:.4f}")
+    try:
+        descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(free[0]) or ".", prefix=".", suffix=".part")
+        try:
+            with open(descriptor, "wb") as file:
+                drawn.save(file, "PNG", pnginfo=about)
+            os.chmod(partial, 0o644)
+            os.replace(partial, free[0])
+        except BaseException:
+            os.unlink(partial)
+            raise
+    except OSError as error:
+        raise SinkError(f"{printable(free[0])}: {(error.strerror or str(error)).lower()}") from error
+    return free[0]
+
+
+def _candidates(path: str) -> tuple[str, str]:
+    return os.path.splitext(path)[0] + SUFFIX, path + SUFFIX
+
+
+def _source_of(path: str) -> str | None:
+    """The file name that a figure of ours was drawn from; None for any other file."""
+    try:
+        with Image.open(path, formats=("PNG",)) as figure:
+            text = getattr(figure, "text", {})
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return str(text.get("Source", "")) if text.get("Software") == SOFTWARE else None
+
+
+def _text(name: str) -> str:
+    """A file name as PNG text can hold it: Latin-1, the rest escaped."""
+    return printable(name).encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image:
+    network = Image.fromarray(seen)
+    scale = PANEL / max(network.size)
+    network = network.resize((round(network.width * scale), round(network.height * scale)), Image.Resampling.NEAREST)
+    if max(original.size) < PANEL:
+        scale = PANEL / max(original.size)
+        original = original.resize((round(original.width * scale), round(original.height * scale)), image.RESAMPLING)
+
+    width = 3 * MARGIN + 2 * PANEL
+    sheet = Image.new("RGB", (width, HEADER + PANEL + FOOTER), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    small, large = _font(15), _font(30)
+    height, columns = seen.shape[:2]
+    panels = (
+        (original, printable(os.path.basename(verdict.path))),
+        (network, f"what the network saw: {columns} x {height} pixels"),
+    )
+    for left, (panel, title) in zip((MARGIN, 2 * MARGIN + PANEL), panels, strict=True):
+        draw.text((left, HEADER - 24), _shortened(title, small, PANEL), MUTED, small)
+        sheet.paste(panel, (left + (PANEL - panel.width) // 2, HEADER + (PANEL - panel.height) // 2))
+
+    top = HEADER + PANEL + 18
+    colour = COLOURS[verdict.score > 0.5]
+    draw.text((MARGIN, top), f"{verdict.label}", colour, large)
+    certainty = f"{verdict.confidence:.1%} confident"
+    draw.text((width - MARGIN - small.getlength(certainty), top + 12), certainty, INK, small)
+    bar = (MARGIN, top + 46, width - MARGIN, top + 60)
+    draw.rectangle(bar, "#e4e7eb")
+    draw.rectangle((bar[0], bar[1], bar[0] + (bar[2] - bar[0]) * verdict.confidence, bar[3]), colour)
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow before 10.1, as in Debian 12: one size only
+        return ImageFont.load_default()
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    text = text.encode("latin-1", "replace").decode("latin-1")  # what the built-in font of old Pillows can draw
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,229 @@
+"""From the bytes of a file to the pixels a network sees: the only place where that happens.
+
+Training, calibration, evaluation and the device all call `pixels`, so that a
+model never meets an image prepared in another way than the one it learnt from.
+
+What is done, in this order:
+
+1. The format must be on `FORMATS`; anything else is refused unopened.
+2. The first frame of an animation is used.
+3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
+   leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a
+   fraction of a full decode.
+4. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
+   byte; floating-point samples are read as 0.0-1.0.
+5. The whole image is scaled to the wanted size with `RESAMPLING`; nothing is
+   cropped and the aspect ratio is not kept, as in the model's training.
+6. Transparency is laid over white.
+7. The EXIF orientation is applied.
+"""
+
+import os
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from edge.errors import UndecodableImageError, UnreadableFileError
+
+Pixels = npt.NDArray[np.uint8]
+
+# Formats that photographs and generated images come in. Pillow knows dozens
+# more whose decoders few people test; hostile files are kept away from them.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+# Pillow's own default, and so that of the usual plain script; a change of
+# filter changes verdicts, so it is written into every model's description.
+RESAMPLING = Image.Resampling.BICUBIC
+REDUCING_GAP = 3
+
+MAX_BYTES = 256 * 1024 * 1024
+MAX_PIXELS = 100_000_000  # four bytes each while decoding: what a 1 GB board can bear
+
+# How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# We refuse above MAX_PIXELS ourselves, with a sentence; Pillow's softer
+# warning at 89 million would only be noise on stderr.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF data is no reason to say anything: the pixels are what counts.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+# What Pillow's decoders are known to raise on damaged data.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read(path: str | bytes | os.PathLike[str]) -> bytes:
+    """The whole content of a regular file.
+
+    Never blocks: a FIFO or a device is refused, not opened for good.
+
+    Raises:
+        UnreadableFileError: missing, forbidden, not a regular file, empty, or over MAX_BYTES.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with open(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise UnreadableFileError(path, "is a folder, not an image")
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFileError(path, "is not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {MAX_BYTES}")
+            return file.readall()
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(path, reason_of(path, error)) from error
+
+
+def reason_of(path: str | bytes | os.PathLike[str], error: OSError | ValueError) -> str:
+    """Why the operating system refused a file, in words for a person."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return "broken symbolic link"
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None) -> Pixels:
+    """The image as a network sees it.
+
+    Args:
+        path: the file; with `data` given it only names the image in errors.
+        size: (width, height) in pixels of the network's input.
+        data: the file's content, if it has been read already.
+
+    Returns:
+        RGB, uint8, shape (height, width, 3), C-contiguous.
+
+    Raises:
+        UnreadableFileError: the file cannot be read.
+        UndecodableImageError: the content is no acceptable image.
+    """
+    if data is None:
+        data = read(path)
+    return np.asarray(_decoded(path, data, lambda _: size))
+
+
+def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
+    """The image for a person to look at: RGB, upright, aspect ratio kept, at most `longest` pixels a side."""
+
+    def within(size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, longest / max(size))
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    return _decoded(path, read(path), within)
+
+
+def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
+    if not data:
+        raise UndecodableImageError(path, "the file is empty")
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
+    except _DECODER_ERRORS as error:
+        raise UndecodableImageError(path, _reason(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise UndecodableImageError(
+            path, f"{image.width} x {image.height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} megapixels"
+        )
+    return image
+
+
+def _decoded(
+    path: str | bytes | os.PathLike[str],
+    data: bytes,
+    wanted: Callable[[tuple[int, int]], tuple[int, int]],
+) -> Image.Image:
+    """The upright RGB image, scaled to what `wanted` makes of its upright (width, height)."""
+    with _opened(path, data) as image:
+        try:
+            draft = wanted(_swapped_if_on_its_side(image.size, _orientation(image)))
+            image.draft("RGB", (max(draft) * REDUCING_GAP, max(draft) * REDUCING_GAP))
+            image.load()
+            # Read again: Pillow turns a TIFF upright, and forgets its tag, while loading.
+            orientation = _orientation(image)
+            size = wanted(_swapped_if_on_its_side(image.size, orientation))
+            size = _swapped_if_on_its_side(size, orientation)
+            scaled = _as_rgb_or_rgba(image)
+            if scaled.size != size:
+                scaled = scaled.resize(size, RESAMPLING)
+            if scaled.mode == "RGBA":
+                white = Image.new("RGBA", scaled.size, "white")
+                scaled = Image.alpha_composite(white, scaled).convert("RGB")
+            return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled
+        except _DECODER_ERRORS as error:
+            raise UndecodableImageError(path, _reason(error)) from error
+
+
+def _swapped_if_on_its_side(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size if orientation < 5 else size[::-1]
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or nonsense."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _as_rgb_or_rgba(image: Image.Image) -> Image.Image:
+    mode = image.mode
+    if mode in ("RGB", "RGBA"):
+        return image if "transparency" not in image.info else image.convert("RGBA")
+    if mode.startswith("I"):
+        return _greyscale(np.clip(np.asarray(image), 0, 65535) >> 8)
+    if mode == "F":
+        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(image)), 0, 1) * 255))
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None  # only an in-place conversion returns None
+        return converted
+    if mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    return " ".join(str(error).split()) or type(error).__name__

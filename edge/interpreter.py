@@ -1,0 +1,107 @@
+"""The LiteRT runtime: the only module that imports it, and the only one that builds interpreters.
+
+Two packages bring the same `Interpreter`: tflite-runtime, which has wheels for
+32-bit ARM but none from Python 3.12 on, and its successor ai-edge-litert.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import ModelError, RuntimeMissingError
+
+# In order of preference where both are installed and the user names neither.
+RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+
+
+class Interpreter(Protocol):
+    """What we use of `Interpreter`, which both runtimes spell alike."""
+
+    def allocate_tensors(self) -> None: ...
+    def get_input_details(self) -> list[dict[str, Any]]: ...
+    def get_output_details(self) -> list[dict[str, Any]]: ...
+    def set_tensor(self, index: int, value: npt.NDArray[Any]) -> None: ...
+    def invoke(self) -> None: ...
+    def get_tensor(self, index: int) -> npt.NDArray[Any]: ...
+
+
+def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) -> Interpreter:
+    """An interpreter with its tensors allocated.
+
+    Args:
+        content: of a `.tflite` file.
+        threads: for one invocation. One is right for a small network: handing
+            work to a second thread costs more than it saves.
+        runtime: a key of RUNTIMES; None takes the first that is installed.
+
+    Raises:
+        RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
+        ModelError: the content is no model that this runtime can run.
+    """
+    build = _interpreter_class(runtime)
+    try:
+        with _without_greeting():
+            built: Interpreter = build(model_content=content, num_threads=threads)
+            built.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(" ".join(str(error).split())) from error
+    return built
+
+
+def installed(runtime: str | None = None) -> str:
+    """The name of the runtime that `interpreter` takes.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
+    names = [runtime] if runtime else list(RUNTIMES)
+    for name in names:
+        if find_spec(RUNTIMES[name]):
+            return name
+    raise RuntimeMissingError(f"no LiteRT runtime is installed: pip install {' or '.join(names)}")
+
+
+def _interpreter_class(runtime: str | None) -> Any:
+    name = installed(runtime)
+    if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
+        # It was built against numpy 1 and would crash on import, with a page of text.
+        raise RuntimeMissingError(f"tflite-runtime needs numpy 1, here is {np.__version__}: pip install 'numpy<2'")
+    try:
+        return import_module(f"{RUNTIMES[name]}.interpreter").Interpreter
+    except ImportError as error:
+        raise RuntimeMissingError(f"{name} is installed but does not load: {' '.join(str(error).split())}") from error
+
+
+@contextlib.contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Keep "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." off stderr.
+
+    The C++ side writes it to the file descriptor and offers no switch. All
+    that is written meanwhile is held back, and passed on if it is anything else.
+    """
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:  # no room for a temporary file, or no stderr: a greeting does no harm
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)

@@ -1,0 +1,179 @@
+"""What has been answered: an SQLite file that outlives the process."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import LedgerError, printable
+from edge.stamp import Stamp
+from edge.verdict import Answer, Verdict
+
+FILE = "ledger.sqlite3"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+
+_SCHEMA = (
+    """
+    CREATE TABLE answers (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL,          -- absolute, and bytes, for that is what a name is on Linux
+        sha256 BLOB NOT NULL,        -- of the content that was answered
+        label TEXT,                  -- NULL if there is no verdict but an error
+        score REAL,                  -- P(REAL)
+        error TEXT,
+        model_sha256 TEXT NOT NULL,
+        answered_at REAL NOT NULL,   -- seconds since the epoch
+        UNIQUE (path, sha256)
+    )
+    """,
+    """
+    CREATE TABLE files (             -- how each file looked when it was last met
+        path BLOB PRIMARY KEY,
+        stamp TEXT NOT NULL,         -- edge.stamp.Stamp
+        sha256 BLOB NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX files_by_stamp ON files (stamp)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One answer with what it was the answer to.
+
+    Attributes:
+        path: absolute.
+        stamp: None if the file was written to so recently that another write
+            might leave the same one; such a file is looked into again.
+        sha256: of its content.
+    """
+
+    path: str
+    stamp: Stamp | None
+    sha256: bytes
+    answer: Answer
+
+
+class Ledger:
+    """The record of one state folder; several processes may share it.
+
+    Raises:
+        LedgerError: from every method, if the file cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"{printable(folder)}: cannot make the state folder: {error.strerror}") from error
+        with self._named_errors():
+            self._database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
+            self._create()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def is_unchanged(self, path: str, stamp: Stamp) -> bool:
+        """Whether the file was answered and has not been written to since: it need not even be opened."""
+        return self._any("SELECT 1 FROM files WHERE path = ? AND stamp = ?", os.fsencode(path), str(stamp))
+
+    def is_answered(self, path: str, stamp: Stamp | None, sha256: bytes, root: str) -> bool:
+        """Whether this content was answered at this path, or at a path below `root` that the file had before.
+
+        A file that is known now by another stamp or path is remembered by it.
+        """
+        name = os.fsencode(path)
+        answered = self._any("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
+        with self._named_errors():
+            if not answered and stamp is not None:
+                before = self._former_path(name, stamp, sha256, os.fsencode(root))
+                if before is not None:
+                    answered = True
+                    self._database.execute(
+                        "UPDATE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, sha256)
+                    )
+                    self._database.execute("DELETE FROM files WHERE path = ?", (before,))
+            if answered and stamp is not None:
+                self._remember(name, stamp, sha256)
+        return answered
+
+    def record(self, entries: Iterable[Entry], model_sha256: str) -> list[Entry]:
+        """Commit answers, all or none, and return those that nobody had recorded before."""
+        new = []
+        with self._named_errors():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for entry in entries:
+                    if self._insert(entry, model_sha256):
+                        new.append(entry)
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+        return new
+
+    def _create(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA:
+                self._database.execute(statement)
+        self._database.execute("COMMIT")
+        if version > SCHEMA_VERSION:
+            raise LedgerError(f"{printable(self.path)}: written by a later edge-detect (schema {version})")
+
+    def _insert(self, entry: Entry, model_sha256: str) -> bool:
+        name, answer = os.fsencode(entry.path), entry.answer
+        columns = (answer.label, answer.score, None) if isinstance(answer, Verdict) else (None, None, answer.reason)
+        inserted = self._database.execute(
+            "INSERT OR IGNORE INTO answers (path, sha256, label, score, error, model_sha256, answered_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (name, entry.sha256, *columns, model_sha256, time.time()),
+        ).rowcount
+        if entry.stamp is not None:
+            self._remember(name, entry.stamp, entry.sha256)
+        return inserted == 1
+
+    def _remember(self, name: bytes, stamp: Stamp, sha256: bytes) -> None:
+        self._database.execute(
+            "INSERT INTO files (path, stamp, sha256) VALUES (?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET stamp = excluded.stamp, sha256 = excluded.sha256",
+            (name, str(stamp), sha256),
+        )
+
+    def _former_path(self, name: bytes, stamp: Stamp, sha256: bytes, root: bytes) -> bytes | None:
+        """Where a renamed file was before: same identity and content, and nothing at the old path any more."""
+        rows = self._database.execute(
+            "SELECT path FROM files WHERE stamp = ? AND sha256 = ? AND path != ?", (str(stamp), sha256, name)
+        )
+        for (before,) in rows.fetchall():
+            if before.startswith(root.rstrip(b"/") + b"/") and not os.path.lexists(before):
+                return bytes(before)
+        return None
+
+    def _any(self, query: str, *values: object) -> bool:
+        with self._named_errors():
+            return self._database.execute(query, values).fetchone() is not None
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours, with the file's name."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(f"{printable(self.path)}: {error}") from error

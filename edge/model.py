@@ -1,0 +1,162 @@
+"""What a model is to a runner: a `.tflite` file and the JSON beside it that describes it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge import resources
+from edge.errors import ModelError, printable
+
+LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
+THRESHOLD = 0.5  # REAL above it, FAKE at it and below
+DEFAULT = "compact_int8.tflite"
+FORMAT_VERSION = 1
+MAX_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """real value = scale * (stored value - zero_point); scale 0 means that the tensor is not quantised."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The JSON beside a model file.
+
+    Attributes:
+        width, height: of the input in pixels; layout NHWC, R G B, [0, 1] before quantisation.
+        resampling: the filter that scales images to it, by Pillow's name in lower case.
+        labels: the name of score 0 and of score 1.
+        threshold: a score above it is `labels[1]`.
+        sha256: of the model file, hexadecimal.
+        measured: what the conversion measured; nothing is decided by it.
+        calibration: which images an integer model was calibrated on; empty for float models.
+    """
+
+    name: str
+    width: int
+    height: int
+    resampling: str
+    sha256: str
+    input: Quantisation
+    output: Quantisation
+    labels: tuple[str, str] = LABELS
+    threshold: float = THRESHOLD
+    measured: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelDescription":
+        """The reverse of `to_json`; fields of later versions that we do not know are left alone.
+
+        Raises:
+            ValueError: this is no description, or one of a later format.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("not a JSON object")
+        if data.get("format_version") != FORMAT_VERSION:
+            raise ValueError(f"format_version {data.get('format_version')!r}; this edge-detect reads {FORMAT_VERSION}")
+        known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
+        try:
+            known["input"], known["output"] = Quantisation(**data["input"]), Quantisation(**data["output"])
+            known["labels"] = _two_labels(data["labels"])
+            known["threshold"] = float(data["threshold"])
+            return cls(**known)
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]} is missing") from error
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that was read and, where it has a description, checked against it."""
+
+    path: Path
+    content: bytes = field(repr=False)
+    description: ModelDescription | None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.description.labels if self.description else LABELS
+
+    @property
+    def threshold(self) -> float:
+        return self.description.threshold if self.description else THRESHOLD
+
+
+def default_path() -> Path:
+    """The model that travels with the package."""
+    return resources.folder("models") / DEFAULT
+
+
+def description_path(model: Path) -> Path:
+    """Where the JSON of a model file is."""
+    return model.with_suffix(".json")
+
+
+def load(path: Path | None = None) -> Model:
+    """Read a model and its description; a file without one gets the contract's labels and threshold.
+
+    Args:
+        path: a `.tflite` file; None is the default model.
+
+    Raises:
+        ModelError: the file is missing, is no LiteRT model, or is not the one that its description describes.
+    """
+    path = path or default_path()
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"{printable(path)}: cannot read the model: {_lowered(error.strerror)}") from error
+    # "TFL3" is the file identifier in TensorFlow Lite's schema, at offset 4 as in every FlatBuffer.
+    if content[4:8] != b"TFL3" or len(content) > MAX_BYTES:
+        raise ModelError(f"{printable(path)}: not a LiteRT model (.tflite)")
+    model = Model(path, content, _described(description_path(path)))
+    if model.description and model.description.sha256 != model.sha256:
+        described = description_path(path).name
+        raise ModelError(f"{printable(path)}: damaged, or not the file that {described} describes (SHA-256 differs)")
+    return model
+
+
+def _described(path: Path) -> ModelDescription | None:
+    from edge.image import RESAMPLING
+
+    try:
+        description = ModelDescription.from_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{printable(path)}: cannot read the model's description: {error}") from error
+    if description.resampling != RESAMPLING.name.lower():
+        raise ModelError(
+            f"{printable(path)}: the model was trained on images scaled with {description.resampling}, "
+            f"this edge-detect scales with {RESAMPLING.name.lower()}"
+        )
+    return description
+
+
+def _two_labels(value: Any) -> tuple[str, str]:
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(label, str) for label in value)):
+        raise ValueError("labels is not a pair of names")
+    return value[0], value[1]
+
+
+def _lowered(text: str | None) -> str:
+    return (text or "unknown error").lower()

@@ -1,0 +1,46 @@
+"""What is told of an image: a verdict, or the reason why there is none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One image, classified.
+
+    Attributes:
+        path: as the caller named it; undecodable bytes are surrogate escapes (PEP 383).
+        label: REAL or FAKE.
+        score: P(REAL), 0-1.
+        confidence: the probability of the label that was given, 0-1.
+        elapsed_seconds: from opening the file to the score.
+    """
+
+    path: str
+    label: str
+    score: float
+    confidence: float
+    elapsed_seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "label": self.label,
+            "confidence": round(self.confidence, 6),
+            "score": round(self.score, 6),
+            "elapsed_ms": round(self.elapsed_seconds * 1000, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One image that could not be classified, and why in one line."""
+
+    path: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"path": self.path, "error": self.reason}
+
+
+Answer = Verdict | Failure

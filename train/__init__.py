@@ -1,0 +1,1 @@
+"""From a folder of REAL and FAKE images to a Keras model: `python -m train`."""

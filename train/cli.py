@@ -1,0 +1,109 @@
+"""The commands `fit` and `evaluate`."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.commands import ErrorsInOneLine
+
+if TYPE_CHECKING:
+    from train.evaluate import Evaluation
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(cls=ErrorsInOneLine, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Train a model on REAL and FAKE images, and measure it."""
+
+
+@main.command(epilog="Example: python -m train fit --data CIFAKE --out runs/compact")
+@click.option("--data", required=True, type=FOLDER, help="Folder with train/REAL and train/FAKE.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and pictures.")
+@click.option("--recipe", default="compact", help="Which network: compact or resnet50.")
+@click.option("--weights", help="Of resnet50's backbone: imagenet (its default), none, or a file.")
+@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
+@click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, the weights and the order.")
+@click.option("--validation", default=0.05, type=click.FloatRange(0, 0.5, min_open=True), help="Share held out.")
+@click.option("--patience", default=10, type=click.IntRange(1), help="Epochs without progress before stopping.")
+@click.option(
+    "--precision",
+    default="float32",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    help="bfloat16 is faster on processors and GPUs that have it.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
+def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> None:
+    """Train a recipe on DATA/train; the test split is never touched."""
+    from train.fit import Settings
+    from train.fit import fit as fit_recipe
+    from train.recipes import RECIPES
+
+    if recipe not in RECIPES:
+        raise click.BadParameter(f"{recipe!r} is none of {', '.join(RECIPES)}.", param_hint="--recipe")
+    chosen = RECIPES[recipe]
+    settings = Settings(
+        recipe=recipe,
+        weights=options["weights"] or chosen.weights,
+        epochs=options["epochs"] or chosen.epochs,
+        batch_size=options["batch_size"] or chosen.batch_size,
+        learning_rate=options["learning_rate"] or chosen.learning_rate,
+        seed=options["seed"],
+        validation_fraction=options["validation"],
+        patience_epochs=options["patience"],
+        precision=options["precision"],
+    )
+    fit_recipe(data, out, settings, resume=resume)
+
+
+@main.command(epilog="Example: python -m train evaluate models/compact_int8.tflite --data CIFAKE")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL, test/FAKE, and the train split.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--figures", type=FOLDER, help="Draw confusion matrix, ROC, reliability and mistakes there.")
+def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> None:
+    """Measure MODEL, a .keras or a .tflite file, on DATA/test.
+
+    All figures stand twice: on the split as published, and without the test
+    images whose bytes are also in DATA/train.
+    """
+    from train.evaluate import evaluate as evaluate_model
+
+    with TemporaryDirectory() as scratch:
+        evaluation, scores, test = evaluate_model(model, data, Path(scratch))
+    click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
+    if figures:
+        from train.figures import of_scores
+
+        figures.mkdir(parents=True, exist_ok=True)
+        of_scores(scores, test.labels, test.paths, figures, "test")
+
+
+def _table(evaluation: "Evaluation") -> str:
+    published, fresh = evaluation.as_published, evaluation.without_leaked
+    rows = [
+        ("images", "images", "d"),
+        ("accuracy", "accuracy", ".2%"),
+        ("balanced accuracy", "balanced_accuracy", ".2%"),
+        ("AUC", "auc", ".5f"),
+        ("log loss", "log_loss", ".4f"),
+        ("expected calibration error", "expected_calibration_error", ".2%"),
+        ("REAL called REAL", "real_as_real", "d"),
+        ("REAL called FAKE", "real_as_fake", "d"),
+        ("FAKE called REAL", "fake_as_real", "d"),
+        ("FAKE called FAKE", "fake_as_fake", "d"),
+    ]
+
+    def cell(metrics: object, name: str, form: str) -> str:
+        value = getattr(metrics, name, None)
+        return "-" if value is None else format(value, form)
+
+    lines = [f"{evaluation.model}", f"{'':28}{'as published':>14}{'without leaked':>16}"]
+    lines += [f"{title:28}{cell(published, name, form):>14}{cell(fresh, name, form):>16}" for title, name, form in rows]
+    lines += [f"{evaluation.leaked} of the images are also in the train split; {evaluation.unreadable} are unreadable"]
+    return "\n".join(lines)

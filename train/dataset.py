@@ -1,0 +1,144 @@
+"""The folder layout of CIFAKE, and how training and validation are kept apart.
+
+A data set is a folder with `train/REAL` and `train/FAKE`, optionally also
+`test/REAL` and `test/FAKE`, holding images of any size.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import numpy.typing as npt
+
+from edge import image
+from edge.errors import EdgeDetectError, ImageError
+from edge.model import LABELS
+
+
+class DatasetError(EdgeDetectError):
+    """The folder does not hold what training or evaluation needs."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled image files, in one order.
+
+    Attributes:
+        paths: the files, sorted within each class.
+        labels: int8, shape (n,): 1 for REAL, 0 for FAKE.
+        digests: SHA-256 of each file's bytes.
+    """
+
+    paths: tuple[Path, ...]
+    labels: npt.NDArray[np.int8]
+    digests: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, indices: npt.NDArray[np.intp]) -> "Dataset":
+        return Dataset(
+            tuple(self.paths[i] for i in indices), self.labels[indices], tuple(self.digests[i] for i in indices)
+        )
+
+
+def load(folder: Path, split: str) -> Dataset:
+    """The images below `folder/split/REAL` and `folder/split/FAKE`.
+
+    Raises:
+        DatasetError: a class has no folder or no images.
+    """
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(LABELS):
+        of_class = folder / split / name
+        found = sorted(path for path in of_class.rglob("*") if path.suffix.lower() in image.SUFFIXES)
+        if not found:
+            raise DatasetError(f"{of_class}: no images there; a data set has {split}/REAL and {split}/FAKE")
+        paths += found
+        labels += [label] * len(found)
+    with ThreadPoolExecutor() as pool:
+        digests = tuple(pool.map(_digest, paths, chunksize=256))
+    return Dataset(tuple(paths), np.array(labels, np.int8), digests)
+
+
+def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Cut a validation set from a training set: the same on every machine.
+
+    Each class gives the same fraction. Files are ranked by a keyed hash of
+    their bytes, so byte-identical files always land on the same side, and
+    adding images moves few of the others across.
+
+    Args:
+        fraction: of each class, 0-1.
+        seed: another seed gives another cut.
+
+    Returns:
+        (training, validation)
+    """
+    ranks = [hashlib.sha256(b"%d:" % seed + digest).digest() for digest in dataset.digests]
+    validation = np.zeros(len(dataset), bool)
+    for label in range(len(LABELS)):
+        of_class = np.flatnonzero(dataset.labels == label)
+        groups = sorted({ranks[i] for i in of_class})
+        chosen = set(groups[: max(1, round(len(groups) * fraction))])
+        validation[of_class] = [ranks[i] in chosen for i in of_class]
+    # The same bytes may stand under both labels in a scraped set: then both go.
+    held_out = {dataset.digests[i] for i in np.flatnonzero(validation)}
+    validation |= np.fromiter((digest in held_out for digest in dataset.digests), bool, len(dataset))
+    if validation.all():
+        raise DatasetError(f"{len(dataset)} images are too few to cut a validation set from")
+    return dataset.subset(np.flatnonzero(~validation)), dataset.subset(np.flatnonzero(validation))
+
+
+def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[image.Pixels, Dataset, list[ImageError]]:
+    """Every image as the network sees it, prepared by `edge.image` like on the device.
+
+    The pixels lie in an unnamed file that is mapped into memory, so a set
+    larger than the memory works, and one that fits stays in the page cache.
+
+    Args:
+        size: (width, height) in pixels.
+        scratch: a folder on a disk with room for len(dataset) * width * height * 3 bytes.
+
+    Returns:
+        Pixels, uint8, shape (n, height, width, 3); the data set without the
+        files that could not be decoded; and their errors.
+
+    Raises:
+        DatasetError: not one image of the set could be decoded.
+    """
+    width, height = size
+    with TemporaryFile(dir=scratch) as file:
+        pixels = np.memmap(file, np.uint8, "w+", shape=(len(dataset), height, width, 3))
+
+    def decode_one(index: int) -> ImageError | None:
+        try:
+            pixels[index] = image.pixels(dataset.paths[index], size)
+        except ImageError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(decode_one, range(len(dataset)), chunksize=64))
+    good = np.array([i for i, error in enumerate(outcomes) if error is None], np.intp)
+    errors = [error for error in outcomes if error is not None]
+    if not len(good):
+        raise DatasetError(f"not one of {len(dataset)} images could be decoded; the first: {errors[0]}")
+    for kept, index in enumerate(good):  # close the gaps in place: the set may be larger than the memory
+        if kept != index:
+            pixels[kept] = pixels[index]
+    return pixels[: len(good)], dataset.subset(good) if errors else dataset, errors
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """One SHA-256 over all contents and labels: two sets are the same if it is."""
+    pairs = sorted(zip(dataset.digests, dataset.labels.tolist(), strict=True))
+    return hashlib.sha256(b"".join(digest + bytes([label]) for digest, label in pairs)).hexdigest()

@@ -1,0 +1,57 @@
+"""`resnet50`: the recipe of the student project that this one grew out of, with its preprocessing done once.
+
+There, images scaled to [0, 1] went through ResNet50's own preprocessing, which
+is made for 0-255: after subtracting means of about 104-124 the network saw a
+nearly constant image. Here [0, 1] is taken back to what ResNet50 learnt from.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+
+from train.recipes.recipe import Recipe
+
+# Mean of ImageNet in B, G, R, on 0-255: keras.applications.imagenet_utils, mode "caffe".
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+TRAINABLE_LAYERS = 10
+
+
+def build(weights: str = "imagenet") -> keras.Model:
+    """ResNet50 at 128x128, all but its last ten layers frozen.
+
+    Args:
+        weights: "imagenet" (Keras downloads them), a file of them, or "none";
+            without pretrained weights nothing is frozen, for there is nothing to keep.
+    """
+    backbone = keras.applications.ResNet50(
+        include_top=False, weights=None if weights == "none" else weights, input_shape=(128, 128, 3)
+    )
+    if weights != "none":
+        for layer in backbone.layers[:-TRAINABLE_LAYERS]:
+            layer.trainable = False
+
+    inputs = keras.Input((128, 128, 3), name="rgb")
+    # A fixed 1x1 convolution and not a slice and a subtraction: it quantises, and converts to one ordinary op.
+    to_imagenet = layers.Conv2D(3, 1, trainable=False, name="rgb_to_imagenet_bgr")
+    x = to_imagenet(inputs)
+    to_imagenet.set_weights([255.0 * np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(IMAGENET_MEAN_BGR)])
+    x = backbone(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(256, activation="relu")(x)
+    x = layers.Dropout(0.5)(x)
+    outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
+    return keras.Model(inputs, outputs, name="resnet50")
+
+
+RECIPE = Recipe(
+    name="resnet50",
+    build=build,
+    weights="imagenet",
+    size=(128, 128),
+    epochs=5,
+    batch_size=32,
+    learning_rate=1e-5,
+    warmup_epochs=None,
+    weight_decay=0.0,
+    crop_padding=0,
+)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge import __version__
-from edge.commands import ErrorsInOneLine
+from edge.commands import Group
 from edge.errors import SinkError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_model
 
 
-@click.group(cls=ErrorsInOneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="edge-detect")
 def main() -> None:
     """Tell photographs (REAL) from AI-generated images (FAKE), offline, on this device.

@@ -9,8 +9,8 @@ from edge.errors import EdgeDetectError
 UNUSABLE = 2  # exit status: nothing could be done; click's own for wrong options
 
 
-class ErrorsInOneLine(click.Group):
-    """A group of commands in which our own errors end in one line on stderr, without a traceback."""
+class _ErrorsInOneLine(click.Command):
+    """Our own errors end in one line on stderr, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -18,3 +18,11 @@ class ErrorsInOneLine(click.Group):
         except EdgeDetectError as error:
             click.echo(f"{ctx.command_path}: {error}", err=True)
             ctx.exit(UNUSABLE)
+
+
+class Command(_ErrorsInOneLine):
+    """A command that reports errors so."""
+
+
+class Group(_ErrorsInOneLine, click.Group):
+    """A group of commands that reports errors so."""

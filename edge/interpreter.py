@@ -4,11 +4,6 @@ Two packages bring the same `Interpreter`: tflite-runtime, which has wheels for
 32-bit ARM but none from Python 3.12 on, and its successor ai-edge-litert.
 """
 
-import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -17,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import ModelError, RuntimeMissingError
+from edge.stderr import without_lines
 
 # In order of preference where both are installed and the user names neither.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
@@ -28,6 +24,7 @@ class Interpreter(Protocol):
     def allocate_tensors(self) -> None: ...
     def get_input_details(self) -> list[dict[str, Any]]: ...
     def get_output_details(self) -> list[dict[str, Any]]: ...
+    def get_tensor_details(self) -> list[dict[str, Any]]: ...
     def set_tensor(self, index: int, value: npt.NDArray[Any]) -> None: ...
     def invoke(self) -> None: ...
     def get_tensor(self, index: int) -> npt.NDArray[Any]: ...
@@ -48,7 +45,8 @@ def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) ->
     """
     build = _interpreter_class(runtime)
     try:
-        with _without_greeting():
+        # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
+        with without_lines(b"INFO: "):
             built: Interpreter = build(model_content=content, num_threads=threads)
             built.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -78,30 +76,3 @@ def _interpreter_class(runtime: str | None) -> Any:
         return import_module(f"{RUNTIMES[name]}.interpreter").Interpreter
     except ImportError as error:
         raise RuntimeMissingError(f"{name} is installed but does not load: {' '.join(str(error).split())}") from error
-
-
-@contextlib.contextmanager
-def _without_greeting() -> Iterator[None]:
-    """Keep "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." off stderr.
-
-    The C++ side writes it to the file descriptor and offers no switch. All
-    that is written meanwhile is held back, and passed on if it is anything else.
-    """
-    sys.stderr.flush()
-    with contextlib.ExitStack() as stack:
-        try:
-            held = stack.enter_context(tempfile.TemporaryFile())
-            stderr = os.dup(2)
-        except OSError:  # no room for a temporary file, or no stderr: a greeting does no harm
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if not line.startswith(b"INFO: "):
-                    os.write(2, line)

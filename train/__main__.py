@@ -2,9 +2,8 @@
 
 import os
 
-# Before Keras is imported: its C++ libraries greet on stderr otherwise.
+# Before Keras is imported; its C++ libraries tell what processor they found otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from train.cli import main
 

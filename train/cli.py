@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.commands import ErrorsInOneLine
+from edge.commands import Group
 
 if TYPE_CHECKING:
     from train.evaluate import Evaluation
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(cls=ErrorsInOneLine, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
     """Train a model on REAL and FAKE images, and measure it."""
 

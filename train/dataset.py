@@ -136,9 +136,3 @@ def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[imag
 
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """One SHA-256 over all contents and labels: two sets are the same if it is."""
-    pairs = sorted(zip(dataset.digests, dataset.labels.tolist(), strict=True))
-    return hashlib.sha256(b"".join(digest + bytes([label]) for digest, label in pairs)).hexdigest()

@@ -22,6 +22,7 @@ from train.recipes import RECIPES, Recipe
 BEST = "best.weights.h5"
 MODEL = "model.keras"
 RUN = "run.json"
+VALIDATION = "validation.json"
 
 
 class ResumeError(EdgeDetectError):
@@ -73,7 +74,9 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     for error in errors + more_errors:
         _say(f"left out: {error}")
     run["images"] = {"training": len(training), "validation": len(validation), "left_out": len(errors + more_errors)}
-    run["validation_digest"] = datasets.fingerprint(validation)
+    # For the conversion, which measures on the same images: paths below the data folder.
+    names = [path.relative_to(data).as_posix() for path in validation.paths]
+    _replace(out / VALIDATION, lambda path: path.write_text(json.dumps(names, indent=0) + "\n"))
 
     keras.utils.set_random_seed(settings.seed)
     if resume:

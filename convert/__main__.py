@@ -1,0 +1,11 @@
+"""`python -m convert`: the command line of conversion."""
+
+import os
+
+# Before TensorFlow is imported; it tells what processor it found otherwise.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from convert.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="python -m convert")

@@ -1,0 +1,93 @@
+"""The line from a Keras file to verified LiteRT files with their descriptions."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from convert import litert, sample
+from convert.verify import Measured, keras_milliseconds, keras_scores, verify
+from edge.classifier import Classifier
+from edge.image import RESAMPLING
+from edge.interpreter import installed
+from edge.model import Model, ModelDescription, description_path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the closing table: `difference` is the mean one to the Keras model's P(REAL)."""
+
+    name: str
+    bytes: int
+    accuracy: float
+    agreement: float
+    difference: float
+    milliseconds: float
+
+
+def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: int) -> tuple[list[Row], str]:
+    """Write `<name>_float16` and `<name>_int8`, each `.tflite` and `.json`, into `out`.
+
+    The name is the Keras model's own.
+
+    Returns:
+        The Keras model's row, then one for each file; and the images that they were measured on, in words.
+
+    Raises:
+        ConversionError: the model is none of ours, or a file is not good enough.
+        SampleError: the images are not there.
+    """
+    network = litert.load_keras(model)
+    size = (network.input_shape[2], network.input_shape[1])
+    calibration = sample.calibration(data, size, calibration_images, seed)
+    images = sample.verification(data, size, model, seed, calibration.names)
+    by_keras = keras_scores(network, images)
+
+    contents = {"float16": litert.float16(network), "int8": litert.int8(network, calibration.pixels)}
+    rows = []
+    for variant, content in contents.items():
+        path = out / f"{network.name}_{variant}.tflite"
+        classifier = Classifier(Model(path, content, None))
+        measured = verify(classifier, by_keras, images)
+        path.write_bytes(content)
+        description = ModelDescription(
+            name=path.stem,
+            width=size[0],
+            height=size[1],
+            resampling=RESAMPLING.name.lower(),
+            sha256=hashlib.sha256(content).hexdigest(),
+            input=classifier.input,
+            output=classifier.output,
+            measured=measured.as_json() | {"runtime": f"{installed()} {version(installed())}"},
+            calibration={"origin": calibration.origin, "names": calibration.names} if variant == "int8" else {},
+        )
+        description_path(path).write_text(description.to_json(), "utf-8")
+        rows.append(_row(path.stem, measured))
+    accuracy = float(((by_keras > 0.5) == images.is_real).mean())
+    of_keras = Row(model.name, os.path.getsize(model), accuracy, 1.0, 0.0, keras_milliseconds(network, images))
+    return [of_keras, *rows], images.origin
+
+
+def table(rows: list[Row], origin: str) -> str:
+    """The formats side by side, for a person."""
+    lines = [f"{'format':24}{'size':>10}{'accuracy':>10}{'agreement':>11}{'difference':>12}{'ms/image':>10}"]
+    lines += [
+        f"{row.name:24}{row.bytes / 1000:7.0f} kB{row.accuracy:10.2%}{row.agreement:11.2%}"
+        f"{row.difference:12.5f}{row.milliseconds:10.3f}"
+        for row in rows
+    ]
+    lines += [f"accuracy, agreement of labels and mean difference of P(REAL): on {origin};"]
+    lines += ["milliseconds: the network alone, one image at a time, on this machine"]
+    return "\n".join(lines)
+
+
+def _row(name: str, measured: Measured) -> Row:
+    return Row(
+        name,
+        measured.bytes,
+        measured.accuracy,
+        measured.label_agreement,
+        measured.mean_difference,
+        measured.milliseconds,
+    )

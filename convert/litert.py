@@ -1,0 +1,119 @@
+"""The conversion itself, by TensorFlow's converter."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+
+from convert.errors import ConversionError
+from edge.errors import printable
+from edge.image import Pixels
+from edge.stderr import without_lines
+
+# What TensorFlow chatters about while it is imported, exports and converts; anything else is passed on.
+_CHATTER = (b"I0000", b"W0000", b"WARNING: All log messages", b"fully_quantize:", b"INFO: ")
+
+with without_lines(*_CHATTER):
+    import keras
+    import tensorflow as tf
+
+
+def load_keras(path: Path) -> keras.Model:
+    """A model of the contract: NHWC RGB in [0, 1] to P(REAL).
+
+    Raises:
+        ConversionError: the file is no such model.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+        reason = "no such file" if not path.exists() else "not a Keras model (.keras)"
+        raise ConversionError(f"{printable(path)}: {reason}") from error
+    takes, returns = model.input_shape, model.output_shape
+    if len(takes) != 4 or takes[3] != 3 or None in takes[1:] or returns[1:] != (1,):
+        raise ConversionError(
+            f"{printable(path)}: takes {takes} and returns {returns};"
+            " an image classifier has (n, height, width, 3) and (n, 1)"
+        )
+    return model
+
+
+def float16(model: keras.Model) -> bytes:
+    """Weights in 16 bits, input, output and arithmetic in 32: half the size for the same answers."""
+    with _converter(model) as converter:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+        return _converted(converter)
+
+
+def int8(model: keras.Model, calibration: Pixels) -> bytes:
+    """Everything in integers, input and output too.
+
+    Weights of convolutions have a scale per channel, as Jacob et al. 2018
+    (arXiv:1712.05877) and the LiteRT 8-bit specification have it; those of
+    dense layers one scale a tensor, for neither the Edge TPU nor
+    tflite-runtime 2.14 takes more.
+
+    Args:
+        calibration: images that show the range of each activation, uint8, shape (n, height, width, 3).
+
+    Raises:
+        ConversionError: an operation of the model has no integer form.
+    """
+
+    def examples() -> Iterator[list[npt.NDArray[np.float32]]]:
+        # The whole range of the input, whatever the sample holds: then a pixel value is a step of the scale.
+        yield [np.linspace(0, 1, calibration[:1].size, dtype=np.float32).reshape(calibration[:1].shape)]
+        for pixels in calibration:
+            yield [pixels[None].astype(np.float32) / np.float32(255)]
+
+    with _converter(model) as converter:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = examples
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        content = _converted(converter)
+    _require_integers(content)
+    return content
+
+
+class _converter:  # noqa: N801  # a context manager, read as a function
+    """A converter of the model with a static batch of one, by way of a SavedModel that is deleted after."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._folder = TemporaryDirectory(prefix="edge-detect-")
+
+    def __enter__(self) -> tf.lite.TFLiteConverter:
+        (shape, name) = (1, *self._model.input_shape[1:]), self._model.inputs[0].name
+        with without_lines(*_CHATTER):
+            self._model.export(
+                self._folder.name,
+                format="tf_saved_model",
+                input_signature=[keras.InputSpec(shape=shape, dtype="float32", name=name)],
+                verbose=False,
+            )
+        return tf.lite.TFLiteConverter.from_saved_model(self._folder.name)
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    try:
+        with without_lines(*_CHATTER):
+            return bytes(converter.convert())
+    except (RuntimeError, ValueError) as error:  # the converter's own errors derive from these
+        raise ConversionError(f"the converter refused the model: {' '.join(str(error).split())[:300]}") from error
+
+
+def _require_integers(content: bytes) -> None:
+    from edge.interpreter import interpreter
+
+    tensors = interpreter(content).get_tensor_details()
+    floats = sorted(tensor["name"] for tensor in tensors if np.issubdtype(tensor["dtype"], np.floating))
+    if floats:
+        raise ConversionError(f"{len(floats)} tensors are not integers, the first: {floats[0]}")

@@ -1,0 +1,95 @@
+"""Whether a converted file still says what its Keras model says."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from convert.errors import ConversionError
+from convert.sample import Sample
+from edge.classifier import Classifier
+
+MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
+TIMED_CALLS = 200
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One format beside the Keras model, on the same images.
+
+    Attributes:
+        milliseconds: median of one image at a time on one thread, network only.
+        label_agreement: share of images to which both give the same label.
+        max_difference, mean_difference: of P(REAL), absolute.
+    """
+
+    images: int
+    origin: str
+    accuracy_keras: float
+    accuracy: float
+    label_agreement: float
+    max_difference: float
+    mean_difference: float
+    bytes: int
+    milliseconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in asdict(self).items()
+        }
+
+
+def keras_scores(model: keras.Model, sample: Sample) -> Floats:
+    """P(REAL) by the Keras model, shape (n,)."""
+    images = sample.pixels.astype(np.float32) / np.float32(255)
+    return np.asarray(model.predict(images, batch_size=256, verbose=0), np.float64).reshape(-1)
+
+
+def keras_milliseconds(model: keras.Model, sample: Sample) -> float:
+    """Median of one image at a time, as a user of the Keras file would call it."""
+    one = sample.pixels[:1].astype(np.float32) / np.float32(255)
+    return _milliseconds(lambda: model.predict_on_batch(one))
+
+
+def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured:
+    """Run the device's own classifier over the images and compare.
+
+    Raises:
+        ConversionError: the accuracy fell by more than MAX_LOSS.
+    """
+    scores = np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64)
+    threshold = classifier.model.threshold
+    measured = Measured(
+        images=len(scores),
+        origin=sample.origin,
+        accuracy_keras=float(np.mean((by_keras > threshold) == sample.is_real)),
+        accuracy=float(np.mean((scores > threshold) == sample.is_real)),
+        label_agreement=float(np.mean((scores > threshold) == (by_keras > threshold))),
+        max_difference=float(np.max(np.abs(scores - by_keras))),
+        mean_difference=float(np.mean(np.abs(scores - by_keras))),
+        bytes=len(classifier.model.content),
+        milliseconds=_milliseconds(lambda: classifier.score(sample.pixels[0])),
+    )
+    if measured.accuracy_keras - measured.accuracy > MAX_LOSS:
+        raise ConversionError(
+            f"{classifier.model.path.name} lost {measured.accuracy_keras - measured.accuracy:.2%} of accuracy"
+            f" ({measured.accuracy_keras:.2%} before, {measured.accuracy:.2%} after; at most {MAX_LOSS:.1%} allowed);"
+            " nothing was written"
+        )
+    return measured
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    call()
+    seconds = []
+    for _ in range(TIMED_CALLS):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds)) * 1000

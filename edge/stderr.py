@@ -1,0 +1,35 @@
+"""Keeping C++ libraries from talking on stderr."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def without_lines(*beginnings: bytes) -> Iterator[None]:
+    """Drop the lines with these beginnings from what is written to file descriptor 2 meanwhile.
+
+    For libraries that write there past Python and offer no switch. All that is
+    written is held back until the end, and what is not dropped is passed on.
+    """
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(2)
+        except OSError:  # no room for a temporary file, or no stderr: the lines do no harm
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(beginnings):
+                    os.write(2, line)

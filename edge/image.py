@@ -37,7 +37,9 @@ Pixels = npt.NDArray[np.uint8]
 
 # Formats that photographs and generated images come in. Pillow knows dozens
 # more whose decoders few people test; hostile files are kept away from them.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# JPEG includes MPO, the JPEGs with several pictures that some cameras write.
+# The first four are loaded with Pillow itself, the others when they are met.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 # Pillow's own default, and so that of the usual plain script; a change of
@@ -90,11 +92,11 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
     Never blocks: a FIFO or a device is refused, not opened for good.
 
     Raises:
-        UnreadableFileError: missing, forbidden, not a regular file, empty, or over MAX_BYTES.
+        UnreadableFileError: missing, forbidden, not a regular file, or over MAX_BYTES.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with open(descriptor, "rb", buffering=0) as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
                 raise UnreadableFileError(path, "is a folder, not an image")
@@ -102,7 +104,10 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
                 raise UnreadableFileError(path, "is not a regular file")
             if status.st_size > MAX_BYTES:
                 raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {MAX_BYTES}")
-            return file.readall()
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                return file.readall()
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise UnreadableFileError(path, reason_of(path, error)) from error
 

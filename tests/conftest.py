@@ -1,0 +1,77 @@
+"""What the tests share: real files, real processes, small real models."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DATA = Path(__file__).parent / "data"
+CIFAKE = DATA / "cifake"
+MODELS = DATA / "models"
+CHECKOUT = Path(__file__).parent.parent
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """`edge-detect` as a user starts it, in the environment of the tests."""
+    return [sys.executable, "-m", "edge", *map(os.fspath, arguments)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("EDGE_DETECT", "XDG_", "STATE_DIR"))}
+    return kept | {"PYTHONPATH": str(CHECKOUT)} | changes
+
+
+@pytest.fixture
+def edge_detect(tmp_path: Path) -> Run:
+    """Runs `edge-detect ARGUMENTS` to its end in a folder of its own, with a home of its own."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        variables = environment(HOME=str(tmp_path / "home"))
+        defaults = {"cwd": tmp_path, "env": variables, "capture_output": True, "text": True, "timeout": 60}
+        return subprocess.run(command(*arguments), **(defaults | options))
+
+    return run
+
+
+@pytest.fixture
+def brightness() -> Path:
+    """A model that calls bright images REAL and dark ones FAKE."""
+    return MODELS / "brightness_int8.tflite"
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def picture(path: Path, grey: int = 200, size: tuple[int, int] = (40, 30), seed: int = 0) -> Path:
+    """A noisy image around a level of grey; another seed is another content."""
+    noise = np.random.default_rng(seed).integers(-20, 20, (size[1], size[0], 3))
+    Image.fromarray((grey + noise).clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def age(path: Path, seconds: float = 60) -> Path:
+    """Let a file look as if it had been written some time ago."""
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+def samples(folder: Path) -> list[Path]:
+    """Copies of the bundled CIFAKE test images, all in one folder."""
+    copies = []
+    for label in ("REAL", "FAKE"):
+        for original in sorted((CIFAKE / "test" / label).iterdir()):
+            copies.append(age(Path(shutil.copyfile(original, folder / f"{label} {original.name}"))))
+    return copies

@@ -1,0 +1,136 @@
+"""Models at work, on both runtimes."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import image, model
+from edge.classifier import Classifier
+from edge.errors import RuntimeMissingError, UndecodableImageError
+from edge.interpreter import RUNTIMES, installed, interpreter
+from edge.resources import folder
+from edge.verdict import Failure
+from tests.conftest import CIFAKE, MODELS, picture
+
+BOTH = [
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(package), reason=f"{name} does not install here"))
+    for name, package in RUNTIMES.items()
+]
+
+
+def sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+@pytest.mark.parametrize("runtime", BOTH)
+@pytest.mark.parametrize("variant", ["float16", "int8"])
+@pytest.mark.parametrize("grey", [0, 60, 120, 140, 200, 255])
+def test_scores_are_what_the_network_computes(runtime: str, variant: str, grey: int) -> None:
+    classifier = Classifier(model.load(MODELS / f"brightness_{variant}.tflite"), runtime=runtime)
+    assert classifier.size == (16, 12)
+    score = classifier.score(np.full((12, 16, 3), grey, np.uint8))
+    assert score == pytest.approx(sigmoid(12 * (grey / 255 - 0.5)), abs=0.02 if variant == "int8" else 0.002)
+
+
+def test_an_int8_model_takes_every_pixel_value_as_it_is() -> None:
+    classifier = Classifier(model.load())
+    assert classifier.input.scale == pytest.approx(1 / 255)
+    assert np.array_equal(classifier._table, np.arange(-128, 128, dtype=np.int8))
+
+
+def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightness: Path) -> None:
+    classifier = Classifier(model.load(brightness))
+    bright = classifier.classify(picture(tmp_path / "bright.png", 230))
+    dark = classifier.classify(picture(tmp_path / "dark.png", 30))
+    assert (bright.label, dark.label) == ("REAL", "FAKE")
+    assert bright.confidence == bright.score > 0.9
+    assert dark.confidence == 1 - dark.score > 0.9
+    assert 0 < bright.elapsed_seconds < 10
+
+
+def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightness: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    classifier = Classifier(model.load(brightness))
+    with pytest.raises(UndecodableImageError):
+        classifier.classify(tmp_path / "bad.png")
+    assert isinstance(classifier.answer(tmp_path / "bad.png"), Failure)
+
+
+both_installed = pytest.mark.skipif(
+    not all(map(find_spec, RUNTIMES.values())), reason="needs both runtimes side by side"
+)
+
+
+def pictures() -> list[image.Pixels]:
+    """The bundled images, and noise that no training has ever tidied."""
+    bundled = [image.pixels(path, (32, 32)) for path in sorted((CIFAKE / "test").rglob("*.jpg"))]
+    return bundled + list(np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8))
+
+
+@both_installed
+def test_the_int8_file_means_the_same_to_both_runtimes() -> None:
+    """With the kernels that both have, every output is the same to the bit."""
+
+    def outputs(package: str) -> list[int]:
+        runtime = import_module(f"{package}.interpreter")
+        kernels = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        network = runtime.Interpreter(str(model.default_path()), experimental_op_resolver_type=kernels)
+        network.allocate_tensors()
+        takes, returns = network.get_input_details()[0]["index"], network.get_output_details()[0]["index"]
+        values = []
+        for pixels in pictures():
+            network.set_tensor(takes, (pixels.astype(int) - 128).astype(np.int8)[None])
+            network.invoke()
+            values.append(int(network.get_tensor(returns)[0, 0]))
+        return values
+
+    one, other = map(outputs, RUNTIMES.values())
+    assert one == other
+    assert len(set(one)) > 5, "all the same would show nothing"
+
+
+@both_installed
+def test_int8_verdicts_agree_as_installed() -> None:
+    """As installed, ai-edge-litert runs int8 in XNNPACK, which rounds once where the older kernels round twice:
+    a unit in one of a thousand activations, and a few of the 256 steps in some scores."""
+    one, other = (Classifier(model.load(), runtime=name) for name in RUNTIMES)
+    scores = np.array([(one.score(pixels), other.score(pixels)) for pixels in pictures()])
+    differences = np.abs(scores[:, 0] - scores[:, 1])
+    assert differences.mean() < 1 / 256
+    assert differences.max() <= 16 / 256
+
+
+@pytest.mark.parametrize("runtime", BOTH)
+def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> None:
+    """It reads the input size, feeds RGB / 255 as float32, and compares output[0][0] with 0.5."""
+    path = folder("models") / "compact_float16.tflite"
+    plain = interpreter(path.read_bytes(), runtime=runtime)
+    takes, returns = plain.get_input_details()[0], plain.get_output_details()[0]
+    _, height, width, _ = takes["shape"]
+    ours = Classifier(model.load(path), runtime=runtime)
+    for file in sorted((CIFAKE / "test").rglob("*.jpg")):
+        fed = (image.pixels(file, (width, height)) / 255.0).astype(np.float32)[None]
+        plain.set_tensor(takes["index"], fed)
+        plain.invoke()
+        output = plain.get_tensor(returns["index"])
+        assert output[0][0] == pytest.approx(ours.classify(file).score, abs=1e-6)
+        assert ("REAL" if output[0][0] > 0.5 else "FAKE") == ours.classify(file).label
+
+
+def test_the_default_model_tells_most_of_the_bundled_images() -> None:
+    classifier = Classifier(model.load())
+    verdicts = [
+        (label, classifier.classify(path).label)
+        for label in ("REAL", "FAKE")
+        for path in sorted((CIFAKE / "test" / label).iterdir())
+    ]
+    assert sum(is_ == called for is_, called in verdicts) >= 17, verdicts
+
+
+def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNTIMES, "no-such-runtime", "no_such_runtime")
+    with pytest.raises(RuntimeMissingError, match="pip install no-such-runtime"):
+        installed("no-such-runtime")

@@ -1,0 +1,227 @@
+"""The command, as a real process."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples
+
+HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "jax")
+
+
+def lines(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_classify_prints_a_line_a_file(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+    bright, dark = picture(tmp_path / "bright.png", 230), picture(tmp_path / "dark.png", 30)
+    done = edge_detect("classify", bright, dark, "--model", brightness)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.split()[0] == "REAL"
+    assert first.endswith(str(bright))
+    assert second.split()[0] == "FAKE"
+
+
+def test_classify_json_has_the_promised_fields(edge_detect: Run, tmp_path: Path) -> None:
+    done = edge_detect("classify", "--json", CIFAKE / "test" / "REAL")
+    assert (done.returncode, done.stderr) == (0, "")
+    verdicts = lines(done.stdout)
+    assert len(verdicts) == 10
+    for verdict in verdicts:
+        assert set(verdict) == {"path", "label", "confidence", "score", "elapsed_ms"}
+        score, label = float(verdict["score"]), verdict["label"]
+        assert label == ("REAL" if score > 0.5 else "FAKE")
+        assert float(verdict["confidence"]) == pytest.approx(score if label == "REAL" else 1 - score)
+
+
+def test_classify_takes_folders_and_their_sub_folders_if_told(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+    (inbox / "inner").mkdir()
+    for name in ("b.png", "a.PNG", ".hidden.png", "inner/c.jpg"):
+        picture(inbox / name)
+    (inbox / "notes.txt").write_text("not for us")
+    flat = edge_detect("classify", inbox, "--json", "--model", brightness)
+    assert [Path(str(line["path"])).name for line in lines(flat.stdout)] == ["a.PNG", "b.png"]
+    deep = edge_detect("classify", inbox, "--json", "--recursive", "--model", brightness)
+    assert [Path(str(line["path"])).name for line in lines(deep.stdout)] == ["a.PNG", "b.png", "c.jpg"]
+
+
+def make_bad_input(folder: Path) -> dict[str, str]:
+    """One file of every kind of bad input, and what is said of it."""
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("I am a text\n")
+    whole = picture(folder / "whole.jpg", size=(300, 200)).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.jpg").unlink()
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+    (folder / "folder.png").mkdir()
+    (folder / "broken.png").symlink_to("nowhere.png")
+    picture(folder / "forbidden.png").chmod(0)
+    return {
+        "empty.jpg": "empty",
+        "text.jpg": "not an image",
+        "truncated.jpg": "truncated",
+        "bomb.png": "limit",
+        "folder.png": "folder",
+        "broken.png": "broken symbolic link",
+        "forbidden.png": "permission denied",
+    }
+
+
+def without_privileges() -> list[str]:
+    """For the super-user, who may read everything: the same user without that privilege."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("run as root without setpriv (util-linux): no file would be unreadable")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("verb", ["classify", "watch"])
+def test_each_bad_file_gets_one_clear_line_and_the_rest_goes_on(
+    tmp_path: Path, inbox: Path, brightness: Path, verb: str, as_json: bool
+) -> None:
+    expected = make_bad_input(inbox)
+    picture(inbox / "good.png")
+    picture(inbox / "new\nline.png")
+    options = ["--model", str(brightness), *(["--json"] if as_json else []), *(["--once"] if verb == "watch" else [])]
+    done = subprocess.run(
+        [*without_privileges(), sys.executable, "-m", "edge", verb, str(inbox), *options],
+        env=environment(HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    if as_json:
+        assert done.stderr == ""
+        answers = {Path(str(line["path"])).name: line for line in lines(done.stdout)}
+        assert set(answers) == set(expected) | {"good.png", "new\nline.png"}
+        for name, reason in expected.items():
+            assert set(answers[name]) == {"path", "error"}
+            assert reason in str(answers[name]["error"])
+    else:
+        assert len(done.stdout.splitlines()) == 2  # a newline in a name does not make a line
+        assert "new\\nline.png" in done.stdout
+        for name, reason in expected.items():
+            (line,) = (line for line in done.stderr.splitlines() if f"{name}: " in line)
+            assert reason in line
+
+
+def test_a_missing_file_is_a_line_of_its_own(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+    picture(tmp_path / "good.png")
+    done = edge_detect("classify", "missing.png", "good.png", "--json", "--model", brightness)
+    assert done.returncode == 1
+    missing, good = lines(done.stdout)
+    assert missing == {"path": "missing.png", "error": "no such file or directory"}
+    assert good["label"] == "REAL"
+
+
+def test_an_empty_folder_is_said_to_be_empty(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+    done = edge_detect("classify", inbox, "--model", brightness)
+    assert done.returncode == 1
+    assert "no images in this folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [("missing.tflite", "no such file"), ("corrupt.tflite", "not a LiteRT model"), ("ten_classes.tflite", "(1, 10)")],
+)
+@pytest.mark.parametrize("verb", ["classify", "watch"])
+def test_a_bad_model_is_one_line_and_status_2(
+    edge_detect: Run, tmp_path: Path, inbox: Path, verb: str, model: str, reason: str
+) -> None:
+    (tmp_path / "corrupt.tflite").write_bytes(b"\0" * 100)
+    shutil.copy(MODELS / "ten_classes.tflite", tmp_path)
+    done = edge_detect(verb, inbox, "--model", tmp_path / model)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = (line for line in done.stderr.splitlines() if model in line)
+    assert reason in line
+    assert "Traceback" not in done.stderr
+
+
+def test_figure_is_drawn_beside_the_image_and_no_file_of_the_user_is_touched(
+    edge_detect: Run, inbox: Path, brightness: Path
+) -> None:
+    first, second = picture(inbox / "a.png", 230), picture(inbox / "a.jpg", 30)
+    picture(inbox / "b.png", 230)
+    precious = inbox / "b_results.png"
+    precious.write_bytes(b"the user's own")
+    (inbox / "b.png_results.png").write_bytes(b"this too")
+    done = edge_detect("classify", first, second, inbox / "b.png", "--figure", "--model", brightness)
+    assert done.returncode == 1
+    assert "another file has that name" in done.stderr
+    assert precious.read_bytes() == b"the user's own"
+    with Image.open(inbox / "a_results.png") as of_first, Image.open(inbox / "a.jpg_results.png") as of_second:
+        assert of_first.size == of_second.size
+        assert of_first.text["Description"].startswith("REAL")
+        assert of_second.text["Description"].startswith("FAKE")
+    assert not [path for path in inbox.iterdir() if path.name.startswith(".")]
+
+    again = edge_detect("classify", inbox, "--figure", "--json", "--model", brightness)
+    classified = {Path(str(line["path"])).name for line in lines(again.stdout)}
+    assert classified == {"a.png", "a.jpg", "b.png", "b_results.png", "b.png_results.png"}, "a figure is no input"
+
+
+def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
+    for verb in ((), ("classify",), ("watch",), ("completion",), ("service", "show")):
+        done = edge_detect(*verb, "--help")
+        assert done.returncode == 0
+        assert "Example" in done.stdout
+    assert edge_detect("--version").stdout.startswith("edge-detect, version 0.")
+    for shell in ("bash", "zsh", "fish"):
+        done = edge_detect("completion", shell)
+        assert "_EDGE_DETECT_COMPLETE" in done.stdout
+        assert done.returncode == 0
+
+
+def test_the_unit_names_the_program_that_printed_it(edge_detect: Run) -> None:
+    unit = edge_detect("service", "show").stdout
+    (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert os.path.isabs(start.removeprefix("ExecStart=").split()[0])
+    assert "@EDGE_DETECT@" not in unit
+
+
+def test_help_needs_no_numpy_and_a_classification_nothing_heavy(tmp_path: Path, brightness: Path) -> None:
+    program = (
+        "import sys, edge.cli\n"
+        "assert not {'numpy', 'PIL'} & set(sys.modules), 'imported for nothing'\n"
+        "try: edge.cli.main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted(set(sys.modules) & {%s}))\n" % ", ".join(map(repr, (*HEAVY, "train", "convert")))
+    )
+    picture(tmp_path / "x.png")
+    for arguments in (["classify", "x.png", "--figure"], ["watch", ".", "--once", "--state", "state"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments, "--model", str(brightness)],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_goes_away_is_no_traceback(inbox: Path, brightness: Path) -> None:
+    samples(inbox)
+    done = subprocess.run(
+        f'"{sys.executable}" -m edge classify "{inbox}" --model "{brightness}" | head -n 1',
+        shell=True,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr

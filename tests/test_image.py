@@ -1,0 +1,213 @@
+"""Preprocessing: every kind of image, one way."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from edge import image
+from edge.errors import ImageError, UndecodableImageError, UnreadableFileError
+from tests.conftest import CIFAKE, DATA
+
+SIZE = (32, 32)
+
+
+def gradient(width: int, height: int) -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+
+
+def test_an_image_of_the_right_size_is_not_touched() -> None:
+    path = next((CIFAKE / "test" / "REAL").iterdir())
+    with Image.open(path) as opened:
+        expected = np.asarray(opened.convert("RGB"))
+    assert np.array_equal(image.pixels(path, SIZE), expected)
+
+
+def test_the_resampling_filter_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(random).save(tmp_path / "noise.png")
+    got = image.pixels(tmp_path / "noise.png", (16, 12))
+    assert got.shape == (12, 16, 3)
+    expected = np.asarray(Image.fromarray(random).resize((16, 12), Image.Resampling.BICUBIC))
+    assert np.array_equal(got, expected)
+    for other in (Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.BOX):
+        assert not np.array_equal(got, np.asarray(Image.fromarray(random).resize((16, 12), other)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = Image.fromarray(gradient(64, 48))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that a camera so held applied
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned{suffix}"
+    stored.save(path, exif=exif, quality=100)
+    expected = np.asarray(upright.resize((24, 16), Image.Resampling.BICUBIC), int)
+    assert np.abs(image.pixels(path, (24, 16)).astype(int) - expected).mean() < 3
+    assert image.upright(path, 32).size == (32, 24)
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    for mode, colour in (("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))):
+        Image.new(mode, (40, 40), colour).save(tmp_path / "clear.png")
+        assert (image.pixels(tmp_path / "clear.png", SIZE) == 255).all()
+    half = Image.new("RGBA", (40, 40), (0, 0, 0, 128))
+    half.save(tmp_path / "half.png")
+    assert np.abs(image.pixels(tmp_path / "half.png", SIZE).astype(int) - 127).max() <= 1
+
+
+def test_a_transparent_palette_entry_and_colour_key_are_white(tmp_path: Path) -> None:
+    palette = Image.new("P", (40, 40), 1)
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.save(tmp_path / "key.gif", transparency=1)
+    assert (image.pixels(tmp_path / "key.gif", SIZE) == 255).all()
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
+    assert (image.pixels(tmp_path / "key.png", SIZE) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("L", 100, ".png", (100, 100, 100)),
+        ("1", 1, ".png", (255, 255, 255)),
+        ("P", 0, ".png", (10, 20, 30)),
+        ("I;16", 0x6400, ".png", (100, 100, 100)),
+        ("I;16", 0x6400, ".tif", (100, 100, 100)),
+        ("I", 0x6400, ".tif", (100, 100, 100)),
+        ("F", 100 / 255, ".tif", (100, 100, 100)),
+        ("CMYK", (0, 0, 0, 155), ".jpg", (100, 100, 100)),
+        ("CMYK", (0, 0, 0, 155), ".tif", (100, 100, 100)),
+        ("LAB", (107, 128, 128), ".tif", (100, 100, 100)),
+        ("YCbCr", (100, 128, 128), ".jpg", (100, 100, 100)),
+    ],
+)
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, suffix: str, expected: tuple[int]) -> None:
+    drawn = Image.new(mode, (40, 40), colour)
+    if mode == "P":
+        drawn.putpalette([10, 20, 30])
+    drawn.save(tmp_path / f"x{suffix}")
+    got = image.pixels(tmp_path / f"x{suffix}", SIZE)
+    assert got.shape == (32, 32, 3)
+    assert got.dtype == np.uint8
+    assert np.abs(got.astype(int) - expected).max() <= 3
+
+
+def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
+    """Pillow writes no 16-bit RGB PNG, so one is put together here (PNG specification, chunks IHDR, IDAT, IEND)."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    row = b"\0" + struct.pack(">3H", 0x6401, 0x3202, 0xFF03) * 4
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    path = tmp_path / "deep.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
+    )
+    assert (image.pixels(path, (4, 4)) == [0x64, 0x32, 0xFF]).all()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (40, 40), (grey,) * 3) for grey in (200, 20, 20)]
+    frames[0].save(tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:])
+    assert np.abs(image.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
+
+
+def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tmp_path: Path) -> None:
+    smooth = Image.fromarray(gradient(2400, 1600)).filter(ImageFilter.GaussianBlur(3))
+    smooth.save(tmp_path / "large.jpg", quality=95)
+    reduced = image.pixels(tmp_path / "large.jpg", SIZE).astype(int)
+    full = np.asarray(smooth.resize(SIZE, Image.Resampling.BICUBIC), int)
+    assert np.abs(reduced - full).max() <= 3
+    with Image.open(tmp_path / "large.jpg") as opened:
+        opened.draft("RGB", (96, 96))
+        assert opened.size == (300, 200), "Pillow no longer offers the reduction that we count on"
+
+
+def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
+    path = next((CIFAKE / "test" / "FAKE").iterdir())
+    assert np.array_equal(image.pixels(path, SIZE), image.pixels("elsewhere", SIZE, path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"this is no image\n" * 10, "not an image in a known format"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 50, "not an image|broken|truncated"),
+        (b"P6 1 1 255\n\0\0\0", "not an image in a known format"),  # Pillow knows PPM; we do not let it
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a known format"),
+    ],
+)
+def test_bad_content_is_a_named_error(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UndecodableImageError, match=reason) as raised:
+        image.pixels(path, SIZE)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in raised.value.reason
+
+
+def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(gradient(640, 480)).save(whole, "JPEG")
+    (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    with pytest.raises(UndecodableImageError, match="truncated"):
+        image.pixels(tmp_path / "half.jpg", SIZE)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    for side in (10_001, 20_000):  # above our limit, and above the one at which Pillow raises by itself
+        Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+        with pytest.raises(UndecodableImageError, match=r"limit of|exceeds limit"):
+            image.pixels(tmp_path / "bomb.png", SIZE)
+
+
+def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    source = Image.fromarray(gradient(60, 40))
+    refused = 0
+    for format_ in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+        whole = io.BytesIO()
+        source.save(whole, format_)
+        for _ in range(60):
+            damaged = bytearray(whole.getvalue())
+            for place in random.integers(0, len(damaged), 4):
+                damaged[place] = random.integers(0, 256)
+            try:
+                got = image.pixels("damaged", SIZE, bytes(damaged))
+                assert got.shape == (32, 32, 3)
+            except ImageError as error:
+                refused += 1
+                assert "\n" not in error.reason
+    assert refused > 30
+
+
+def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableFileError, match="not a regular file"):
+        image.read(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableFileError, match="folder"):
+        image.read(tmp_path)
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    with pytest.raises(UnreadableFileError, match="broken symbolic link"):
+        image.read(tmp_path / "gone.jpg")
+    with pytest.raises(UnreadableFileError, match="no such file"):
+        image.read(tmp_path / "missing.jpg")
+
+
+def test_the_bundled_images_are_32_pixels_square() -> None:
+    sizes = []
+    for path in (DATA / "cifake").rglob("*.jpg"):
+        with Image.open(path) as opened:
+            sizes.append(opened.size)
+    assert sizes == [(32, 32)] * 116

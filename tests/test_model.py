@@ -1,0 +1,94 @@
+"""Model files and their descriptions: what is accepted, and what is refused with which words."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge import model
+from edge.classifier import Classifier
+from edge.errors import ModelError
+from edge.model import ModelDescription, Quantisation
+from tests.conftest import MODELS
+
+
+def described(folder: Path, **changes: object) -> Path:
+    """A copy of the brightness model with a description beside it."""
+    path = Path(shutil.copyfile(MODELS / "brightness_int8.tflite", folder / "copy.tflite"))
+    sha256 = model.load(path).sha256
+    quantisation = Quantisation("int8", 1 / 255, -128)
+    text = ModelDescription("copy", 16, 12, "bicubic", sha256, quantisation, quantisation).to_json()
+    (folder / "copy.json").write_text(json.dumps(json.loads(text) | changes))
+    return path
+
+
+def test_a_description_survives_its_json(tmp_path: Path) -> None:
+    path = described(tmp_path, threshold=0.7, labels=["AI", "PHOTO"])
+    loaded = model.load(path)
+    assert (loaded.threshold, loaded.labels) == (0.7, ("AI", "PHOTO"))
+    assert loaded.description is not None
+    assert ModelDescription.from_json(loaded.description.to_json()) == loaded.description
+
+
+def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    assert model.load(described(tmp_path, flavour="vanilla")).description is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sha256": "0" * 64}, "damaged"),
+        ({"format_version": 2}, "format_version 2"),
+        ({"labels": ["REAL"]}, "labels"),
+        ({"labels": None}, "labels"),
+        ({"threshold": "high"}, "could not convert"),
+        ({"resampling": "lanczos"}, "scaled with lanczos"),
+        ({"input": {"dtype": "int8"}}, "scale"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason) as raised:
+        model.load(described(tmp_path, **changes))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    path = described(tmp_path)
+    (tmp_path / "copy.json").write_text("{")
+    with pytest.raises(ModelError, match=r"copy\.json"):
+        model.load(path)
+
+
+def test_a_model_without_description_gets_the_contract_s_labels_and_threshold(brightness: Path) -> None:
+    loaded = model.load(brightness)
+    assert (loaded.description, loaded.labels, loaded.threshold) == (None, ("FAKE", "REAL"), 0.5)
+
+
+def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.tflite").write_text("no model at all")
+    (tmp_path / "empty.tflite").write_bytes(b"")
+    (tmp_path / "folder.tflite").mkdir()
+    for name in ("text", "empty", "folder", "missing"):
+        with pytest.raises(ModelError, match=f"{name}.tflite"):
+            model.load(tmp_path / f"{name}.tflite")
+
+
+def test_a_model_cut_short_or_of_another_shape_is_refused(tmp_path: Path) -> None:
+    whole = (MODELS / "brightness_int8.tflite").read_bytes()
+    (tmp_path / "short.tflite").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="short.tflite") as raised:
+        Classifier(model.load(tmp_path / "short.tflite"))
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ModelError, match=r"ten_classes.*\(1, 10\).*\(1, 1\)"):
+        Classifier(model.load(MODELS / "ten_classes.tflite"))
+
+
+def test_the_default_model_is_described_and_whole() -> None:
+    loaded = model.load()
+    assert loaded.path.name == "compact_int8.tflite"
+    assert loaded.description is not None
+    classifier = Classifier(loaded)
+    assert classifier.size == (loaded.description.width, loaded.description.height) == (32, 32)
+    assert (classifier.input, classifier.output) == (loaded.description.input, loaded.description.output)
+    assert len(loaded.content) <= 1_000_000

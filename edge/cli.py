@@ -117,7 +117,7 @@ def classify(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option(
     "--state",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="DIR",
     envvar="EDGE_DETECT_STATE",
     show_envvar=True,

@@ -1,0 +1,184 @@
+"""Conversion: a real Keras model through the real converter, and what it must refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import model
+from edge.classifier import Classifier
+from tests.conftest import CHECKOUT, CIFAKE, MODELS, environment
+
+# The report of edgetpu_compiler 16.0, as its documentation shows it.
+REPORT = """\
+Edge TPU Compiler version 16.0.384591198
+Started a compilation timeout timer of 180 seconds.
+
+Model compiled successfully in 120 ms.
+
+Input model: brightness_int8.tflite
+Input size: 1.72KiB
+Output model: brightness_int8_edgetpu.tflite
+Output size: 24.18KiB
+On-chip memory used for caching model parameters: 1.00KiB
+On-chip memory remaining for caching model parameters: 7.88MiB
+Off-chip memory used for streaming uncached model parameters: 0.00B
+Number of Edge TPU subgraphs: 1
+Total number of operations: 3
+Operation log: brightness_int8_edgetpu.log
+
+Operator                       Count      Status
+
+MEAN                           1          {mean}
+FULLY_CONNECTED                1          Mapped to Edge TPU
+LOGISTIC                       1          Mapped to Edge TPU
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+UNMAPPED = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that tells bright from dark, with a list of held-out images beside it as training leaves it."""
+    from tests.data.make_models import brightness
+
+    folder = tmp_path_factory.mktemp("keras")
+    brightness().save(folder / "model.keras")
+    names = [path.relative_to(CIFAKE).as_posix() for path in sorted((CIFAKE / "train").rglob("*.jpg"))[::2]]
+    (folder / "validation.json").write_text(json.dumps(names))
+    return folder / "model.keras"
+
+
+def convert(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "convert", *map(os.fspath, arguments), "--data", str(CIFAKE), "--calibration", "40"],
+        cwd=CHECKOUT,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+@pytest.fixture(scope="module")
+def converted(keras_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("converted")
+    done = convert(keras_file, "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    assert [row.split()[0] for row in rows[1:4]] == ["model.keras", "brightness_float16", "brightness_int8"]
+    assert "the 48 images that the training held out" in done.stdout
+    return out
+
+
+def test_each_file_has_a_description_that_a_runner_accepts(converted: Path) -> None:
+    assert sorted(path.name for path in converted.iterdir()) == [
+        "brightness_float16.json",
+        "brightness_float16.tflite",
+        "brightness_int8.json",
+        "brightness_int8.tflite",
+    ]
+    for variant, dtype in (("float16", "float32"), ("int8", "int8")):
+        loaded = model.load(converted / f"brightness_{variant}.tflite")
+        description = loaded.description
+        assert description is not None
+        classifier = Classifier(loaded)
+        assert (classifier.input, classifier.output) == (description.input, description.output)
+        assert classifier.input.dtype == classifier.output.dtype == dtype
+        assert classifier.size == (description.width, description.height) == (16, 12)
+        measured = description.measured
+        assert measured["images"] == 48
+        assert abs(measured["accuracy"] - measured["accuracy_keras"]) <= 0.005
+        assert measured["label_agreement"] > 0.97
+        assert measured["bytes"] == len(loaded.content)
+        assert 0 < measured["mean_difference"] <= measured["max_difference"] < 0.03
+
+
+def test_the_int8_file_has_integers_only_and_a_pixel_is_a_step_of_its_input(converted: Path) -> None:
+    from edge.interpreter import interpreter
+
+    tensors = interpreter((converted / "brightness_int8.tflite").read_bytes()).get_tensor_details()
+    assert {np.dtype(tensor["dtype"]).kind for tensor in tensors} == {"i"}
+    loaded = Classifier(model.load(converted / "brightness_int8.tflite"))
+    assert loaded.input.scale == pytest.approx(1 / 255)
+    assert loaded.input.zero_point == -128
+
+
+def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, keras_file: Path) -> None:
+    names = json.loads((converted / "brightness_int8.json").read_text())["calibration"]["names"]
+    assert len(set(names)) == 40
+    assert sum(name.startswith("train/REAL/") for name in names) == 20
+    assert all((CIFAKE / name).is_file() for name in names)
+
+    from convert.sample import calibration
+
+    assert list(calibration(CIFAKE, (16, 12), 40, 0).names) == names
+    assert list(calibration(CIFAKE, (16, 12), 40, 1).names) != names
+
+
+def test_a_conversion_that_lost_accuracy_is_refused() -> None:
+    from convert.errors import ConversionError
+    from convert.sample import calibration
+    from convert.verify import verify
+
+    sample = calibration(CIFAKE, (16, 12), 40, 0)
+    right = np.where(sample.is_real, 0.99, 0.01)  # what a perfect Keras model would say
+    with pytest.raises(ConversionError, match=r"lost .* of accuracy"):
+        verify(Classifier(model.load(MODELS / "brightness_int8.tflite")), right, sample)
+
+
+def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras_file: Path) -> None:
+    (tmp_path / "model.keras").write_text("no model")
+    for path, reason in ((tmp_path / "model.keras", "not a Keras model"), (tmp_path / "none.keras", "no such file")):
+        done = convert(path, "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert reason in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+def compiler(folder: Path, mean: str) -> str:
+    """A stand-in for edgetpu_compiler that prints its report: a PATH with it in front."""
+    program = folder / "edgetpu_compiler"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, shutil, sys\n"
+        "out, source = pathlib.Path(sys.argv[sys.argv.index('--out_dir') + 1]), pathlib.Path(sys.argv[-1])\n"
+        "shutil.copy(source, out / f'{source.stem}_edgetpu.tflite')\n"
+        f"print({REPORT.format(mean=mean)!r})\n"
+    )
+    program.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_edgetpu_compiles_and_describes(tmp_path: Path, keras_file: Path) -> None:
+    path = compiler(tmp_path, "Mapped to Edge TPU")
+    done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH=path)
+    assert done.returncode == 0, done.stderr
+    loaded = model.load(tmp_path / "out" / "brightness_int8_edgetpu.tflite")
+    assert loaded.description is not None
+    operations = {"MEAN": 1, "FULLY_CONNECTED": 1, "LOGISTIC": 1}
+    assert loaded.description.measured["edgetpu_operations"] == operations
+
+
+def test_operations_left_to_the_cpu_are_an_error_unless_allowed(tmp_path: Path, keras_file: Path) -> None:
+    path = compiler(tmp_path, UNMAPPED)
+    done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH=path)
+    assert done.returncode == 2
+    assert "1 MEAN: Operation is otherwise supported" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+    allowed = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", "--allow-cpu", PATH=path)
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_a_missing_compiler_is_one_line_that_says_where_to_get_it(tmp_path: Path, keras_file: Path) -> None:
+    done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH="/nowhere")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "edgetpu_compiler is not installed" in line
+    assert "https://coral.ai" in line

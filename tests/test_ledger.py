@@ -1,0 +1,74 @@
+"""The record of answers."""
+
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edge.errors import LedgerError
+from edge.ledger import Entry, Ledger
+from edge.stamp import Stamp
+from edge.verdict import Failure, Verdict
+
+STAMP = Stamp(1, 2, 3, 4)
+DIGEST = b"d" * 32
+
+
+def entry(path: str, digest: bytes = DIGEST, stamp: Stamp | None = STAMP) -> Entry:
+    return Entry(path, stamp, digest, Verdict(path, "REAL", 0.9, 0.9, 0.001))
+
+
+def test_an_answer_is_new_once(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "m")) == 2
+        assert ledger.record([entry("/in/a")], "m") == []
+        assert len(ledger.record([entry("/in/a", b"e" * 32)], "m")) == 1
+    with Ledger(tmp_path) as ledger:
+        assert ledger.is_answered("/in/b", STAMP, DIGEST, "/in")
+
+
+def test_an_unstamped_file_is_known_by_its_content_alone(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([entry("/in/a", stamp=None)], "m")
+        assert not ledger.is_unchanged("/in/a", STAMP)
+        assert ledger.is_answered("/in/a", STAMP, DIGEST, "/in")
+        assert ledger.is_unchanged("/in/a", STAMP)
+
+
+def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
+    before, after = str(tmp_path / "before"), str(tmp_path / "after")
+    with Ledger(tmp_path) as ledger:
+        ledger.record([entry(before)], "m")
+        assert not ledger.is_answered(after, STAMP, b"other", str(tmp_path))
+        assert not ledger.is_answered(after, STAMP, DIGEST, str(tmp_path / "elsewhere"))
+        assert ledger.is_answered(after, STAMP, DIGEST, str(tmp_path))
+        assert not ledger.is_unchanged(before, STAMP)
+    rows = sqlite3.connect(tmp_path / "ledger.sqlite3").execute("SELECT path, label, score FROM answers").fetchall()
+    assert rows == [(os.fsencode(after), "REAL", 0.9)]
+
+
+def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.record([Entry("/in/a", STAMP, DIGEST, Failure("/in/a", "the file is empty"))], "m")
+    rows = sqlite3.connect(tmp_path / "ledger.sqlite3").execute("SELECT label, score, error FROM answers").fetchall()
+    assert rows == [(None, None, "the file is empty")]
+
+
+def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
+    def record(_: int) -> int:
+        with Ledger(tmp_path) as ledger:
+            return sum(len(ledger.record([entry(f"/in/{number}")], "m")) for number in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(record, range(4))) == 20
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    Ledger(tmp_path).close()
+    database = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(LedgerError, match="later edge-detect"):
+        Ledger(tmp_path)

@@ -1,0 +1,233 @@
+"""Training: the split, the batches, the figures of merit, and a real run that is killed and resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import CHECKOUT, CIFAKE, environment
+from train import dataset as datasets
+from train.augment import flip_and_crop
+from train.dataset import DatasetError
+from train.metrics import measure, reliability, roc
+
+FIT = ("--data", str(CIFAKE), "--epochs", "3", "--batch-size", "16", "--validation", "0.25", "--seed", "7")
+
+
+def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "train", *map(os.fspath, arguments)],
+        cwd=CHECKOUT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+def test_validation_is_the_same_everywhere_and_shares_no_bytes_with_training(tmp_path: Path) -> None:
+    whole = datasets.load(CIFAKE, "train")
+    assert len(whole) == 96
+    assert len(set(whole.digests)) == 95, "the bundled set has a pair of equal files"
+    training, validation = datasets.split_validation(whole, 0.25, seed=3)
+    assert len(training) + len(validation) == 96
+    assert not set(training.digests) & set(validation.digests)
+    assert [int((validation.labels == label).sum()) for label in (0, 1)] == pytest.approx([12, 12], abs=1)
+
+    moved = Path(shutil.copytree(CIFAKE / "train", tmp_path / "train")).parent
+    _, again = datasets.split_validation(datasets.load(moved, "train"), 0.25, seed=3)
+    assert set(again.digests) == set(validation.digests)
+    _, other = datasets.split_validation(whole, 0.25, seed=4)
+    assert set(other.digests) != set(validation.digests)
+
+
+def test_equal_files_stay_together_for_every_seed() -> None:
+    whole = datasets.load(CIFAKE, "train")
+    for seed in range(40):
+        training, validation = datasets.split_validation(whole, 0.5, seed)
+        assert not set(training.digests) & set(validation.digests)
+
+
+def test_a_folder_without_the_layout_is_a_named_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="train/REAL and train/FAKE"):
+        datasets.load(tmp_path, "train")
+
+
+def test_images_that_do_not_decode_are_left_out_and_named(tmp_path: Path) -> None:
+    for label in ("REAL", "FAKE"):
+        shutil.copytree(CIFAKE / "test" / label, tmp_path / "train" / label)
+    (tmp_path / "train" / "FAKE" / "0 bad.jpg").write_text("no image")
+    dataset = datasets.load(tmp_path, "train")
+    pixels, kept, errors = datasets.decode(dataset, (32, 32), tmp_path)
+    assert (len(dataset), len(kept), pixels.shape) == (21, 20, (20, 32, 32, 3))
+    assert [Path(os.fspath(error.path)).name for error in errors] == ["0 bad.jpg"]
+    reference, _, _ = datasets.decode(kept, (32, 32), tmp_path)
+    assert np.array_equal(pixels, reference)
+
+
+def test_augmentation_mirrors_and_shifts_and_reflects_the_edge() -> None:
+    rows, columns = np.meshgrid(np.arange(8), np.arange(10), indexing="ij")
+    image = np.stack([rows, columns, rows * 0], axis=-1).astype(np.uint8)
+    batch = np.repeat(image[None], 500, axis=0)
+    moved = flip_and_crop(batch, 3, np.random.default_rng(0))
+    assert moved.shape == batch.shape
+    assert moved.dtype == np.uint8
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="reflect")
+    possible = {
+        np.ascontiguousarray(view[y : y + 8, x : x + 10]).tobytes()
+        for y in range(7)
+        for x in range(7)
+        for view in (padded, np.pad(image[:, ::-1], ((3, 3), (3, 3), (0, 0)), mode="reflect"))
+    }
+    assert {one.tobytes() for one in moved} <= possible
+    assert len({one.tobytes() for one in moved}) > 60
+
+
+def test_metrics_of_a_case_worked_by_hand() -> None:
+    scores = np.array([0.9, 0.8, 0.4, 0.6, 0.2, 0.1])
+    labels = np.array([1, 1, 1, 0, 0, 0], np.int8)
+    measured = measure(scores, labels)
+    assert (measured.real_as_real, measured.real_as_fake) == (2, 1)
+    assert (measured.fake_as_real, measured.fake_as_fake) == (1, 2)
+    assert measured.accuracy == pytest.approx(4 / 6)
+    assert measured.auc == pytest.approx(8 / 9)  # of the nine pairs only (0.4, 0.6) is in the wrong order
+    expected = -np.log([0.9, 0.8, 0.4, 0.4, 0.8, 0.9]).mean()
+    assert measured.log_loss == pytest.approx(expected)
+    # Confidences 0.9 0.8 0.6 0.6 0.8 0.9; right right wrong wrong right right: 0.1, 0.2 and 0.6 off, a third each.
+    assert measured.expected_calibration_error == pytest.approx((0.1 + 0.2 + 0.6) / 3)
+
+
+def test_balanced_accuracy_weighs_classes_alike_and_ties_count_half() -> None:
+    measured = measure(np.array([0.9] * 9 + [0.9]), np.array([1] * 9 + [0], np.int8))
+    assert measured.accuracy == pytest.approx(0.9)
+    assert measured.balanced_accuracy == pytest.approx(0.5)
+    assert measured.auc == pytest.approx(0.5)
+    assert measure(np.array([0.9]), np.array([1], np.int8)).auc is None
+
+
+def test_the_area_under_the_roc_curve_is_the_auc() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 500).astype(np.int8)
+    scores = np.round(random.random(500) * 0.7 + labels * 0.3, 2)  # with many ties
+    false_positive, true_positive = roc(scores, labels)
+    area = float(np.sum(np.diff(false_positive) * (true_positive[1:] + true_positive[:-1]) / 2))
+    assert area == pytest.approx(measure(scores, labels).auc)
+
+
+def test_reliability_counts_every_image_once() -> None:
+    confidence = np.linspace(0.5, 1.0, 101)
+    parts = reliability(confidence, confidence > 0.7)
+    assert sum(count for _, _, count in parts) == 101
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training run of the default recipe on the bundled images."""
+    out = tmp_path_factory.mktemp("runs") / "compact"
+    done = train("fit", *FIT, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3/3" in done.stderr
+    return out
+
+
+def test_a_run_leaves_model_settings_history_and_pictures(run: Path) -> None:
+    pictures = {f"validation_{name}.png" for name in ("confusion", "roc", "reliability", "mistakes")}
+    assert {path.name for path in run.iterdir()} == pictures | {
+        "model.keras",
+        "run.json",
+        "validation.json",
+        "training.png",
+    }
+    told = json.loads((run / "run.json").read_text())
+    assert [set(epoch) for epoch in told["history"]] == [set(told["history"][0])] * 3
+    assert told["settings"]["seed"] == 7
+    assert told["images"]["validation"] == len(json.loads((run / "validation.json").read_text()))
+    best = max(epoch["validation_accuracy"] for epoch in told["history"])
+    assert told["validation"]["accuracy"] == pytest.approx(best), "the model is not that of the best epoch"
+
+
+def test_a_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train", "fit", *FIT, "--out", str(out)],
+        cwd=CHECKOUT,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 100
+    while not (out / "checkpoint-1.keras").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    begun = len(json.loads((out / "run.json").read_text())["history"]) if (out / "run.json").exists() else 0
+    assert begun < 3, "it was killed too late to show anything"
+    done = train("fit", *FIT, "--out", out, *(["--resume"] if begun else []))
+    assert done.returncode == 0, done.stderr
+    histories = [json.loads((folder / "run.json").read_text())["history"] for folder in (run, out)]
+    for key in ("training_loss", "validation_loss", "validation_accuracy"):
+        assert [epoch[key] for epoch in histories[1]] == pytest.approx([epoch[key] for epoch in histories[0]], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--out", "RUN"), "holds a run already"),
+        (("--out", "RUN", "--resume", "--learning-rate", "0.5"), "another learning_rate"),
+        (("--out", "RUN", "--resume"), "finished"),
+        (("--out", "NEW", "--resume"), "no run to resume"),
+        (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
+        (("--out", "NEW", "--recipe", "soufflé"), "none of compact, resnet50"),
+    ],
+)
+def test_mistakes_of_the_user_are_one_line(run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+    named = [str(run) if word == "RUN" else str(tmp_path / "new") if word == "NEW" else word for word in arguments]
+    done = train("fit", *FIT, *named)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["keras", "tflite"])
+def test_evaluate_tells_the_same_of_both_kinds_of_file(run: Path, tmp_path: Path, kind: str) -> None:
+    path = run / "model.keras" if kind == "keras" else CHECKOUT / "models" / "compact_float16.tflite"
+    done = train("evaluate", path, "--data", CIFAKE, "--json", "--figures", tmp_path / "figures")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["as_published"]["images"] == 20
+    assert told["leaked"] == 1
+    assert told["without_leaked"]["images"] == 19
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"test_{name}.png" for name in ("confusion", "roc", "reliability", "mistakes")
+    }
+    table = train("evaluate", path, "--data", CIFAKE)
+    assert f"{told['as_published']['accuracy']:.2%}" in table.stdout
+
+
+def test_a_model_that_cannot_be_evaluated_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.keras").write_text("no model")
+    for name in ("bad.keras", "missing.keras", "missing.tflite"):
+        done = train("evaluate", tmp_path / name, "--data", CIFAKE)
+        assert done.returncode == 2
+        assert name in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def test_the_seed_s_recipe_sees_what_resnet50_learnt_from() -> None:
+    keras = pytest.importorskip("keras")
+    from train.recipes import RECIPES
+
+    model = RECIPES["resnet50"].build("none")
+    pixels = np.random.default_rng(0).random((2, 128, 128, 3)).astype(np.float32)
+    first = keras.Model(model.inputs, model.get_layer("rgb_to_imagenet_bgr").output)
+    expected = keras.applications.resnet50.preprocess_input(pixels * 255)
+    assert np.allclose(first.predict(pixels, verbose=0), expected, atol=1e-2)
+    assert model.output_shape == (None, 1)
+    assert RECIPES["resnet50"].size == (128, 128)

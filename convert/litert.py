@@ -7,17 +7,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
+from convert.backend import CHATTER, keras, tf
 from convert.errors import ConversionError
 from edge.errors import printable
 from edge.image import Pixels
 from edge.stderr import without_lines
-
-# What TensorFlow chatters about while it is imported, exports and converts; anything else is passed on.
-_CHATTER = (b"I0000", b"W0000", b"WARNING: All log messages", b"fully_quantize:", b"INFO: ")
-
-with without_lines(*_CHATTER):
-    import keras
-    import tensorflow as tf
 
 
 def load_keras(path: Path) -> keras.Model:
@@ -89,7 +83,7 @@ class _converter:  # noqa: N801  # a context manager, read as a function
 
     def __enter__(self) -> tf.lite.TFLiteConverter:
         (shape, name) = (1, *self._model.input_shape[1:]), self._model.inputs[0].name
-        with without_lines(*_CHATTER):
+        with without_lines(*CHATTER):
             self._model.export(
                 self._folder.name,
                 format="tf_saved_model",
@@ -104,7 +98,7 @@ class _converter:  # noqa: N801  # a context manager, read as a function
 
 def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
     try:
-        with without_lines(*_CHATTER):
+        with without_lines(*CHATTER):
             return bytes(converter.convert())
     except (RuntimeError, ValueError) as error:  # the converter's own errors derive from these
         raise ConversionError(f"the converter refused the model: {' '.join(str(error).split())[:300]}") from error

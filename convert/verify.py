@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
+from convert.backend import keras
 from convert.errors import ConversionError
 from convert.sample import Sample
 from edge.classifier import Classifier

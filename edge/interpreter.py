@@ -45,8 +45,7 @@ def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) ->
     """
     build = _interpreter_class(runtime)
     try:
-        # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU."
-        with without_lines(b"INFO: "):
+        with without_lines(b"INFO: Created TensorFlow Lite"):
             built: Interpreter = build(model_content=content, num_threads=threads)
             built.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -62,9 +61,14 @@ def installed(runtime: str | None = None) -> str:
     """
     names = [runtime] if runtime else list(RUNTIMES)
     for name in names:
-        if find_spec(RUNTIMES[name]):
+        if is_installed(name):
             return name
     raise RuntimeMissingError(f"no LiteRT runtime is installed: pip install {' or '.join(names)}")
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether the package of a key of RUNTIMES is there; whether it loads is seen when it is used."""
+    return find_spec(RUNTIMES[runtime]) is not None
 
 
 def _interpreter_class(runtime: str | None) -> Any:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def without_lines(*beginnings: bytes) -> Iterator[None]:
-    """Drop the lines with these beginnings from what is written to file descriptor 2 meanwhile.
+def without_lines(*fragments: bytes) -> Iterator[None]:
+    """Drop the lines that hold one of these fragments from what is written to file descriptor 2 meanwhile.
 
     For libraries that write there past Python and offer no switch. All that is
     written is held back until the end, and what is not dropped is passed on.
@@ -31,5 +31,5 @@ def without_lines(*beginnings: bytes) -> Iterator[None]:
             os.close(stderr)
             held.seek(0)
             for line in held:
-                if not line.startswith(beginnings):
+                if not any(fragment in line for fragment in fragments):
                     os.write(2, line)

@@ -192,13 +192,15 @@ def test_the_unit_names_the_program_that_printed_it(edge_detect: Run) -> None:
 
 
 def test_help_needs_no_numpy_and_a_classification_nothing_heavy(tmp_path: Path, brightness: Path) -> None:
-    program = (
-        "import sys, edge.cli\n"
-        "assert not {'numpy', 'PIL'} & set(sys.modules), 'imported for nothing'\n"
-        "try: edge.cli.main(sys.argv[1:])\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print(sorted(set(sys.modules) & {%s}))\n" % ", ".join(map(repr, (*HEAVY, "train", "convert")))
-    )
+    program = f"""
+import sys, edge.cli
+assert not {{"numpy", "PIL"}} & set(sys.modules), "imported for nothing"
+try:
+    edge.cli.main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+print(sorted(set(sys.modules) & {{*{(*HEAVY, "train", "convert")}}}))
+"""
     picture(tmp_path / "x.png")
     for arguments in (["classify", "x.png", "--figure"], ["watch", ".", "--once", "--state", "state"]):
         done = subprocess.run(

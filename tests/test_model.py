@@ -77,7 +77,7 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
 def test_a_model_cut_short_or_of_another_shape_is_refused(tmp_path: Path) -> None:
     whole = (MODELS / "brightness_int8.tflite").read_bytes()
     (tmp_path / "short.tflite").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match="short.tflite") as raised:
+    with pytest.raises(ModelError, match=r"short\.tflite") as raised:
         Classifier(model.load(tmp_path / "short.tflite"))
     assert "\n" not in str(raised.value)
     with pytest.raises(ModelError, match=r"ten_classes.*\(1, 10\).*\(1, 1\)"):

@@ -1,11 +1,11 @@
 """Batches for Keras, the same on every backend."""
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from edge.image import Pixels
 from train.augment import flip_and_crop
+from train.backend import keras
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types

@@ -84,6 +84,18 @@ def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> No
         of_scores(scores, test.labels, test.paths, figures, "test")
 
 
+@main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")
+@click.option("--data", required=True, type=FOLDER, help="CIFAKE, with both splits.")
+@click.option("--run", required=True, type=FOLDER, help="Folder that the model's training wrote.")
+@click.option("--models", default="models", type=FOLDER, help="Folder with compact.keras and its LiteRT files.")
+def card(data: Path, run: Path, models: Path) -> None:
+    """Measure the default model in all its formats and write its card."""
+    from train.card import write
+
+    write(models, data, run)
+    click.echo(f"wrote {models / 'README.md'}")
+
+
 def _table(evaluation: "Evaluation") -> str:
     published, fresh = evaluation.as_published, evaluation.without_leaked
     rows = [

@@ -79,8 +79,7 @@ def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDA
 
 
 def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int]]:
-    import keras
-
+    from train.backend import keras
     from train.predict import predict
 
     try:

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from edge import image
 from edge.errors import EdgeDetectError
 from train import dataset as datasets
+from train.backend import keras
 from train.batches import TrainingBatches
 from train.metrics import Metrics, measure
 from train.predict import predict

@@ -1,10 +1,10 @@
 """A Keras model's scores."""
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from edge.image import Pixels
+from train.backend import keras
 from train.batches import Batches
 
 BATCH_SIZE = 256

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from convert import litert
+from convert.backend import keras
 
 MODELS = Path(__file__).with_name("models")
 WIDTH, HEIGHT = 16, 12  # not a square, so that a swap of the two shows

@@ -6,9 +6,7 @@ convolutions, max pooling and ReLU6 quantise well and all map to the Edge TPU.
 About 0.29 million parameters and 39 million multiply-adds.
 """
 
-import keras
-from keras import layers
-
+from train.backend import keras
 from train.recipes.recipe import Recipe
 
 
@@ -17,14 +15,14 @@ def build(weights: str = "none") -> keras.Model:
     inputs = x = keras.Input((32, 32, 3), name="rgb")
     for block, filters in enumerate((32, 64, 128)):
         if block:
-            x = layers.MaxPooling2D()(x)
+            x = keras.layers.MaxPooling2D()(x)
         for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-            x = layers.BatchNormalization(momentum=0.98)(x)
-            x = layers.ReLU(6.0)(x)
-    x = layers.GlobalAveragePooling2D()(x)
+            x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+            x = keras.layers.BatchNormalization(momentum=0.98)(x)
+            x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
     # float32 also under mixed precision: a 16-bit sigmoid has too few steps near 0 and 1.
-    outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
+    outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
     return keras.Model(inputs, outputs, name="compact")
 
 

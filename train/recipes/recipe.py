@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
+from train.backend import keras
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ is made for 0-255: after subtracting means of about 104-124 the network saw a
 nearly constant image. Here [0, 1] is taken back to what ResNet50 learnt from.
 """
 
-import keras
 import numpy as np
-from keras import layers
 
+from train.backend import keras
 from train.recipes.recipe import Recipe
 
 # Mean of ImageNet in B, G, R, on 0-255: keras.applications.imagenet_utils, mode "caffe".
@@ -32,14 +31,14 @@ def build(weights: str = "imagenet") -> keras.Model:
 
     inputs = keras.Input((128, 128, 3), name="rgb")
     # A fixed 1x1 convolution and not a slice and a subtraction: it quantises, and converts to one ordinary op.
-    to_imagenet = layers.Conv2D(3, 1, trainable=False, name="rgb_to_imagenet_bgr")
+    to_imagenet = keras.layers.Conv2D(3, 1, trainable=False, name="rgb_to_imagenet_bgr")
     x = to_imagenet(inputs)
     to_imagenet.set_weights([255.0 * np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(IMAGENET_MEAN_BGR)])
     x = backbone(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(256, activation="relu")(x)
-    x = layers.Dropout(0.5)(x)
-    outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(256, activation="relu")(x)
+    x = keras.layers.Dropout(0.5)(x)
+    outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
     return keras.Model(inputs, outputs, name="resnet50")
 
 

@@ -1,0 +1,22 @@
+"""TensorFlow and Keras without their greeting: the modules of conversion import them from here."""
+
+from edge.stderr import without_lines
+
+# What they chatter about while they are imported, export and convert; anything else is passed on.
+CHATTER = (
+    b"I0000",
+    b"W0000",
+    b"WARNING: All log messages",
+    b"To enable the following",
+    b"failed call to cuInit",
+    b"fully_quantize:",
+    b"INFO: ",
+)
+
+with without_lines(*CHATTER):
+    import keras
+    import tensorflow as tf
+
+    tf.zeros(1)  # looks for a GPU now, and remarks here that there is none
+
+__all__ = ["CHATTER", "keras", "tf"]

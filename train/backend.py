@@ -1,0 +1,10 @@
+"""Keras without its backend's greeting: the modules of training import it from here."""
+
+from edge.stderr import without_lines
+
+with without_lines(b"I0000", b"WARNING: All log messages", b"To enable the following", b"failed call to cuInit"):
+    import keras
+
+    keras.ops.zeros(1)  # looks for a GPU now, and remarks here that there is none
+
+__all__ = ["keras"]

@@ -1,0 +1,133 @@
+"""The model card: its text from `card.md`, its figures measured now."""
+
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from string import Template
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.classifier import Classifier
+from edge.interpreter import RUNTIMES, is_installed
+from edge.model import load
+from train import dataset as datasets
+from train import figures
+from train.evaluate import Evaluation, evaluate
+
+TEMPLATE = Path(__file__).with_suffix(".md")
+VARIANTS = {"Keras": "compact.keras", "float16": "compact_float16.tflite", "int8": "compact_int8.tflite"}
+CIFAKE_TEST_IMAGES = 20_000
+
+_ROWS = [
+    ("accuracy", ".2%"),
+    ("balanced_accuracy", ".2%"),
+    ("auc", ".5f"),
+    ("log_loss", ".4f"),
+    ("expected_calibration_error", ".2%"),
+    ("real_as_fake", "d"),
+    ("fake_as_real", "d"),
+]
+_TITLES = {
+    "auc": "AUC",
+    "real_as_fake": "REAL called FAKE",
+    "fake_as_real": "FAKE called REAL",
+}
+
+
+def write(models: Path, data: Path, run: Path) -> None:
+    """Measure the three variants in `models` and write `models/README.md` with its pictures.
+
+    Args:
+        data: CIFAKE.
+        run: where the training of the model left its settings and history.
+    """
+    told: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
+    pictures = models / "figures"
+    pictures.mkdir(exist_ok=True)
+    with TemporaryDirectory() as scratch:
+        measured = {name: evaluate(models / file, data, Path(scratch)) for name, file in VARIANTS.items()}
+        runtimes = _runtimes(models / VARIANTS["int8"], data, Path(scratch))
+    evaluations = {name: evaluation for name, (evaluation, _, _) in measured.items()}
+    _, scores, test = measured["int8"]
+    figures.of_scores(scores, test.labels, test.paths, pictures, "test")
+    shutil.copy(run / "training.png", pictures)
+
+    published = evaluations["int8"].as_published
+    history = told["history"]
+    parameters, multiply_adds = _cost(models / VARIANTS["Keras"])
+    text = Template(TEMPLATE.read_text("utf-8")).substitute(
+        images=f"{published.images:,}",
+        per_class=f"{published.real_as_real + published.real_as_fake:,}",
+        share="all of them" if published.images >= CIFAKE_TEST_IMAGES else "a part of the published split",
+        leaked=evaluations["int8"].leaked,
+        table=_table(evaluations, models),
+        runtimes=runtimes,
+        parameters=f"{parameters:,}",
+        multiply_adds=f"{multiply_adds / 1e6:.1f}",
+        fit=_command(told["settings"]),
+        epochs=len(history),
+        best_epoch=1 + max(range(len(history)), key=lambda epoch: history[epoch]["validation_accuracy"]),
+        validation=f"{told['images']['validation']:,}",
+        validation_accuracy=f"{told['validation']['accuracy']:.2%}",
+    )
+    (models / "README.md").write_text(text, "utf-8")
+
+
+def _table(evaluations: dict[str, Evaluation], models: Path) -> str:
+    names = list(evaluations)
+    lines = ["| | " + " | ".join(f"{name} | {name}, without leaked" for name in names) + " |"]
+    lines += ["|---|" + "---|" * (2 * len(names))]
+    for field, form in [("images", "d"), *_ROWS]:
+        cells = []
+        for evaluation in evaluations.values():
+            for metrics in (evaluation.as_published, evaluation.without_leaked):
+                value = getattr(metrics, field, None)
+                cells.append("-" if value is None else format(value, form))
+        lines.append(f"| {_TITLES.get(field, field.replace('_', ' '))} | {' | '.join(cells)} |")
+    sizes = [f"{os.path.getsize(models / VARIANTS[name]) / 1000:,.0f} kB" for name in names]
+    lines.append("| size | " + " | ".join(f"{size} | " for size in sizes) + " |")
+    return "\n".join(lines)
+
+
+def _runtimes(path: Path, data: Path, scratch: Path) -> str:
+    """How far the two runtimes agree on the int8 file, where both are installed."""
+    if not all(map(is_installed, RUNTIMES)):
+        return "(Only one LiteRT runtime was installed when this was written, so the two were not compared.)"
+    loaded, test = load(path), datasets.load(data, "test")
+    scores: list[npt.NDArray[np.float64]] = []
+    for runtime in RUNTIMES:
+        classifier = Classifier(loaded, runtime=runtime)
+        pixels, _, _ = datasets.decode(test, classifier.size, scratch)
+        scores.append(np.array([classifier.score(image) for image in pixels]))
+    one, other = scores
+    steps = np.abs(one - other) * 256
+    called = (one > loaded.threshold) != (other > loaded.threshold)
+    return (
+        f"The int8 file on the two runtimes, {' and '.join(RUNTIMES)}, as installed on {platform.machine()}:"
+        f" {(steps > 0.5).mean():.2%} of the scores differ, by {steps.max():.0f} of 256 steps at most,"
+        f" and {called.sum()} of {len(one):,} labels."
+    )
+
+
+def _cost(path: Path) -> tuple[int, int]:
+    """Parameters, and multiply-adds of the convolutions and dense layers for one image."""
+    from train.backend import keras
+
+    model = keras.models.load_model(path, compile=False)
+    multiply_adds = 0
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+            positions = int(np.prod(layer.output.shape[1:-1])) if isinstance(layer, keras.layers.Conv2D) else 1
+            multiply_adds += positions * int(np.prod(layer.kernel.shape))
+    return model.count_params(), multiply_adds
+
+
+def _command(settings: dict[str, Any]) -> str:
+    """The command line that makes a run of these settings."""
+    precision = "" if settings["precision"] == "float32" else f" --precision {settings['precision']}"
+    return f"python -m train fit --data CIFAKE --out runs/compact --seed {settings['seed']}{precision}"

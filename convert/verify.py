@@ -15,6 +15,7 @@ from edge.classifier import Classifier
 
 MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
 TIMED_CALLS = 200
+BATCH_SIZE = 256
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,8 +48,11 @@ class Measured:
 
 def keras_scores(model: keras.Model, sample: Sample) -> Floats:
     """P(REAL) by the Keras model, shape (n,)."""
-    images = sample.pixels.astype(np.float32) / np.float32(255)
-    return np.asarray(model.predict(images, batch_size=256, verbose=0), np.float64).reshape(-1)
+    scores = []
+    for start in range(0, len(sample.pixels), BATCH_SIZE):  # a batch at a time: as float32 all would take much memory
+        images = sample.pixels[start : start + BATCH_SIZE].astype(np.float32) / np.float32(255)
+        scores.append(np.asarray(model.predict_on_batch(images), np.float64).reshape(-1))
+    return np.concatenate(scores)
 
 
 def keras_milliseconds(model: keras.Model, sample: Sample) -> float:

@@ -106,14 +106,19 @@ class Watcher:
         self._answer(path, before, data)
 
     def _answer(self, path: str, stamp: Stamp, data: bytes) -> None:
-        is_recent = time.time() - stamp.mtime_ns / 1e9 < RECENT_SECONDS
-        lasting, sha256 = None if is_recent else stamp, hashlib.sha256(data).digest()
-        if self._ledger.is_answered(self._absolute(path), lasting, sha256, self._root):
+        absolute, sha256 = self._absolute(path), hashlib.sha256(data).digest()
+        if any(entry.sha256 == sha256 for entry in self._group):
+            self._flush()  # the same file again, perhaps by another name: let the ledger know the first before asking
+        answered_as = self._ledger.answered_as(absolute, stamp, sha256, self._root)
+        if answered_as is None:
+            answer: Answer | None = self._classifier.answer(path, data)
+        else:
+            answer = None
             self.tally.known += 1
-            return
+        is_recent = time.time() - stamp.mtime_ns / 1e9 < RECENT_SECONDS
         if not self._group:
             self._group_since = time.monotonic()
-        self._group.append(Entry(self._absolute(path), lasting, sha256, self._classifier.answer(path, data)))
+        self._group.append(Entry(absolute, None if is_recent else stamp, sha256, answer, answered_as))
 
     def _is_due(self) -> bool:
         return len(self._group) >= GROUP_SIZE or (
@@ -124,7 +129,8 @@ class Watcher:
         if self._group:
             group, self._group = self._group, []
             for entry in self._ledger.record(group, self._model_sha256):
-                self._tell(entry.answer)
+                if entry.answer is not None:
+                    self._tell(entry.answer)
         while self._source.failures:
             error = self._source.failures.pop(0)
             self._tell(Failure(os.fsdecode(error.filename), (error.strerror or str(error)).lower()))

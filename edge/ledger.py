@@ -44,19 +44,22 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer with what it was the answer to.
+    """A file that was met, and its answer if it needed one.
 
     Attributes:
         path: absolute.
         stamp: None if the file was written to so recently that another write
             might leave the same one; such a file is looked into again.
         sha256: of its content.
+        answer: None if this content was answered before, as `answered_as` says.
+        answered_as: the path under which it was; another one if it was renamed since.
     """
 
     path: str
     stamp: Stamp | None
     sha256: bytes
-    answer: Answer
+    answer: Answer | None
+    answered_as: str | None = None
 
 
 class Ledger:
@@ -91,28 +94,18 @@ class Ledger:
         """Whether the file was answered and has not been written to since: it need not even be opened."""
         return self._any("SELECT 1 FROM files WHERE path = ? AND stamp = ?", os.fsencode(path), str(stamp))
 
-    def is_answered(self, path: str, stamp: Stamp | None, sha256: bytes, root: str) -> bool:
-        """Whether this content was answered at this path, or at a path below `root` that the file had before.
+    def answered_as(self, path: str, stamp: Stamp, sha256: bytes, root: str) -> str | None:
+        """The path under which this content was answered, or None if it was not.
 
-        A file that is known now by another stamp or path is remembered by it.
+        That is `path` itself, or the path below `root` that the file had before it was renamed.
         """
         name = os.fsencode(path)
-        answered = self._any("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
-        with self._named_errors():
-            if not answered and stamp is not None:
-                before = self._former_path(name, stamp, sha256, os.fsencode(root))
-                if before is not None:
-                    answered = True
-                    self._database.execute(
-                        "UPDATE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, sha256)
-                    )
-                    self._database.execute("DELETE FROM files WHERE path = ?", (before,))
-            if answered and stamp is not None:
-                self._remember(name, stamp, sha256)
-        return answered
+        if self._any("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256):
+            return path
+        return self._former_path(name, stamp, sha256, os.fsencode(root))
 
     def record(self, entries: Iterable[Entry], model_sha256: str) -> list[Entry]:
-        """Commit answers, all or none, and return those that nobody had recorded before."""
+        """Commit entries, all or none, and return those whose answer nobody had recorded before."""
         new = []
         with self._named_errors():
             self._database.execute("BEGIN IMMEDIATE")
@@ -120,6 +113,8 @@ class Ledger:
                 for entry in entries:
                     if self._insert(entry, model_sha256):
                         new.append(entry)
+                    if entry.stamp is not None:
+                        self._remember(entry.path, entry.stamp, entry.sha256)
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -139,31 +134,38 @@ class Ledger:
 
     def _insert(self, entry: Entry, model_sha256: str) -> bool:
         name, answer = os.fsencode(entry.path), entry.answer
+        if answer is None:
+            if entry.answered_as not in (None, entry.path):
+                before = os.fsencode(entry.answered_as or "")
+                self._database.execute(
+                    "UPDATE OR IGNORE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, entry.sha256)
+                )
+                self._database.execute("DELETE FROM files WHERE path = ?", (before,))
+            return False
         columns = (answer.label, answer.score, None) if isinstance(answer, Verdict) else (None, None, answer.reason)
         inserted = self._database.execute(
             "INSERT OR IGNORE INTO answers (path, sha256, label, score, error, model_sha256, answered_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (name, entry.sha256, *columns, model_sha256, time.time()),
-        ).rowcount
-        if entry.stamp is not None:
-            self._remember(name, entry.stamp, entry.sha256)
-        return inserted == 1
+        )
+        return inserted.rowcount == 1
 
-    def _remember(self, name: bytes, stamp: Stamp, sha256: bytes) -> None:
+    def _remember(self, path: str, stamp: Stamp, sha256: bytes) -> None:
         self._database.execute(
             "INSERT INTO files (path, stamp, sha256) VALUES (?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET stamp = excluded.stamp, sha256 = excluded.sha256",
-            (name, str(stamp), sha256),
+            (os.fsencode(path), str(stamp), sha256),
         )
 
-    def _former_path(self, name: bytes, stamp: Stamp, sha256: bytes, root: bytes) -> bytes | None:
+    def _former_path(self, name: bytes, stamp: Stamp, sha256: bytes, root: bytes) -> str | None:
         """Where a renamed file was before: same identity and content, and nothing at the old path any more."""
-        rows = self._database.execute(
-            "SELECT path FROM files WHERE stamp = ? AND sha256 = ? AND path != ?", (str(stamp), sha256, name)
-        )
-        for (before,) in rows.fetchall():
+        with self._named_errors():
+            rows = self._database.execute(
+                "SELECT path FROM files WHERE stamp = ? AND sha256 = ? AND path != ?", (str(stamp), sha256, name)
+            ).fetchall()
+        for (before,) in rows:
             if before.startswith(root.rstrip(b"/") + b"/") and not os.path.lexists(before):
-                return bytes(before)
+                return os.fsdecode(before)
         return None
 
     def _any(self, query: str, *values: object) -> bool:

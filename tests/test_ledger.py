@@ -26,14 +26,15 @@ def test_an_answer_is_new_once(tmp_path: Path) -> None:
         assert ledger.record([entry("/in/a")], "m") == []
         assert len(ledger.record([entry("/in/a", b"e" * 32)], "m")) == 1
     with Ledger(tmp_path) as ledger:
-        assert ledger.is_answered("/in/b", STAMP, DIGEST, "/in")
+        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == "/in/b"
 
 
 def test_an_unstamped_file_is_known_by_its_content_alone(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", stamp=None)], "m")
         assert not ledger.is_unchanged("/in/a", STAMP)
-        assert ledger.is_answered("/in/a", STAMP, DIGEST, "/in")
+        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == "/in/a"
+        ledger.record([Entry("/in/a", STAMP, DIGEST, None, "/in/a")], "m")
         assert ledger.is_unchanged("/in/a", STAMP)
 
 
@@ -41,10 +42,12 @@ def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(before)], "m")
-        assert not ledger.is_answered(after, STAMP, b"other", str(tmp_path))
-        assert not ledger.is_answered(after, STAMP, DIGEST, str(tmp_path / "elsewhere"))
-        assert ledger.is_answered(after, STAMP, DIGEST, str(tmp_path))
+        assert ledger.answered_as(after, STAMP, b"other", str(tmp_path)) is None
+        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path / "elsewhere")) is None
+        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == before
+        assert ledger.record([Entry(after, STAMP, DIGEST, None, before)], "m") == []
         assert not ledger.is_unchanged(before, STAMP)
+        assert ledger.is_unchanged(after, STAMP)
     rows = sqlite3.connect(tmp_path / "ledger.sqlite3").execute("SELECT path, label, score FROM answers").fetchall()
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
 

@@ -188,7 +188,7 @@ def _write_run(out: Path, run: dict[str, Any]) -> None:
 
 
 def _verbosity() -> int:
-    return 1 if sys.stderr.isatty() else 0
+    return 1 if sys.stdout.isatty() else 0  # Keras draws its bar, with the time left, on stdout
 
 
 def _say(line: str) -> None:

@@ -48,7 +48,7 @@ class Tally:
 
     def __str__(self) -> str:
         answered = sum(self.labels.values())
-        rate = f"{answered / self.seconds:.0f} a second" if answered else "no new images"
+        rate = f"{answered / self.seconds:.3g} a second" if answered else "no new images"
         parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
         parts += [f"{self.failures} failed"] if self.failures else []
         parts += [f"{self.known} answered before"] if self.known else []

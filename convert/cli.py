@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from edge.commands import Command
+from edge.commands import Command, output_folder
 
 
 @click.command(
@@ -41,7 +41,7 @@ def main(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetp
 
     from convert.formats import convert, table
 
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     with TemporaryDirectory(dir=out, prefix=".partial-") as folder:
         partial = Path(folder)
         rows, origin = convert(model, data, partial, calibration, seed)

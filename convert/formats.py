@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ class Row:
 def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: int) -> tuple[list[Row], str]:
     """Write `<name>_float16` and `<name>_int8`, each `.tflite` and `.json`, into `out`.
 
-    The name is the Keras model's own.
+    The name is the Keras model's own, made fit for a file.
 
     Returns:
         The Keras model's row, then one for each file; and the images that they were measured on, in words.
@@ -40,14 +41,16 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
     """
     network = litert.load_keras(model)
     size = (network.input_shape[2], network.input_shape[1])
-    calibration = sample.calibration(data, size, calibration_images, seed)
-    images = sample.verification(data, size, model, seed, calibration.names)
+    held_out = sample.held_out(model)
+    calibration = sample.calibration(data, size, calibration_images, seed, held_out)
+    images = sample.verification(data, size, held_out, seed + 1, calibration.names)
     by_keras = keras_scores(network, images)
 
     contents = {"float16": litert.float16(network), "int8": litert.int8(network, calibration.pixels)}
+    name = re.sub(r"[^\w.-]", "_", network.name)  # Keras lets it hold a slash
     rows = []
     for variant, content in contents.items():
-        path = out / f"{network.name}_{variant}.tflite"
+        path = out / f"{name}_{variant}.tflite"
         classifier = Classifier(Model(path, content, None))
         measured = verify(classifier, by_keras, images)
         path.write_bytes(content)

@@ -1,6 +1,7 @@
 """Which images a conversion is calibrated on and verified with. The test split is none of them."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,56 +34,80 @@ class Sample:
     is_real: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
-def calibration(data: Path, size: tuple[int, int], count: int, seed: int) -> Sample:
-    """`count` images of the train split, as many of each class, drawn with a seed.
+def held_out(model: Path) -> list[str]:
+    """The names of the images that the model's training held out; none if it left no list beside the model.
 
     Raises:
-        SampleError: a class has too few readable images.
-    """
-    names = _drawn(data, count, seed)
-    return _decoded(data, names, size, f"{len(names)} images of the train split, balanced, seed {seed}")
-
-
-def verification(data: Path, size: tuple[int, int], model: Path, seed: int, exclude: tuple[str, ...]) -> Sample:
-    """The images that the model's training held out; where it left no list of them, others of the train split.
-
-    Args:
-        model: the Keras file, beside which the list is looked for.
-        exclude: names that are not drawn.
-
-    Raises:
-        SampleError: the list is damaged, or names images that are not there.
+        SampleError: the list is damaged.
     """
     listed = model.with_name(VALIDATION)
     try:
         names = json.loads(listed.read_text("utf-8"))
     except FileNotFoundError:
-        # Another seed, so that the draw is not the calibration's; what both drew is left out.
-        drawn = _drawn(data, VERIFICATION_IMAGES, seed + 1)
-        names = [name for name in drawn if name not in set(exclude)] or drawn
-        return _decoded(data, names, size, f"{len(names)} images of the train split")
+        return []
     except (OSError, ValueError) as error:
         raise SampleError(f"{listed}: {error}") from error
-    return _decoded(data, names, size, f"the {len(names)} images that the training held out")
-
-
-def _drawn(data: Path, count: int, seed: int) -> list[str]:
-    random = np.random.default_rng(seed)
-    names: list[str] = []
-    for label in LABELS:
-        folder = data / "train" / label
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in image.SUFFIXES)
-        if not found:
-            raise SampleError(f"{folder}: no images there; the data folder has train/REAL and train/FAKE")
-        chosen = random.choice(len(found), min(count // 2, len(found)), replace=False)
-        names += [found[i].relative_to(data).as_posix() for i in np.sort(chosen)]
+    if not isinstance(names, list) or not all(_is_of_train_split(name) for name in names):
+        raise SampleError(f"{listed}: not a list of paths such as train/REAL/x.jpg")
     return names
 
 
-def _decoded(data: Path, names: list[str], size: tuple[int, int], origin: str) -> Sample:
+def calibration(data: Path, size: tuple[int, int], count: int, seed: int, exclude: Iterable[str] = ()) -> Sample:
+    """`count` images of the train split, as many of each class, drawn with a seed; fewer if there are fewer.
+
+    Raises:
+        SampleError: a class has no readable image.
+    """
+    sample = _drawn(data, size, count, seed, set(exclude))
+    origin = f"{len(sample.names)} images of the train split, balanced, seed {seed}"
+    return Sample(origin, sample.names, sample.pixels, sample.is_real)
+
+
+def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: int, exclude: Iterable[str]) -> Sample:
+    """The images that the training held out; where it left no list of them, others of the train split.
+
+    Args:
+        exclude: names that are not drawn.
+
+    Raises:
+        SampleError: an image of the list is not there.
+    """
+    if not held_out:
+        sample = _drawn(data, size, VERIFICATION_IMAGES, seed, set(exclude))
+        return Sample(f"{len(sample.names)} images of the train split", sample.names, sample.pixels, sample.is_real)
     try:
-        pixels = np.stack([image.pixels(data / name, size) for name in names])
+        pixels = np.stack([image.pixels(data / name, size) for name in held_out])
     except ImageError as error:
-        raise SampleError(str(error)) from error
-    is_real = np.array([Path(name).parts[1] == LABELS[1] for name in names], bool)
-    return Sample(origin, tuple(names), pixels, is_real)
+        raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
+    return Sample(f"the {len(held_out)} images that the training held out", tuple(held_out), pixels, _is_real(held_out))
+
+
+def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: set[str]) -> Sample:
+    random = np.random.default_rng(seed)
+    decoded: dict[str, Pixels] = {}
+    for label in LABELS:
+        folder = data / "train" / label
+        names = sorted(
+            path.relative_to(data).as_posix() for path in folder.rglob("*") if path.suffix.lower() in image.SUFFIXES
+        )
+        names = [name for name in names if name not in exclude] or names
+        wanted = len(decoded) + max(1, count // 2)
+        for index in random.permutation(len(names)):
+            if len(decoded) == wanted:
+                break
+            try:
+                decoded[names[index]] = image.pixels(data / names[index], size)
+            except ImageError:
+                continue  # training leaves it out as well, and names it
+        if not any(name.startswith(f"train/{label}/") for name in decoded):
+            raise SampleError(f"{folder}: no readable images there; the data folder has train/REAL and train/FAKE")
+    names = sorted(decoded)
+    return Sample("", tuple(names), np.stack([decoded[name] for name in names]), _is_real(names))
+
+
+def _is_real(names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.array([Path(name).parts[1] == LABELS[1] for name in names], bool)
+
+
+def _is_of_train_split(name: object) -> bool:
+    return isinstance(name, str) and name.startswith(tuple(f"train/{label}/" for label in LABELS))

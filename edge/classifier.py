@@ -10,8 +10,8 @@ import numpy.typing as npt
 from edge import image
 from edge.errors import ImageError, ModelError, printable
 from edge.image import Pixels
-from edge.interpreter import interpreter
-from edge.model import Model, Quantisation
+from edge.interpreter import interpreter, probe
+from edge.model import Model, ModelDescription, Quantisation
 from edge.verdict import Answer, Failure, Verdict
 
 
@@ -30,30 +30,45 @@ class Classifier:
             ModelError: the model cannot be run, or does not take one RGB image and return one probability.
         """
         try:
+            if model.description is None:  # no checksum says that the file is whole
+                probe(model.content, runtime)
             self._interpreter = interpreter(model.content, threads, runtime)
             input_, output = self._interpreter.get_input_details(), self._interpreter.get_output_details()
             shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in (*input_, *output)]
             if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][::3] != (1, 3) or shapes[1] != (1, 1):
                 raise ModelError(f"has the shapes {shapes}; an image classifier has (1, height, width, 3) and (1, 1)")
+            self.size = (shapes[0][2], shapes[0][1])
             self.input, self.output = _quantisation(input_[0]), _quantisation(output[0])
+            if model.description:
+                _require_as_described(self, model.description)
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
         self.model = model
-        self.size = (shapes[0][2], shapes[0][1])
         self._table = _input_of_pixel(self.input)
         self._input_index, self._output_index = input_[0]["index"], output[0]["index"]
 
     def score(self, pixels: Pixels) -> float:
-        """P(REAL) of one image: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`."""
-        self._interpreter.set_tensor(self._input_index, self._table[pixels][None])
-        self._interpreter.invoke()
-        return self._dequantised(self._interpreter.get_tensor(self._output_index)[0, 0])
+        """P(REAL) of one image: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`.
+
+        Raises:
+            ModelError: the network failed, or returned no probability.
+        """
+        try:
+            self._interpreter.set_tensor(self._input_index, self._table[pixels][None])
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise ModelError(f"{printable(self.model.path)}: {' '.join(str(error).split())}") from error
+        score = self._dequantised(self._interpreter.get_tensor(self._output_index)[0, 0])
+        if not 0 <= score <= 1:
+            raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
+        return score
 
     def classify(self, path: str | os.PathLike[str], data: bytes | None = None) -> Verdict:
         """The verdict on one image file, whose content may be given if it was read already.
 
         Raises:
             ImageError: the file is unreadable or no acceptable image.
+            ModelError: see `score`.
         """
         began = time.perf_counter()
         score = self.score(image.pixels(path, self.size, data))
@@ -62,6 +77,7 @@ class Classifier:
         return Verdict(
             path=os.fspath(path),
             label=self.model.labels[is_real],
+            is_real=is_real,
             score=score,
             confidence=score if is_real else 1 - score,
             elapsed_seconds=elapsed,
@@ -78,6 +94,12 @@ class Classifier:
         if self.output.scale:
             return (int(value) - self.output.zero_point) * self.output.scale
         return float(value)
+
+
+def _require_as_described(classifier: Classifier, description: ModelDescription) -> None:
+    described = ((description.width, description.height), description.input, description.output)
+    if (classifier.size, classifier.input, classifier.output) != described:
+        raise ModelError("its description gives another size or quantisation than the file has")
 
 
 def _quantisation(tensor: dict[str, Any]) -> Quantisation:

@@ -4,6 +4,8 @@ Nothing heavy is imported at the top: `--help` and completion need none of it.
 """
 
 import functools
+import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,10 +143,10 @@ def watch(
     from edge.terminal import Progress
 
     stop = threading.Event()
-    source = Folder(folder, recursive)
+    source, network = Folder(folder, recursive), classifier()
     with stopping_on_signals(stop) as signals, Ledger(state or default_folder()) as ledger:
         progress = Progress(_lines(as_json), sys.stderr)
-        watcher = Watcher(source, classifier(), ledger, [progress])
+        watcher = Watcher(source, network, ledger, [progress])
         try:
             for tally in watcher.run(stop, once=once):
                 progress.show(str(tally))
@@ -158,7 +160,7 @@ def watch(
     sys.exit(FAILED if once and watcher.tally.failures else 0)
 
 
-@main.group()
+@main.group(epilog="Example: edge-detect service show")
 def service() -> None:
     """The background service, run by systemd."""
 
@@ -168,8 +170,13 @@ def show() -> None:
     """Print the unit that watches a folder, with this installation's path in it."""
     from edge import resources
 
+    program = [os.path.abspath(sys.argv[0])]
+    if os.path.basename(program[0]) == "__main__.py":  # python -m edge
+        program = [sys.executable, "-m", "edge"]
+    # A percent sign is doubled, and what holds a space stands in quotes: systemd.unit(5), systemd.service(5).
+    words = [f'"{word}"' if " " in word else word for word in (word.replace("%", "%%") for word in program)]
     unit = (resources.folder("systemd") / "edge-detect-watch@.service").read_text("utf-8")
-    click.echo(unit.replace("@EDGE_DETECT@", str(Path(sys.argv[0]).resolve())), nl=False)
+    click.echo(unit.replace("@EDGE_DETECT@", " ".join(words)), nl=False)
 
 
 @main.command(epilog='\b\nExample, in ~/.bashrc:\n  eval "$(edge-detect completion bash)"')
@@ -186,4 +193,7 @@ def completion(shell: str) -> None:
 def _lines(as_json: bool) -> "Sink":
     from edge.sinks.lines import HumanLines, JsonLines
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks
     return JsonLines(sys.stdout) if as_json else HumanLines(sys.stdout, sys.stderr)

@@ -1,16 +1,27 @@
 """What the command lines of the runner, of training and of conversion share."""
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from edge.errors import EdgeDetectError
+from edge.errors import EdgeDetectError, SinkError, printable
 
 UNUSABLE = 2  # exit status: nothing could be done; click's own for wrong options
 
 
 class _ErrorsInOneLine(click.Command):
     """Our own errors end in one line on stderr, without a traceback."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        # A stream that the caller closed is None here, and the next file to be opened would take its number:
+        # a library's remark on stderr would then end in the ledger.
+        for name in ("stdin", "stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  # for the life of the process
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -26,3 +37,18 @@ class Command(_ErrorsInOneLine):
 
 class Group(_ErrorsInOneLine, click.Group):
     """A group of commands that reports errors so."""
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made if it was missing.
+
+    Raises:
+        SinkError: it cannot be made, or not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{printable(path)}: cannot make the folder: {(error.strerror or '').lower()}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SinkError(f"{printable(path)}: cannot write to the folder: permission denied")
+    return path

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from edge import image
 from edge.classifier import Classifier
-from edge.errors import UnreadableFileError
-from edge.ledger import Entry, Ledger
+from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.ledger import AnsweredAs, Entry, Ledger
 from edge.sinks.lines import Sink
 from edge.sources.folder import Folder
 from edge.stamp import Stamp
@@ -22,9 +22,6 @@ from edge.verdict import Answer, Failure, Verdict
 # when it is full, when it is this old, or when there is nothing else to do.
 GROUP_SIZE = 64
 GROUP_SECONDS = 0.5
-
-# A file written to so recently may be written to again within the same tick of the file system's clock.
-RECENT_SECONDS = 2.0
 
 
 @dataclass
@@ -48,7 +45,7 @@ class Tally:
 
     def __str__(self) -> str:
         answered = sum(self.labels.values())
-        rate = f"{answered / self.seconds:.3g} a second" if answered else "no new images"
+        rate = f"{answered / self.seconds:.1f} a second" if answered else "no new images"
         parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
         parts += [f"{self.failures} failed"] if self.failures else []
         parts += [f"{self.known} answered before"] if self.known else []
@@ -89,7 +86,7 @@ class Watcher:
 
     def _meet(self, path: str) -> None:
         try:
-            before = Stamp.of(os.stat(path))
+            before, seen_ns = Stamp.of(os.stat(path)), time.time_ns()
             if self._ledger.is_unchanged(self._absolute(path), before):
                 self.tally.known += 1
                 return
@@ -103,22 +100,26 @@ class Watcher:
                 reason = error.reason if isinstance(error, UnreadableFileError) else image.reason_of(path, error)
                 self._tell(Failure(path, reason))
             return
-        self._answer(path, before, data)
+        try:
+            self._answer(path, before, seen_ns, data)
+        except UnreadableFileError as error:  # for want of memory, say
+            self._tell(Failure(path, error.reason))
 
-    def _answer(self, path: str, stamp: Stamp, data: bytes) -> None:
+    def _answer(self, path: str, stamp: Stamp, seen_ns: int, data: bytes) -> None:
         absolute, sha256 = self._absolute(path), hashlib.sha256(data).digest()
         if any(entry.sha256 == sha256 for entry in self._group):
             self._flush()  # the same file again, perhaps by another name: let the ledger know the first before asking
-        answered_as = self._ledger.answered_as(absolute, stamp, sha256, self._root)
-        if answered_as is None:
-            answer: Answer | None = self._classifier.answer(path, data)
+        answer: Answer | AnsweredAs | None = self._ledger.answered_as(absolute, stamp, sha256, self._root)
+        if answer is None:
+            try:
+                answer = self._classifier.classify(path, data)
+            except UndecodableImageError as error:
+                answer = Failure(path, error.reason)
         else:
-            answer = None
             self.tally.known += 1
-        is_recent = time.time() - stamp.mtime_ns / 1e9 < RECENT_SECONDS
         if not self._group:
             self._group_since = time.monotonic()
-        self._group.append(Entry(absolute, None if is_recent else stamp, sha256, answer, answered_as))
+        self._group.append(Entry(absolute, stamp, seen_ns, sha256, answer))
 
     def _is_due(self) -> bool:
         return len(self._group) >= GROUP_SIZE or (
@@ -129,7 +130,7 @@ class Watcher:
         if self._group:
             group, self._group = self._group, []
             for entry in self._ledger.record(group, self._model_sha256):
-                if entry.answer is not None:
+                if not isinstance(entry.answer, AnsweredAs):
                     self._tell(entry.answer)
         while self._source.failures:
             error = self._source.failures.pop(0)

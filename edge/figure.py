@@ -2,11 +2,12 @@
 
 import os
 import tempfile
+from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from edge import image
-from edge.errors import SinkError, printable
+from edge.errors import ImageError, SinkError, printable
 from edge.image import Pixels
 from edge.verdict import Verdict
 
@@ -18,7 +19,7 @@ MARGIN = 24
 HEADER = 34
 FOOTER = 108
 INK, MUTED, PAPER = "#1f2933", "#66727f", "#ffffff"
-COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # leaning to REAL, leaning to FAKE; both readable on white
+COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # REAL, FAKE; both readable on white
 
 
 def is_figure(path: str) -> bool:
@@ -71,11 +72,11 @@ def _candidates(path: str) -> tuple[str, str]:
 def _source_of(path: str) -> str | None:
     """The file name that a figure of ours was drawn from; None for any other file."""
     try:
-        with Image.open(path, formats=("PNG",)) as figure:
-            text = getattr(figure, "text", {})
-    except (OSError, SyntaxError, ValueError):
+        with Image.open(BytesIO(image.read(path)), formats=("PNG",)) as figure:
+            about = figure.info  # of the chunks before the pixels, which are not decoded
+    except (ImageError, *image.DECODER_ERRORS):
         return None
-    return str(text.get("Source", "")) if text.get("Software") == SOFTWARE else None
+    return str(about.get("Source", "")) if about.get("Software") == SOFTWARE else None
 
 
 def _text(name: str) -> str:
@@ -105,7 +106,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
         sheet.paste(panel, (left + (PANEL - panel.width) // 2, HEADER + (PANEL - panel.height) // 2))
 
     top = HEADER + PANEL + 18
-    colour = COLOURS[verdict.score > 0.5]
+    colour = COLOURS[verdict.is_real]
     draw.text((MARGIN, top), f"{verdict.label}", colour, large)
     certainty = f"{verdict.confidence:.1%} confident"
     draw.text((width - MARGIN - small.getlength(certainty), top + 12), certainty, INK, small)

@@ -10,15 +10,16 @@ What is done, in this order:
 3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
    leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a
    fraction of a full decode.
-4. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
-   byte; floating-point samples are read as 0.0-1.0.
-5. The whole image is scaled to the wanted size with `RESAMPLING`; nothing is
+4. The whole image is scaled to the wanted size with `RESAMPLING`; nothing is
    cropped and the aspect ratio is not kept, as in the model's training.
+5. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
+   byte; floating-point samples are read as 0.0-1.0.
 6. Transparency is laid over white.
 7. The EXIF orientation is applied.
 """
 
 import os
+import re
 import stat
 import struct
 import warnings
@@ -32,6 +33,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.stderr import without_lines
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -48,7 +50,7 @@ RESAMPLING = Image.Resampling.BICUBIC
 REDUCING_GAP = 3
 
 MAX_BYTES = 256 * 1024 * 1024
-MAX_PIXELS = 100_000_000  # four bytes each while decoding: what a 1 GB board can bear
+MAX_PIXELS = 65_000_000  # up to eight bytes each while decoding: half a gigabyte, what a 1 GB board can bear
 
 # How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
 _TRANSPOSITIONS = {
@@ -62,13 +64,13 @@ _TRANSPOSITIONS = {
 }
 
 # We refuse above MAX_PIXELS ourselves, with a sentence; Pillow's softer
-# warning at 89 million would only be noise on stderr.
+# warning would only be noise on stderr.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF data is no reason to say anything: the pixels are what counts.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # What Pillow's decoders are known to raise on damaged data.
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -78,7 +80,6 @@ _DECODER_ERRORS = (
     AttributeError,
     ArithmeticError,
     EOFError,
-    MemoryError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -131,7 +132,7 @@ def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: by
         RGB, uint8, shape (height, width, 3), C-contiguous.
 
     Raises:
-        UnreadableFileError: the file cannot be read.
+        UnreadableFileError: the file cannot be read, or memory is short just now.
         UndecodableImageError: the content is no acceptable image.
     """
     if data is None:
@@ -156,7 +157,7 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise UndecodableImageError(path, _reason(error)) from error
     if image.width * image.height > MAX_PIXELS:
         raise UndecodableImageError(
@@ -175,20 +176,27 @@ def _decoded(
         try:
             draft = wanted(_swapped_if_on_its_side(image.size, _orientation(image)))
             image.draft("RGB", (max(draft) * REDUCING_GAP, max(draft) * REDUCING_GAP))
-            image.load()
-            # Read again: Pillow turns a TIFF upright, and forgets its tag, while loading.
-            orientation = _orientation(image)
-            size = wanted(_swapped_if_on_its_side(image.size, orientation))
-            size = _swapped_if_on_its_side(size, orientation)
-            scaled = _as_rgb_or_rgba(image)
+            _load(image)
+            # Pillow itself turns a TIFF upright while loading, and in some versions leaves the tag.
+            orientation = 1 if image.format == "TIFF" else _orientation(image)
+            size = _swapped_if_on_its_side(wanted(_swapped_if_on_its_side(image.size, orientation)), orientation)
+            scaled = _scalable(image)
             if scaled.size != size:
                 scaled = scaled.resize(size, RESAMPLING)
-            if scaled.mode == "RGBA":
-                white = Image.new("RGBA", scaled.size, "white")
-                scaled = Image.alpha_composite(white, scaled).convert("RGB")
+            scaled = _rgb(scaled)
             return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled
-        except _DECODER_ERRORS as error:
+        except MemoryError as error:
+            raise UnreadableFileError(path, "not enough memory to decode it") from error
+        except DECODER_ERRORS as error:
             raise UndecodableImageError(path, _reason(error)) from error
+
+
+def _load(image: Image.Image) -> None:
+    if image.format == "TIFF":
+        with without_lines(b""):  # libtiff writes its own remarks on damaged files to stderr
+            image.load()
+    else:
+        image.load()
 
 
 def _swapped_if_on_its_side(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -199,19 +207,18 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or nonsense."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _as_rgb_or_rgba(image: Image.Image) -> Image.Image:
+def _scalable(image: Image.Image) -> Image.Image:
+    """The image in a mode that scales without loss: RGB, RGBA, I (32-bit integers) or F."""
     mode = image.mode
-    if mode in ("RGB", "RGBA"):
-        return image if "transparency" not in image.info else image.convert("RGBA")
-    if mode.startswith("I"):
-        return _greyscale(np.clip(np.asarray(image), 0, 65535) >> 8)
-    if mode == "F":
-        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(image)), 0, 1) * 255))
+    if mode in ("RGB", "I", "F") and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16"):
+        return image.convert("I")
     if mode == "LAB":
         from PIL import ImageCms
 
@@ -219,9 +226,20 @@ def _as_rgb_or_rgba(image: Image.Image) -> Image.Image:
         converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
         assert converted is not None  # only an in-place conversion returns None
         return converted
-    if mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
+    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _rgb(scaled: Image.Image) -> Image.Image:
+    if scaled.mode == "RGBA":
+        white = Image.new("RGBA", scaled.size, "white")
+        return Image.alpha_composite(white, scaled).convert("RGB")
+    if scaled.mode == "I":
+        return _greyscale(np.clip(np.asarray(scaled), 0, 65535) >> 8)
+    if scaled.mode == "F":
+        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(scaled)), 0, 1) * 255))
+    return scaled
 
 
 def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
@@ -229,6 +247,7 @@ def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if re.fullmatch(r"(decoder error )?-?\d*", text):  # nothing, or a number of Pillow's or libtiff's
+        return "damaged image data"
+    return text

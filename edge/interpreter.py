@@ -4,6 +4,10 @@ Two packages bring the same `Interpreter`: tflite-runtime, which has wheels for
 32-bit ARM but none from Python 3.12 on, and its successor ai-edge-litert.
 """
 
+import os
+import signal
+import subprocess
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -51,6 +55,28 @@ def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) ->
     except (ValueError, RuntimeError) as error:
         raise ModelError(" ".join(str(error).split())) from error
     return built
+
+
+def probe(content: bytes, runtime: str | None = None) -> None:
+    """Try a file of unknown origin in a process of its own, if the runtime does not check what it loads.
+
+    tflite-runtime does not: a damaged file ends the process that loads it.
+
+    Raises:
+        ModelError: the file crashes the runtime.
+    """
+    if installed(runtime) != "tflite-runtime":
+        return
+    program = (
+        "import sys; from edge.interpreter import interpreter;"
+        " interpreter(sys.stdin.buffer.read(), runtime='tflite-runtime').invoke()"
+    )
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    tried = subprocess.run(
+        [sys.executable, "-c", program], input=content, env={**os.environ, "PYTHONPATH": paths}, capture_output=True
+    )
+    if tried.returncode < 0:  # ended by a signal; any other failure comes again, with its words, in this process
+        raise ModelError(f"damaged: it crashes the runtime ({signal.Signals(-tried.returncode).name})")
 
 
 def installed(runtime: str | None = None) -> str:

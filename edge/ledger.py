@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge.errors import LedgerError, printable
 from edge.stamp import Stamp
@@ -15,6 +16,7 @@ from edge.verdict import Answer, Verdict
 FILE = "ledger.sqlite3"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
+RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 
 _SCHEMA = (
     """
@@ -34,6 +36,7 @@ _SCHEMA = (
     CREATE TABLE files (             -- how each file looked when it was last met
         path BLOB PRIMARY KEY,
         stamp TEXT NOT NULL,         -- edge.stamp.Stamp
+        seen_ns INTEGER NOT NULL,    -- when that was, nanoseconds since the epoch
         sha256 BLOB NOT NULL
     ) WITHOUT ROWID
     """,
@@ -43,23 +46,27 @@ _SCHEMA = (
 
 
 @dataclass(frozen=True)
+class AnsweredAs:
+    """That a content was answered before, under this path: another one if the file was renamed since."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A file that was met, and its answer if it needed one.
+    """A file that was met, as it was then.
 
     Attributes:
         path: absolute.
-        stamp: None if the file was written to so recently that another write
-            might leave the same one; such a file is looked into again.
+        seen_ns: when the stamp was taken, nanoseconds since the epoch.
         sha256: of its content.
-        answer: None if this content was answered before, as `answered_as` says.
-        answered_as: the path under which it was; another one if it was renamed since.
     """
 
     path: str
-    stamp: Stamp | None
+    stamp: Stamp
+    seen_ns: int
     sha256: bytes
-    answer: Answer | None
-    answered_as: str | None = None
+    answer: Answer | AnsweredAs
 
 
 class Ledger:
@@ -77,7 +84,7 @@ class Ledger:
             raise LedgerError(f"{printable(folder)}: cannot make the state folder: {error.strerror}") from error
         with self._named_errors():
             self._database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._use_write_ahead_log()
             self._database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
             self._create()
 
@@ -91,18 +98,28 @@ class Ledger:
         self.close()
 
     def is_unchanged(self, path: str, stamp: Stamp) -> bool:
-        """Whether the file was answered and has not been written to since: it need not even be opened."""
-        return self._any("SELECT 1 FROM files WHERE path = ? AND stamp = ?", os.fsencode(path), str(stamp))
+        """Whether the file was answered and has certainly not been written to since: it need not even be opened.
 
-    def answered_as(self, path: str, stamp: Stamp, sha256: bytes, root: str) -> str | None:
-        """The path under which this content was answered, or None if it was not.
+        A file that had been written to just before it was seen might have been
+        written to again within the same tick of the file system's clock.
+        """
+        seen = self._rows("SELECT seen_ns FROM files WHERE path = ? AND stamp = ?", os.fsencode(path), str(stamp))
+        return bool(seen) and seen[0][0] - stamp.mtime_ns > RECENT_NS
+
+    def answered_as(self, path: str, stamp: Stamp, sha256: bytes, root: str) -> AnsweredAs | None:
+        """Under which path this content was answered, or None if it was not.
 
         That is `path` itself, or the path below `root` that the file had before it was renamed.
         """
         name = os.fsencode(path)
-        if self._any("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256):
-            return path
-        return self._former_path(name, stamp, sha256, os.fsencode(root))
+        if self._rows("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256):
+            return AnsweredAs(path)
+        # A renamed file: the same identity and content, and nothing at the old path any more.
+        within = os.fsencode(root).rstrip(b"/") + b"/"
+        for (before,) in self._rows("SELECT path FROM files WHERE stamp = ? AND sha256 = ?", str(stamp), sha256):
+            if before.startswith(within) and not os.path.lexists(before):
+                return AnsweredAs(os.fsdecode(before))
+        return None
 
     def record(self, entries: Iterable[Entry], model_sha256: str) -> list[Entry]:
         """Commit entries, all or none, and return those whose answer nobody had recorded before."""
@@ -113,8 +130,7 @@ class Ledger:
                 for entry in entries:
                     if self._insert(entry, model_sha256):
                         new.append(entry)
-                    if entry.stamp is not None:
-                        self._remember(entry.path, entry.stamp, entry.sha256)
+                    self._remember(entry)
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -134,9 +150,9 @@ class Ledger:
 
     def _insert(self, entry: Entry, model_sha256: str) -> bool:
         name, answer = os.fsencode(entry.path), entry.answer
-        if answer is None:
-            if entry.answered_as not in (None, entry.path):
-                before = os.fsencode(entry.answered_as or "")
+        if isinstance(answer, AnsweredAs):
+            if answer.path != entry.path:
+                before = os.fsencode(answer.path)
                 self._database.execute(
                     "UPDATE OR IGNORE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, entry.sha256)
                 )
@@ -150,27 +166,27 @@ class Ledger:
         )
         return inserted.rowcount == 1
 
-    def _remember(self, path: str, stamp: Stamp, sha256: bytes) -> None:
+    def _remember(self, entry: Entry) -> None:
         self._database.execute(
-            "INSERT INTO files (path, stamp, sha256) VALUES (?, ?, ?)"
-            " ON CONFLICT (path) DO UPDATE SET stamp = excluded.stamp, sha256 = excluded.sha256",
-            (os.fsencode(path), str(stamp), sha256),
+            "INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES (?, ?, ?, ?)",
+            (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256),
         )
 
-    def _former_path(self, name: bytes, stamp: Stamp, sha256: bytes, root: bytes) -> str | None:
-        """Where a renamed file was before: same identity and content, and nothing at the old path any more."""
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._named_errors():
-            rows = self._database.execute(
-                "SELECT path FROM files WHERE stamp = ? AND sha256 = ? AND path != ?", (str(stamp), sha256, name)
-            ).fetchall()
-        for (before,) in rows:
-            if before.startswith(root.rstrip(b"/") + b"/") and not os.path.lexists(before):
-                return os.fsdecode(before)
-        return None
+            return self._database.execute(query, values).fetchall()
 
-    def _any(self, query: str, *values: object) -> bool:
-        with self._named_errors():
-            return self._database.execute(query, values).fetchone() is not None
+    def _use_write_ahead_log(self) -> None:
+        """Readers and the writer do not wait for each other then; the switch itself waits for nobody, so we do."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

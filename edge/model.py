@@ -69,7 +69,7 @@ class ModelDescription:
             raise ValueError(f"format_version {data.get('format_version')!r}; this edge-detect reads {FORMAT_VERSION}")
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
         try:
-            known["input"], known["output"] = Quantisation(**data["input"]), Quantisation(**data["output"])
+            known["input"], known["output"] = _quantisation(data["input"]), _quantisation(data["output"])
             known["labels"] = _two_labels(data["labels"])
             known["threshold"] = float(data["threshold"])
             return cls(**known)
@@ -142,11 +142,11 @@ def _described(path: Path) -> ModelDescription | None:
         description = ModelDescription.from_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{printable(path)}: cannot read the model's description: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{printable(path)}: cannot read the model's description: {printable(str(error))}") from error
     if description.resampling != RESAMPLING.name.lower():
         raise ModelError(
-            f"{printable(path)}: the model was trained on images scaled with {description.resampling}, "
+            f"{printable(path)}: the model was trained on images scaled with {printable(str(description.resampling))}, "
             f"this edge-detect scales with {RESAMPLING.name.lower()}"
         )
     return description
@@ -155,7 +155,11 @@ def _described(path: Path) -> ModelDescription | None:
 def _two_labels(value: Any) -> tuple[str, str]:
     if not (isinstance(value, list) and len(value) == 2 and all(isinstance(label, str) for label in value)):
         raise ValueError("labels is not a pair of names")
-    return value[0], value[1]
+    return printable(value[0]), printable(value[1])
+
+
+def _quantisation(value: dict[str, Any]) -> Quantisation:
+    return Quantisation(str(value["dtype"]), float(value["scale"]), int(value["zero_point"]))
 
 
 def _lowered(text: str | None) -> str:

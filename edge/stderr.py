@@ -4,7 +4,11 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+
+# The descriptor is the whole process's: two threads that exchange it at once could lose it.
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -13,9 +17,10 @@ def without_lines(*fragments: bytes) -> Iterator[None]:
 
     For libraries that write there past Python and offer no switch. All that is
     written is held back until the end, and what is not dropped is passed on.
+    An empty fragment is in every line.
     """
     sys.stderr.flush()
-    with contextlib.ExitStack() as stack:
+    with _lock, contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(tempfile.TemporaryFile())
             stderr = os.dup(2)

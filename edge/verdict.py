@@ -11,6 +11,7 @@ class Verdict:
     Attributes:
         path: as the caller named it; undecodable bytes are surrogate escapes (PEP 383).
         label: REAL or FAKE.
+        is_real: whether that is the label for a score above the threshold.
         score: P(REAL), 0-1.
         confidence: the probability of the label that was given, 0-1.
         elapsed_seconds: from opening the file to the score.
@@ -18,6 +19,7 @@ class Verdict:
 
     path: str
     label: str
+    is_real: bool
     score: float
     confidence: float
     elapsed_seconds: float

@@ -172,8 +172,53 @@ def test_figure_is_drawn_beside_the_image_and_no_file_of_the_user_is_touched(
     assert classified == {"a.png", "a.jpg", "b.png", "b_results.png", "b.png_results.png"}, "a figure is no input"
 
 
+def test_a_hostile_file_named_like_a_figure_does_no_harm(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+    os.mkfifo(inbox / "pipe_results.png")
+    Image.new("1", (20_000, 20_000)).save(inbox / "bomb_results.png")
+    picture(inbox / "good.png")
+    for verb in (["classify"], ["watch", "--once"]):
+        done = edge_detect(*verb, inbox, "--json", "--model", brightness)
+        assert done.returncode == 1
+        answers = {Path(str(line["path"])).name: line for line in lines(done.stdout)}
+        assert answers["good.png"]["label"] == "REAL"
+        assert "regular file" in str(answers["pipe_results.png"]["error"])
+        assert "limit" in str(answers["bomb_results.png"]["error"])
+
+
+def test_output_that_cannot_be_written_or_has_no_such_letters(tmp_path: Path, brightness: Path) -> None:
+    picture(tmp_path / "é🙂.png")
+
+    def run(redirection: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        line = f'"{sys.executable}" -m edge classify "é🙂.png" --model "{brightness}" {redirection}'
+        return subprocess.run(
+            line, shell=True, cwd=tmp_path, env=environment(**variables), capture_output=True, text=True, timeout=60
+        )
+
+    full = run("> /dev/full")
+    assert full.returncode != 0
+    assert full.stderr.splitlines()[0] == "edge-detect: cannot write the output: no space left on device"
+    assert "Traceback" not in full.stderr
+    assert "\\xe9\\U0001f642.png" in run("", PYTHONIOENCODING="ascii").stdout
+    for closed in ("2>&-", ">&-"):
+        done = run(closed)
+        assert done.returncode == 0
+        assert "Traceback" not in done.stderr
+    assert "REAL" in run("2>&-").stdout
+
+
+def test_an_account_without_a_home_is_told_to_name_a_state_folder(inbox: Path, brightness: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only the super-user can become nobody in particular")
+    variables = environment()
+    variables.pop("HOME", None)
+    # Still the super-user's group, for the interpreter may lie in the super-user's home.
+    program = "import os, sys; from edge.state import default_folder; os.setuid(54321); default_folder()"
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60)
+    assert "LedgerError: this account has no home folder" in done.stderr
+
+
 def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
-    for verb in ((), ("classify",), ("watch",), ("completion",), ("service", "show")):
+    for verb in ((), ("classify",), ("watch",), ("completion",), ("service",), ("service", "show")):
         done = edge_detect(*verb, "--help")
         assert done.returncode == 0
         assert "Example" in done.stdout
@@ -187,7 +232,7 @@ def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
 def test_the_unit_names_the_program_that_printed_it(edge_detect: Run) -> None:
     unit = edge_detect("service", "show").stdout
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
-    assert os.path.isabs(start.removeprefix("ExecStart=").split()[0])
+    assert start == f"ExecStart={sys.executable} -m edge watch --recursive --json %f"
     assert "@EDGE_DETECT@" not in unit
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,8 +118,37 @@ def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, ke
 
     from convert.sample import calibration
 
-    assert list(calibration(CIFAKE, (16, 12), 40, 0).names) == names
-    assert list(calibration(CIFAKE, (16, 12), 40, 1).names) != names
+    kept = json.loads((keras_file.parent / "validation.json").read_text())
+    assert not set(names) & set(kept)
+    assert list(calibration(CIFAKE, (16, 12), 40, 0, kept).names) == names
+    assert list(calibration(CIFAKE, (16, 12), 40, 1, kept).names) != names
+
+
+def test_calibration_passes_over_what_cannot_be_read_and_what_was_held_out(tmp_path: Path) -> None:
+    from convert.errors import SampleError
+    from convert.sample import calibration
+
+    data = tmp_path / "data"
+    shutil.copytree(CIFAKE / "train", data / "train")
+    (data / "train" / "REAL" / "bad.jpg").write_text("no image")
+    kept = sorted(path.relative_to(data).as_posix() for path in (data / "train" / "REAL").glob("0*.jpg"))
+    names = calibration(data, (16, 12), 1000, 0, kept).names
+    assert "train/REAL/bad.jpg" not in names
+    assert kept
+    assert not set(names) & set(kept)
+    shutil.rmtree(data / "train" / "FAKE")
+    with pytest.raises(SampleError, match=r"FAKE: no readable images"):
+        calibration(data, (16, 12), 10, 0)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "{}", '["ok.jpg"]', '"train/REAL/x.jpg"'])
+def test_a_damaged_list_of_held_out_images_is_a_named_error(tmp_path: Path, content: str) -> None:
+    from convert.errors import SampleError
+    from convert.sample import held_out
+
+    (tmp_path / "validation.json").write_text(content)
+    with pytest.raises(SampleError, match=r"validation\.json"):
+        held_out(tmp_path / "model.keras")
 
 
 def test_a_conversion_that_lost_accuracy_is_refused() -> None:

@@ -3,21 +3,23 @@
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edge.errors import LedgerError
-from edge.ledger import Entry, Ledger
+from edge.ledger import AnsweredAs, Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Failure, Verdict
 
 STAMP = Stamp(1, 2, 3, 4)
+SEEN_NS = 10**10  # ten seconds after the file's time
 DIGEST = b"d" * 32
 
 
-def entry(path: str, digest: bytes = DIGEST, stamp: Stamp | None = STAMP) -> Entry:
-    return Entry(path, stamp, digest, Verdict(path, "REAL", 0.9, 0.9, 0.001))
+def entry(path: str, digest: bytes = DIGEST, seen_ns: int = SEEN_NS) -> Entry:
+    return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, 0.001))
 
 
 def test_an_answer_is_new_once(tmp_path: Path) -> None:
@@ -26,15 +28,15 @@ def test_an_answer_is_new_once(tmp_path: Path) -> None:
         assert ledger.record([entry("/in/a")], "m") == []
         assert len(ledger.record([entry("/in/a", b"e" * 32)], "m")) == 1
     with Ledger(tmp_path) as ledger:
-        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == "/in/b"
+        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == AnsweredAs("/in/b")
 
 
-def test_an_unstamped_file_is_known_by_its_content_alone(tmp_path: Path) -> None:
+def test_a_file_seen_just_after_it_was_written_is_looked_into_again(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([entry("/in/a", stamp=None)], "m")
+        ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "m")
         assert not ledger.is_unchanged("/in/a", STAMP)
-        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == "/in/a"
-        ledger.record([Entry("/in/a", STAMP, DIGEST, None, "/in/a")], "m")
+        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == AnsweredAs("/in/a")
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, AnsweredAs("/in/a"))], "m")
         assert ledger.is_unchanged("/in/a", STAMP)
 
 
@@ -44,28 +46,32 @@ def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
         ledger.record([entry(before)], "m")
         assert ledger.answered_as(after, STAMP, b"other", str(tmp_path)) is None
         assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path / "elsewhere")) is None
-        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == before
-        assert ledger.record([Entry(after, STAMP, DIGEST, None, before)], "m") == []
+        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == AnsweredAs(before)
+        assert ledger.record([Entry(after, STAMP, SEEN_NS, DIGEST, AnsweredAs(before))], "m") == []
         assert not ledger.is_unchanged(before, STAMP)
         assert ledger.is_unchanged(after, STAMP)
-    rows = sqlite3.connect(tmp_path / "ledger.sqlite3").execute("SELECT path, label, score FROM answers").fetchall()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
+        rows = database.execute("SELECT path, label, score FROM answers").fetchall()
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
 
 
 def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([Entry("/in/a", STAMP, DIGEST, Failure("/in/a", "the file is empty"))], "m")
-    rows = sqlite3.connect(tmp_path / "ledger.sqlite3").execute("SELECT label, score, error FROM answers").fetchall()
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"))], "m")
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
+        rows = database.execute("SELECT label, score, error FROM answers").fetchall()
     assert rows == [(None, None, "the file is empty")]
 
 
 def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
-    def record(_: int) -> int:
-        with Ledger(tmp_path) as ledger:
+    def record(state: Path) -> int:
+        with Ledger(state) as ledger:
             return sum(len(ledger.record([entry(f"/in/{number}")], "m")) for number in range(20))
 
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(record, range(4))) == 20
+    for attempt in range(20):  # all of them create it at once, each time
+        state = tmp_path / str(attempt)
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(record, [state] * 4)) == 20
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

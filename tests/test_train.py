@@ -33,7 +33,7 @@ def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_validation_is_the_same_everywhere_and_shares_no_bytes_with_training(tmp_path: Path) -> None:
-    whole = datasets.load(CIFAKE, "train")
+    whole, _ = datasets.load(CIFAKE, "train")
     assert len(whole) == 96
     assert len(set(whole.digests)) == 95, "the bundled set has a pair of equal files"
     training, validation = datasets.split_validation(whole, 0.25, seed=3)
@@ -42,14 +42,14 @@ def test_validation_is_the_same_everywhere_and_shares_no_bytes_with_training(tmp
     assert [int((validation.labels == label).sum()) for label in (0, 1)] == pytest.approx([12, 12], abs=1)
 
     moved = Path(shutil.copytree(CIFAKE / "train", tmp_path / "train")).parent
-    _, again = datasets.split_validation(datasets.load(moved, "train"), 0.25, seed=3)
+    _, again = datasets.split_validation(datasets.load(moved, "train")[0], 0.25, seed=3)
     assert set(again.digests) == set(validation.digests)
     _, other = datasets.split_validation(whole, 0.25, seed=4)
     assert set(other.digests) != set(validation.digests)
 
 
 def test_equal_files_stay_together_for_every_seed() -> None:
-    whole = datasets.load(CIFAKE, "train")
+    whole, _ = datasets.load(CIFAKE, "train")
     for seed in range(40):
         training, validation = datasets.split_validation(whole, 0.5, seed)
         assert not set(training.digests) & set(validation.digests)
@@ -64,10 +64,13 @@ def test_images_that_do_not_decode_are_left_out_and_named(tmp_path: Path) -> Non
     for label in ("REAL", "FAKE"):
         shutil.copytree(CIFAKE / "test" / label, tmp_path / "train" / label)
     (tmp_path / "train" / "FAKE" / "0 bad.jpg").write_text("no image")
-    dataset = datasets.load(tmp_path, "train")
-    pixels, kept, errors = datasets.decode(dataset, (32, 32), tmp_path)
+    (tmp_path / "train" / "FAKE" / "folder.jpg").mkdir()
+    (tmp_path / "train" / "REAL" / "broken.png").symlink_to("nowhere")
+    dataset, unreadable = datasets.load(tmp_path, "train")
+    assert sorted(Path(os.fspath(error.path)).name for error in unreadable) == ["broken.png", "folder.jpg"]
+    pixels, kept, undecodable = datasets.decode(dataset, (32, 32), tmp_path)
     assert (len(dataset), len(kept), pixels.shape) == (21, 20, (20, 32, 32, 3))
-    assert [Path(os.fspath(error.path)).name for error in errors] == ["0 bad.jpg"]
+    assert [Path(os.fspath(error.path)).name for error in undecodable] == ["0 bad.jpg"]
     reference, _, _ = datasets.decode(kept, (32, 32), tmp_path)
     assert np.array_equal(pixels, reference)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.sources.folder import Folder
 from tests.conftest import age, command, environment, picture, samples
 
 PATIENCE = 30.0
@@ -226,6 +227,70 @@ def test_rewriting_a_file_is_answered_again_and_closing_it_unchanged_is_not(
     assert [answer["label"] for answer in watcher.answers] == ["REAL", "FAKE"]
 
 
+def test_a_file_renamed_after_its_answer_gets_no_second_line(inbox: Path, watching: Callable[..., Watching]) -> None:
+    watcher = watching()
+    picture(inbox / "a.png", seed=1)
+    watcher.until(lambda w: w.names == ["a.png"])
+    (inbox / "a.png").rename(inbox / "b.png")
+    picture(inbox / "last.png", seed=2)
+    watcher.until(lambda w: "last.png" in w.names)
+    watcher.stop()
+    assert watcher.names == ["a.png", "last.png"]
+
+
+def test_a_link_that_is_a_file_s_only_name_arrives_too(inbox: Path) -> None:
+    stop, found = threading.Event(), []
+    other = picture(inbox.parent / "other.png")
+    for path in Folder(str(inbox), unclosed_settle_seconds=0.5).files(stop):
+        if path is None and other.exists():
+            os.link(other, inbox / "linked.png")
+            other.unlink()
+            deadline = time.monotonic() + PATIENCE
+        elif path is not None:
+            found.append(path)
+            stop.set()
+        elif time.monotonic() > deadline:
+            break
+    assert found == [str(inbox / "linked.png")]
+
+
+def test_what_is_moved_out_of_the_folder_is_watched_no_longer(inbox: Path, watching: Callable[..., Watching]) -> None:
+    (inbox / "sub").mkdir()
+    watcher = watching("--recursive")
+    picture(inbox / "sub" / "first.png")
+    watcher.until(lambda w: w.names == ["first.png"])
+    outside = inbox.parent / "outside"
+    (inbox / "sub").rename(outside)
+    (inbox / "sub").mkdir()
+    time.sleep(1)  # let it notice
+    half = picture(inbox.parent / "half.png").read_bytes()[:500]
+    with (inbox / "sub" / "x.png").open("wb") as unfinished:
+        unfinished.write(half)
+        unfinished.flush()
+        picture(outside / "x.png", seed=3)  # an event of the old folder must not count for the new one
+        picture(inbox / "sub" / "last.png", seed=4)
+        watcher.until(lambda w: "last.png" in w.names)
+        assert watcher.names == ["first.png", "last.png"]
+
+
+def test_a_root_that_cannot_be_watched_is_an_error_at_once(inbox: Path, brightness: Path) -> None:
+    if not shutil.which("unshare"):
+        pytest.skip("needs unshare (util-linux) for a limit of its own")
+    limited = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    arguments = command("watch", inbox, "--model", brightness, "--state", inbox.parent / "state")
+    done = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", limited, "sh", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert done.returncode == 2
+    assert "fs.inotify.max_user_watches" in done.stderr.splitlines()[-1]
+
+
 def test_new_sub_folders_are_watched_with_what_they_bring(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching("--recursive")
     picture(inbox / "first.png")
@@ -278,7 +343,7 @@ def test_a_folder_that_is_missing_or_goes_away_is_one_line(inbox: Path, watching
     shutil.rmtree(inbox)
     _, said = watcher.process.communicate(timeout=PATIENCE) if watcher._finished() else ("", "")
     assert watcher.process.returncode == 2
-    assert said.splitlines()[-1].endswith("the folder has been moved or deleted")
+    assert said.splitlines()[-1].endswith("the folder has been moved, deleted or unmounted")
     done = subprocess.run(command("watch", inbox), env=environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == f"edge-detect: {inbox}: cannot watch it: no such file or directory\n"

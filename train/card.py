@@ -98,7 +98,7 @@ def _runtimes(path: Path, data: Path, scratch: Path) -> str:
     """How far the two runtimes agree on the int8 file, where both are installed."""
     if not all(map(is_installed, RUNTIMES)):
         return "(Only one LiteRT runtime was installed when this was written, so the two were not compared.)"
-    loaded, test = load(path), datasets.load(data, "test")
+    loaded, (test, _) = load(path), datasets.load(data, "test")
     scores: list[npt.NDArray[np.float64]] = []
     for runtime in RUNTIMES:
         classifier = Classifier(loaded, runtime=runtime)

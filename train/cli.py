@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.commands import Group
+from edge.commands import Group, output_folder
 
 if TYPE_CHECKING:
     from train.evaluate import Evaluation
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog="Example: python -m train fit --help",
+)
 def main() -> None:
     """Train a model on REAL and FAKE images, and measure it."""
 
@@ -40,9 +44,9 @@ def main() -> None:
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
 def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> None:
     """Train a recipe on DATA/train; the test split is never touched."""
-    from train.fit import Settings
     from train.fit import fit as fit_recipe
     from train.recipes import RECIPES
+    from train.runs import Settings
 
     if recipe not in RECIPES:
         raise click.BadParameter(f"{recipe!r} is none of {', '.join(RECIPES)}.", param_hint="--recipe")
@@ -80,8 +84,7 @@ def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> No
     if figures:
         from train.figures import of_scores
 
-        figures.mkdir(parents=True, exist_ok=True)
-        of_scores(scores, test.labels, test.paths, figures, "test")
+        of_scores(scores, test.labels, test.paths, output_folder(figures), "test")
 
 
 @main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")

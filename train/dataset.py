@@ -45,8 +45,8 @@ class Dataset:
         )
 
 
-def load(folder: Path, split: str) -> Dataset:
-    """The images below `folder/split/REAL` and `folder/split/FAKE`.
+def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
+    """The images below `folder/split/REAL` and `folder/split/FAKE`, and the errors of files that cannot be read.
 
     Raises:
         DatasetError: a class has no folder or no images.
@@ -61,8 +61,15 @@ def load(folder: Path, split: str) -> Dataset:
         paths += found
         labels += [label] * len(found)
     with ThreadPoolExecutor() as pool:
-        digests = tuple(pool.map(_digest, paths, chunksize=256))
-    return Dataset(tuple(paths), np.array(labels, np.int8), digests)
+        digests = list(pool.map(_digest, paths, chunksize=256))
+    errors = [digest for digest in digests if isinstance(digest, ImageError)]
+    readable = [i for i, digest in enumerate(digests) if isinstance(digest, bytes)]
+    dataset = Dataset(
+        tuple(paths[i] for i in readable),
+        np.array([labels[i] for i in readable], np.int8),
+        tuple(digest for digest in digests if isinstance(digest, bytes)),
+    )
+    return dataset, errors
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -134,5 +141,8 @@ def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[imag
     return pixels[: len(good)], dataset.subset(good) if errors else dataset, errors
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+def _digest(path: Path) -> bytes | ImageError:
+    try:
+        return hashlib.sha256(image.read(path)).digest()
+    except ImageError as error:
+        return error

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge.classifier import Classifier
 from edge.errors import ModelError, printable
 from edge.image import Pixels
-from edge.model import load
+from edge.model import THRESHOLD, load
 from train import dataset as datasets
 from train.dataset import Dataset
 from train.metrics import Metrics, measure
@@ -39,8 +39,8 @@ class Evaluation:
         return asdict(self)
 
 
-def scorer(path: Path) -> tuple[Scorer, tuple[int, int]]:
-    """What gives P(REAL) for pixels of shape (n, height, width, 3), and the (width, height) that it takes.
+def scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
+    """What gives P(REAL) for pixels of shape (n, height, width, 3), the (width, height) that it takes, its threshold.
 
     Args:
         path: a `.keras` file, or a `.tflite` file, which runs in the device's own classifier.
@@ -51,7 +51,11 @@ def scorer(path: Path) -> tuple[Scorer, tuple[int, int]]:
     if path.suffix == ".keras":
         return _keras_scorer(path)
     classifier = Classifier(load(path))
-    return lambda pixels: np.array([classifier.score(image) for image in pixels], np.float64), classifier.size
+
+    def score(pixels: Pixels) -> npt.NDArray[np.float64]:
+        return np.array([classifier.score(image) for image in pixels], np.float64)
+
+    return score, classifier.size, classifier.model.threshold
 
 
 def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDArray[np.float64], Dataset]:
@@ -63,22 +67,24 @@ def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDA
     Returns:
         The figures; the scores, shape (n,); and the images that they belong to.
     """
-    score, size = scorer(path)
-    test, known = datasets.load(data, "test"), set(datasets.load(data, "train").digests)
-    pixels, test, errors = datasets.decode(test, size, scratch)
+    score, size, threshold = scorer(path)
+    training, _ = datasets.load(data, "train")
+    test, unreadable = datasets.load(data, "test")
+    pixels, test, undecodable = datasets.decode(test, size, scratch)
     scores = score(pixels)
+    known = set(training.digests)
     fresh = np.array([digest not in known for digest in test.digests], bool)
     evaluation = Evaluation(
         model=str(path),
-        as_published=measure(scores, test.labels),
+        as_published=measure(scores, test.labels, threshold),
         leaked=int((~fresh).sum()),
-        without_leaked=measure(scores[fresh], test.labels[fresh]) if fresh.any() else None,
-        unreadable=len(errors),
+        without_leaked=measure(scores[fresh], test.labels[fresh], threshold) if fresh.any() else None,
+        unreadable=len(unreadable) + len(undecodable),
     )
     return evaluation, scores, test
 
 
-def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int]]:
+def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
     from train.backend import keras
     from train.predict import predict
 
@@ -92,4 +98,4 @@ def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int]]:
             f"{printable(path)}: takes {shape} and returns {model.output_shape};"
             " an image classifier has (n, height, width, 3) and (n, 1)"
         )
-    return lambda pixels: predict(model, pixels), (shape[2], shape[1])
+    return lambda pixels: predict(model, pixels), (shape[2], shape[1]), THRESHOLD

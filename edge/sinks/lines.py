@@ -3,14 +3,18 @@
 import json
 from typing import Protocol, TextIO
 
-from edge.errors import printable
+from edge.errors import SinkError, printable
 from edge.verdict import Answer, Failure
 
 
 class Sink(Protocol):
     """Anything that takes note of an answer."""
 
-    def tell(self, answer: Answer) -> None: ...
+    def tell(self, answer: Answer) -> None:
+        """
+        Raises:
+            SinkError: it could not be written down.
+        """
 
 
 class JsonLines:
@@ -20,8 +24,7 @@ class JsonLines:
         self._stream = stream
 
     def tell(self, answer: Answer) -> None:
-        self._stream.write(json.dumps(answer.as_json()) + "\n")
-        self._stream.flush()
+        _write(self._stream, json.dumps(answer.as_json()) + "\n")
 
 
 class HumanLines:
@@ -32,8 +35,17 @@ class HumanLines:
 
     def tell(self, answer: Answer) -> None:
         if isinstance(answer, Failure):
-            self._errors.write(f"ERROR          {printable(answer.path)}: {answer.reason}\n")
-            self._errors.flush()
+            _write(self._errors, f"ERROR          {printable(answer.path)}: {answer.reason}\n")
         else:
-            self._stream.write(f"{answer.label}  {answer.confidence:7.1%}  {printable(answer.path)}\n")
-            self._stream.flush()
+            _write(self._stream, f"{answer.label}  {answer.confidence:7.1%}  {printable(answer.path)}\n")
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """At once, so that a reader of a pipe need not wait."""
+    try:
+        stream.write(line)
+        stream.flush()
+    except BrokenPipeError:
+        raise  # the reader has gone, which is no error of anyone: the command line ends quietly
+    except OSError as error:
+        raise SinkError(f"cannot write the output: {(error.strerror or '').lower()}") from error

@@ -1,0 +1,118 @@
+"""What the kernel tells of changes in folders (inotify(7))."""
+
+import errno
+import os
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge.errors import SourceError, printable
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something has appeared in a watched folder.
+
+    Attributes:
+        is_complete: nobody is writing it: it was closed after writing, moved in, or is a link.
+    """
+
+    path: str
+    is_folder: bool
+    is_complete: bool
+
+
+class Events:
+    """inotify on a set of folders.
+
+    Attributes:
+        is_overflown: events have been lost since `read` was last called; everything must be listed again.
+    """
+
+    def __init__(self, root: str) -> None:
+        """
+        Raises:
+            SourceError: there is no inotify here.
+        """
+        try:
+            from inotify_simple import INotify, flags
+        except ImportError as error:
+            raise SourceError("watching a folder needs Linux and inotify-simple; `--once` works without") from error
+        try:
+            self._inotify = INotify()
+        except OSError as error:
+            raise SourceError(f"cannot watch folders: {(error.strerror or '').lower()} (inotify)") from error
+        self._root, self._flags = root, flags
+        self._folders: dict[int, str] = {}
+        self._mask = (
+            flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+        )
+        self.is_overflown = False
+
+    def __enter__(self) -> "Events":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._inotify.close()
+
+    def add(self, folder: str) -> None:
+        """Watch a folder, itself alone.
+
+        Raises:
+            OSError: it cannot be watched; `filename` names it.
+        """
+        try:
+            self._folders[self._inotify.add_watch(os.fsencode(folder), self._mask)] = folder
+        except OSError as error:
+            reason = error.strerror
+            if error.errno == errno.ENOSPC:
+                reason = "too many folders to watch; raise the sysctl fs.inotify.max_user_watches"
+            raise OSError(error.errno, reason, folder) from error
+
+    def wait(self, seconds: float) -> None:
+        """Until something happens, at most so long."""
+        select.select([self._inotify], [], [], seconds)
+
+    def read(self) -> Iterator[Event]:
+        """All that has happened since, without waiting.
+
+        Raises:
+            SourceError: the root has gone.
+        """
+        flags = self._flags
+        self.is_overflown = False
+        for event in self._inotify.read(timeout=0):
+            folder = self._folders.get(event.wd)
+            if event.mask & flags.Q_OVERFLOW:
+                self.is_overflown = True
+            elif folder is None:
+                continue
+            elif event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED):
+                if folder == self._root:
+                    raise SourceError(f"{printable(folder)}: the folder has been moved, deleted or unmounted")
+                yield from self._forget(event.wd, folder)
+            elif event.name:
+                path = os.path.join(folder, event.name)
+                is_complete = bool(event.mask & (flags.CLOSE_WRITE | flags.MOVED_TO)) or _is_link(path)
+                yield Event(path, bool(event.mask & flags.ISDIR), is_complete)
+
+    def _forget(self, descriptor: int, folder: str) -> Iterator[Event]:
+        """Stop watching a folder that is no longer where it was, and those below it, whose paths are wrong as well."""
+        for watched, path in list(self._folders.items()):
+            if watched == descriptor or path.startswith(folder + os.sep):
+                del self._folders[watched]
+                try:
+                    self._inotify.rm_watch(watched)
+                except OSError as error:
+                    if error.errno != errno.EINVAL:  # the kernel has forgotten it already
+                        raise
+        if os.path.isdir(folder):  # another one has taken its name, or its own return was told before its leaving
+            yield Event(folder, is_folder=True, is_complete=True)
+
+
+def _is_link(path: str) -> bool:
+    """Whether a new name is one of an old file: no one writes to it, so no close will follow its creation."""
+    try:
+        return os.path.islink(path) or os.stat(path).st_nlink > 1
+    except OSError:
+        return False

@@ -1,0 +1,145 @@
+"""The folder of one training run: its settings, its history, and where it can go on."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.commands import output_folder
+from edge.errors import EdgeDetectError
+from train.dataset import Dataset
+
+RECORD = "run.json"
+VALIDATION = "validation.json"
+BEST = "best.weights.h5"
+MODEL = "model.keras"
+
+
+class ResumeError(EdgeDetectError):
+    """There is nothing to resume, or it was begun with other settings or images."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a run, together with the images themselves.
+
+    Attributes:
+        weights: of the backbone: "imagenet", "none" or a file.
+        validation_fraction: of each class of the train split, held out to choose the best epoch.
+        patience_epochs: stop after so many epochs without a better validation accuracy.
+        precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
+    """
+
+    recipe: str
+    weights: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int = 0
+    validation_fraction: float = 0.05
+    patience_epochs: int = 10
+    precision: str = "float32"
+
+
+class Run:
+    """A run as its folder holds it; every file there is whole at any moment.
+
+    Attributes:
+        record: what `run.json` holds: settings, software, images, and one entry of `history` an epoch.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, about: dict[str, Any], *, resume: bool) -> None:
+        """
+        Args:
+            about: to be kept in the record of a new run.
+
+        Raises:
+            ResumeError: `resume`, but the folder holds no run or one of other settings; or not, but it holds one.
+            SinkError: the folder cannot be written to.
+        """
+        self.folder, self.settings = output_folder(folder), settings
+        self.record = self._resumed() if resume else self._begun() | about
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        entries: list[dict[str, float]] = self.record["history"]
+        return entries
+
+    @property
+    def best_epoch(self) -> int:
+        """Counted from 0: the first of those with the highest validation accuracy."""
+        return max(range(len(self.history)), key=lambda epoch: self.history[epoch]["validation_accuracy"])
+
+    @property
+    def has_stalled(self) -> bool:
+        return bool(self.history) and len(self.history) - 1 - self.best_epoch >= self.settings.patience_epochs
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the model after the last epoch of the history."""
+        return self._checkpoint(len(self.history))
+
+    def hold_out(self, validation: Dataset, data: Path) -> None:
+        """Keep the names of the validation images, paths below `data`: the conversion measures on the same.
+
+        Raises:
+            ResumeError: the run was begun with other ones.
+        """
+        names = [path.relative_to(data).as_posix() for path in validation.paths]
+        kept = self.folder / VALIDATION
+        if self.history and json.loads(kept.read_text("utf-8")) != names:
+            raise ResumeError(f"{self.folder}: this run was begun with other images; a run keeps its images")
+        self.replace(VALIDATION, lambda path: path.write_text(json.dumps(names, indent=0) + "\n", "utf-8"))
+
+    def end_epoch(self, entry: dict[str, float], model: Any) -> None:
+        """Add an epoch to the history and keep its model, in such an order that a stop at any moment does no harm."""
+        former = self.checkpoint
+        self.history.append(entry)
+        if self.best_epoch == len(self.history) - 1:
+            self.replace(BEST, model.save_weights)
+        self.replace(self.checkpoint.name, model.save)
+        self.write()
+        former.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Remove what only a run under way needs; a run without checkpoint is a finished one."""
+        self.write()
+        self.checkpoint.unlink(missing_ok=True)
+        (self.folder / BEST).unlink(missing_ok=True)
+
+    def write(self) -> None:
+        """Bring `run.json` up to date."""
+        self.replace(RECORD, lambda path: path.write_text(json.dumps(self.record, indent=1) + "\n", "utf-8"))
+
+    def replace(self, name: str, save: Callable[[Path], object]) -> None:
+        """Let `save` write a file of the folder, whole or not at all: a power cut leaves the former one."""
+        partial = self.folder / f"partial-{name}"
+        save(partial)
+        os.replace(partial, self.folder / name)
+
+    def _checkpoint(self, epochs: int) -> Path:
+        return self.folder / f"checkpoint-{epochs}.keras"
+
+    def _begun(self) -> dict[str, Any]:
+        if (self.folder / RECORD).exists():
+            raise ResumeError(f"{self.folder}: holds a run already; go on with --resume, or name another folder")
+        return {"settings": asdict(self.settings), "history": []}
+
+    def _resumed(self) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads((self.folder / RECORD).read_text("utf-8"))
+            begun_with, epochs = record["settings"], len(record["history"])
+        except FileNotFoundError:
+            raise ResumeError(f"{self.folder}: no run to resume; leave --resume away to begin one") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResumeError(f"{self.folder / RECORD}: damaged: {error}") from error
+        changed = [key for key, value in asdict(self.settings).items() if begun_with.get(key) != value]
+        if changed:
+            raise ResumeError(
+                f"{self.folder}: this run was begun with another {', '.join(changed)}; a run keeps its settings"
+            )
+        if not self._checkpoint(epochs).exists():
+            raise ResumeError(f"{self.folder}: this run is finished")
+        return record

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge import image
 from edge.errors import ImageError, ModelError, printable
+from edge.flatbuffer import require_whole
 from edge.image import Pixels
 from edge.interpreter import interpreter, probe
 from edge.model import Model, ModelDescription, Quantisation
@@ -31,6 +32,7 @@ class Classifier:
         """
         try:
             if model.description is None:  # no checksum says that the file is whole
+                require_whole(model.content)
                 probe(model.content, runtime)
             self._interpreter = interpreter(model.content, threads, runtime)
             input_, output = self._interpreter.get_input_details(), self._interpreter.get_output_details()

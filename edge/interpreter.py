@@ -60,7 +60,7 @@ def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) ->
 def probe(content: bytes, runtime: str | None = None) -> None:
     """Try a file of unknown origin in a process of its own, if the runtime does not check what it loads.
 
-    tflite-runtime does not: a damaged file ends the process that loads it.
+    tflite-runtime does not: a damaged file may end the process that loads it.
 
     Raises:
         ModelError: the file crashes the runtime.

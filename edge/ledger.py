@@ -84,9 +84,13 @@ class Ledger:
             raise LedgerError(f"{printable(folder)}: cannot make the state folder: {error.strerror}") from error
         with self._named_errors():
             self._database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._use_write_ahead_log()
-            self._database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
-            self._create()
+            try:
+                self._use_write_ahead_log()
+                self._database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
+                self._create()
+            except BaseException:
+                self._database.close()
+                raise
 
     def close(self) -> None:
         self._database.close()

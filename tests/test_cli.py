@@ -232,7 +232,7 @@ def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
 def test_the_unit_names_the_program_that_printed_it(edge_detect: Run) -> None:
     unit = edge_detect("service", "show").stdout
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
-    assert start == f"ExecStart={sys.executable} -m edge watch --recursive --json %f"
+    assert start == f"ExecStart={os.path.normpath(sys.executable)} -m edge watch --recursive --json %f"
     assert "@EDGE_DETECT@" not in unit
 
 

@@ -107,7 +107,7 @@ class Watcher:
 
     def _answer(self, path: str, stamp: Stamp, seen_ns: int, data: bytes) -> None:
         absolute, sha256 = self._absolute(path), hashlib.sha256(data).digest()
-        if any(entry.sha256 == sha256 for entry in self._group):
+        if any(entry.path == absolute or entry.stamp == stamp for entry in self._group):
             self._flush()  # the same file again, perhaps by another name: let the ledger know the first before asking
         answer: Answer | AnsweredAs | None = self._ledger.answered_as(absolute, stamp, sha256, self._root)
         if answer is None:

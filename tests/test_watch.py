@@ -291,6 +291,22 @@ def test_a_root_that_cannot_be_watched_is_an_error_at_once(inbox: Path, brightne
     assert "fs.inotify.max_user_watches" in done.stderr.splitlines()[-1]
 
 
+def test_an_overflow_of_the_kernel_s_queue_loses_nothing(inbox: Path, watching: Callable[..., Watching]) -> None:
+    content = picture(inbox / "first.png", size=(8, 8)).read_bytes()
+    watcher = watching()
+    watcher.until(lambda w: len(w.names) == 1)
+    room = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if room > 20_000:
+        pytest.skip(f"{room} events are too many to make")
+    watcher.process.send_signal(signal.SIGSTOP)
+    count = room // 2 + 100  # a creation and a closing each
+    for number in range(count):
+        (inbox / f"{number}.png").write_bytes(content)
+    watcher.process.send_signal(signal.SIGCONT)
+    watcher.until(lambda w: len(w.names) == count + 1)
+    assert len(set(watcher.names)) == count + 1
+
+
 def test_new_sub_folders_are_watched_with_what_they_bring(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching("--recursive")
     picture(inbox / "first.png")

@@ -103,13 +103,12 @@ def _runtimes(path: Path, data: Path) -> str:
     return (
         f"The int8 file on the two runtimes, {' and '.join(RUNTIMES)}, as installed on {platform.machine()}:"
         f" {(steps > 0.5).mean():.1%} of the scores differ, by {steps.max():.0f} of 256 steps at most, and {called} of"
-        f" {len(one):,} labels; accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}. (The first runs int8 in XNNPACK,"
-        " which rounds once where the kernels of the second round twice. With the same kernels all outputs are equal.)"
+        f" {len(one):,} labels; accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
     )
 
 
 def _classified(model: Path, folder: Path, runtime: str) -> list[dict[str, Any]]:
-    """What the runner says of each image, in a process of its own: TensorFlow and tflite-runtime do not bear each other."""
+    """What the runner says of each image, in a process of its own: tflite-runtime fails beside TensorFlow."""
     command = [sys.executable, "-m", "edge", "classify", str(folder), "--recursive", "--json"]
     done = subprocess.run(
         [*command, "--model", str(model), "--runtime", runtime], check=True, capture_output=True, text=True

@@ -188,6 +188,8 @@ def test_a_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> 
         (("--out", "NEW", "--resume"), "no run to resume"),
         (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
         (("--out", "NEW", "--recipe", "soufflé"), "none of compact, resnet50"),
+        (("--out", "NEW", "--recipe", "resnet50", "--weights", "missing.h5"), "--weights missing.h5"),
+        (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
     ],
 )
 def test_mistakes_of_the_user_are_one_line(run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
@@ -212,6 +214,15 @@ def test_evaluate_tells_the_same_of_both_kinds_of_file(run: Path, tmp_path: Path
     }
     table = train("evaluate", path, "--data", CIFAKE)
     assert f"{told['as_published']['accuracy']:.2%}" in table.stdout
+
+
+def test_a_test_split_alone_can_be_evaluated(tmp_path: Path) -> None:
+    shutil.copytree(CIFAKE / "test", tmp_path / "test")
+    done = train("evaluate", CHECKOUT / "models" / "compact_int8.tflite", "--data", tmp_path, "--json")
+    told = json.loads(done.stdout)
+    assert told["as_published"]["images"] == 20
+    assert told["leaked"] is None
+    assert told["without_leaked"] is None
 
 
 def test_a_model_that_cannot_be_evaluated_is_one_line(tmp_path: Path) -> None:

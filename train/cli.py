@@ -67,14 +67,14 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
 
 @main.command(epilog="Example: python -m train evaluate models/compact_int8.tflite --data CIFAKE")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL, test/FAKE, and the train split.")
+@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--figures", type=FOLDER, help="Draw confusion matrix, ROC, reliability and mistakes there.")
 def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> None:
     """Measure MODEL, a .keras or a .tflite file, on DATA/test.
 
-    All figures stand twice: on the split as published, and without the test
-    images whose bytes are also in DATA/train.
+    All figures stand twice: on the split as published, and without the leaked
+    images, those whose bytes are also in DATA/train.
     """
     from train.evaluate import evaluate as evaluate_model
 
@@ -120,5 +120,8 @@ def _table(evaluation: "Evaluation") -> str:
 
     lines = [f"{evaluation.model}", f"{'':28}{'as published':>14}{'without leaked':>16}"]
     lines += [f"{title:28}{cell(published, name, form):>14}{cell(fresh, name, form):>16}" for title, name, form in rows]
-    lines += [f"{evaluation.leaked} of the images are also in the train split; {evaluation.unreadable} are unreadable"]
+    leaked = (
+        "no train split to look for leaks in" if evaluation.leaked is None else f"{evaluation.leaked} leaked images"
+    )
+    lines += [f"{leaked}; {evaluation.unreadable} unreadable files"]
     return "\n".join(lines)

@@ -24,14 +24,14 @@ class Evaluation:
     """The figures on the split as published, and on the part of it that training has never met.
 
     Attributes:
-        leaked: test images whose bytes are also those of a training image.
-        without_leaked: None if nothing else is left.
+        leaked: test images whose bytes are also those of a training image; None if there is no train split to look in.
+        without_leaked: None if that is so, or if nothing else is left.
         unreadable: files that could not be decoded; they count in nothing.
     """
 
     model: str
     as_published: Metrics
-    leaked: int
+    leaked: int | None
     without_leaked: Metrics | None
     unreadable: int
 
@@ -68,16 +68,15 @@ def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDA
         The figures; the scores, shape (n,); and the images that they belong to.
     """
     score, size, threshold = scorer(path)
-    training, _ = datasets.load(data, "train")
+    known = set(datasets.load(data, "train")[0].digests) if (data / "train").is_dir() else None
     test, unreadable = datasets.load(data, "test")
     pixels, test, undecodable = datasets.decode(test, size, scratch)
     scores = score(pixels)
-    known = set(training.digests)
-    fresh = np.array([digest not in known for digest in test.digests], bool)
+    fresh = np.array([known is not None and digest not in known for digest in test.digests], bool)
     evaluation = Evaluation(
         model=str(path),
         as_published=measure(scores, test.labels, threshold),
-        leaked=int((~fresh).sum()),
+        leaked=None if known is None else int((~fresh).sum()),
         without_leaked=measure(scores[fresh], test.labels[fresh], threshold) if fresh.any() else None,
         unreadable=len(unreadable) + len(undecodable),
     )

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge.errors import EdgeDetectError
 from train.backend import keras
+
+
+class WeightsError(EdgeDetectError):
+    """The pretrained weights that were asked for cannot be had."""
 
 
 @dataclass(frozen=True)

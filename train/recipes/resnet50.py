@@ -8,7 +8,7 @@ nearly constant image. Here [0, 1] is taken back to what ResNet50 learnt from.
 import numpy as np
 
 from train.backend import keras
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Recipe, WeightsError
 
 # Mean of ImageNet in B, G, R, on 0-255: keras.applications.imagenet_utils, mode "caffe".
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -21,10 +21,17 @@ def build(weights: str = "imagenet") -> keras.Model:
     Args:
         weights: "imagenet" (Keras downloads them), a file of them, or "none";
             without pretrained weights nothing is frozen, for there is nothing to keep.
+
+    Raises:
+        WeightsError: the weights cannot be had, or are not ResNet50's without its top.
     """
-    backbone = keras.applications.ResNet50(
-        include_top=False, weights=None if weights == "none" else weights, input_shape=(128, 128, 3)
-    )
+    try:
+        backbone = keras.applications.ResNet50(
+            include_top=False, weights=None if weights == "none" else weights, input_shape=(128, 128, 3)
+        )
+    except Exception as error:  # Keras raises just that for a download that failed
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"--weights {weights}: {reason}") from error
     if weights != "none":
         for layer in backbone.layers[:-TRAINABLE_LAYERS]:
             layer.trainable = False

@@ -20,7 +20,7 @@ def flip_and_crop(pixels: Pixels, padding: int, random: np.random.Generator) -> 
         A new array of the same shape.
     """
     count, height, width, _ = pixels.shape
-    flipped = random.random(count) < 0.5
+    flipped = np.less(random.random(count), 0.5)
     columns = np.arange(width)
     columns = np.where(flipped[:, None], columns[::-1], columns)
     rows = np.broadcast_to(np.arange(height), (count, height))

@@ -48,7 +48,7 @@ def main(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetp
         if edgetpu:
             report = compiler.compile_model(partial / f"{rows[-1].name}.tflite", partial, allow_cpu=allow_cpu)
             click.echo(f"Edge TPU: {sum(report.mapped.values())} operations on it, {len(report.unmapped)} kinds not")
-        for path in sorted(partial.iterdir()):
+        for path in sorted([*partial.glob("*.tflite"), *partial.glob("*.json")]):  # not the compiler's log
             # Between a file and its JSON the two do not fit, for a moment: a runner that starts then says so.
             os.replace(path, out / path.name)
     click.echo(table(rows, origin))

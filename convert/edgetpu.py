@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 600
 MAPPED = "Mapped to Edge TPU"
 
 # "CONV_2D                        6          Mapped to Edge TPU"
-_ROW = re.compile(r"^([A-Z][A-Z0-9_]*)\s+(\d+)\s+(\S.*?)\s*$", re.MULTILINE)
+_ROW = re.compile(r"^([\w-]+)[ \t]+(\d+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

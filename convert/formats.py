@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from convert import litert, sample
+from convert.litert import RUNTIME
 from convert.verify import Measured, keras_milliseconds, keras_scores, verify
 from edge.classifier import Classifier
 from edge.image import RESAMPLING
-from edge.interpreter import installed
-from edge.model import Model, ModelDescription, description_path
+from edge.model import THRESHOLD, Model, ModelDescription, description_path
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
     rows = []
     for variant, content in contents.items():
         path = out / f"{name}_{variant}.tflite"
-        classifier = Classifier(Model(path, content, None))
+        classifier = Classifier(Model(path, content, None), runtime=RUNTIME)
         measured = verify(classifier, by_keras, images)
         path.write_bytes(content)
         description = ModelDescription(
@@ -62,12 +62,12 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
             sha256=hashlib.sha256(content).hexdigest(),
             input=classifier.input,
             output=classifier.output,
-            measured=measured.as_json() | {"runtime": f"{installed()} {version(installed())}"},
+            measured=measured.as_json() | {"runtime": f"{RUNTIME} {version(RUNTIME)}"},
             calibration={"origin": calibration.origin, "names": calibration.names} if variant == "int8" else {},
         )
         description_path(path).write_text(description.to_json(), "utf-8")
         rows.append(_row(path.stem, measured))
-    accuracy = float(((by_keras > 0.5) == images.is_real).mean())
+    accuracy = float(((by_keras > THRESHOLD) == images.is_real).mean())
     of_keras = Row(model.name, os.path.getsize(model), accuracy, 1.0, 0.0, keras_milliseconds(network, images))
     return [of_keras, *rows], images.origin
 

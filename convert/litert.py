@@ -13,6 +13,8 @@ from edge.errors import printable
 from edge.image import Pixels
 from edge.stderr import without_lines
 
+RUNTIME = "ai-edge-litert"  # tflite-runtime fails in a process that has loaded TensorFlow
+
 
 def load_keras(path: Path) -> keras.Model:
     """A model of the contract: NHWC RGB in [0, 1] to P(REAL).
@@ -107,7 +109,7 @@ def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
 def _require_integers(content: bytes) -> None:
     from edge.interpreter import interpreter
 
-    tensors = interpreter(content).get_tensor_details()
+    tensors = interpreter(content, runtime=RUNTIME).get_tensor_details()
     floats = sorted(tensor["name"] for tensor in tensors if np.issubdtype(tensor["dtype"], np.floating))
     if floats:
         raise ConversionError(f"{len(floats)} tensors are not integers, the first: {floats[0]}")

@@ -12,6 +12,7 @@ from edge import image
 from edge.errors import ImageError
 from edge.image import Pixels
 from edge.model import LABELS
+from edge.sources.files import images
 
 VALIDATION = "validation.json"  # written beside a model by its training
 VERIFICATION_IMAGES = 2000  # where there is no such file
@@ -67,14 +68,18 @@ def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: i
     """The images that the training held out; where it left no list of them, others of the train split.
 
     Args:
-        exclude: names that are not drawn.
+        exclude: names that are not drawn, unless no others are left; `origin` says so then.
 
     Raises:
         SampleError: an image of the list is not there.
     """
     if not held_out:
-        sample = _drawn(data, size, VERIFICATION_IMAGES, seed, set(exclude))
-        return Sample(f"{len(sample.names)} images of the train split", sample.names, sample.pixels, sample.is_real)
+        try:
+            sample, remark = _drawn(data, size, VERIFICATION_IMAGES, seed, set(exclude)), ""
+        except SampleError:
+            sample, remark = _drawn(data, size, VERIFICATION_IMAGES, seed, set()), ", those of the calibration"
+        origin = f"{len(sample.names)} images of the train split{remark}"
+        return Sample(origin, sample.names, sample.pixels, sample.is_real)
     try:
         pixels = np.stack([image.pixels(data / name, size) for name in held_out])
     except ImageError as error:
@@ -87,10 +92,9 @@ def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: se
     decoded: dict[str, Pixels] = {}
     for label in LABELS:
         folder = data / "train" / label
-        names = sorted(
-            path.relative_to(data).as_posix() for path in folder.rglob("*") if path.suffix.lower() in image.SUFFIXES
-        )
-        names = [name for name in names if name not in exclude] or names
+        found = [Path(path) for path in images([str(folder)], recursive=True) if isinstance(path, str)]
+        names = sorted(path.relative_to(data).as_posix() for path in found)
+        names = [name for name in names if name not in exclude]
         wanted = len(decoded) + max(1, count // 2)
         for index in random.permutation(len(names)):
             if len(decoded) == wanted:
@@ -100,7 +104,8 @@ def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: se
             except ImageError:
                 continue  # training leaves it out as well, and names it
         if not any(name.startswith(f"train/{label}/") for name in decoded):
-            raise SampleError(f"{folder}: no readable images there; the data folder has train/REAL and train/FAKE")
+            left = "that the training did not hold out" if exclude else "there; the data folder has train/REAL and FAKE"
+            raise SampleError(f"{folder}: no readable images {left}")
     names = sorted(decoded)
     return Sample("", tuple(names), np.stack([decoded[name] for name in names]), _is_real(names))
 

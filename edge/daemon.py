@@ -45,11 +45,11 @@ class Tally:
 
     def __str__(self) -> str:
         answered = sum(self.labels.values())
-        rate = f"{answered / self.seconds:.1f} a second" if answered else "no new images"
         parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
         parts += [f"{self.failures} failed"] if self.failures else []
         parts += [f"{self.known} answered before"] if self.known else []
-        return f"{', '.join(parts) or 'nothing to do'} in {self.seconds:.1f} s ({rate})"
+        rate = f" ({answered / self.seconds:.1f} a second)" if answered else ""
+        return f"{', '.join(parts) or 'nothing new'} in {self.seconds:.1f} s{rate}"
 
 
 class Watcher:
@@ -73,6 +73,7 @@ class Watcher:
 
         Raises:
             SourceError, LedgerError: the folder or the ledger has failed; what was committed has been told.
+            SinkError: an output has failed; some of what was committed may not have been told.
         """
         try:
             for path in self._source.files(stop, once=once):

@@ -1,7 +1,6 @@
 """`<name>_results.png`: the picture, what the network saw of it, and the verdict."""
 
 import os
-import tempfile
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -51,12 +50,13 @@ def write(verdict: Verdict, seen: Pixels) -> str:
     about.add_text("Source", _text(name))
     about.add_text("Description", f"{verdict.label} {verdict.confidence:.4f}")
     try:
-        descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(free[0]) or ".", prefix=".", suffix=".part")
+        partial = os.path.join(os.path.dirname(free[0]), f".{os.getpid()}.part")
         try:
-            with open(descriptor, "wb") as file:
+            with open(partial, "xb") as file:
                 drawn.save(file, "PNG", pnginfo=about)
-            os.chmod(partial, 0o644)
             os.replace(partial, free[0])
+        except FileExistsError:
+            raise  # it is not ours
         except BaseException:
             os.unlink(partial)
             raise

@@ -50,7 +50,12 @@ RESAMPLING = Image.Resampling.BICUBIC
 REDUCING_GAP = 3
 
 MAX_BYTES = 256 * 1024 * 1024
-MAX_PIXELS = 65_000_000  # up to eight bytes each while decoding: half a gigabyte, what a 1 GB board can bear
+# What decoding may take, so that a 1 GB board bears it; and what a pixel takes
+# at most, by format and mode, as tests/test_image.py measures it.
+MAX_DECODING_BYTES = 640_000_000
+_BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}
+_BYTES_PER_PLAIN_PIXEL = 8
+_BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
 
 # How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
 _TRANSPOSITIONS = {
@@ -63,7 +68,7 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# We refuse above MAX_PIXELS ourselves, with a sentence; Pillow's softer
+# We refuse what is too large ourselves, with a sentence; Pillow's softer
 # warning would only be noise on stderr.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF data is no reason to say anything: the pixels are what counts.
@@ -100,7 +105,7 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
         try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
-                raise UnreadableFileError(path, "is a folder, not an image")
+                raise UnreadableFileError(path, "is a folder, not a file")
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableFileError(path, "is not a regular file")
             if status.st_size > MAX_BYTES:
@@ -159,11 +164,21 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
     except DECODER_ERRORS as error:
         raise UndecodableImageError(path, _reason(error)) from error
-    if image.width * image.height > MAX_PIXELS:
+    needed = image.width * image.height * _bytes_per_pixel(image)
+    if needed > MAX_DECODING_BYTES:
         raise UndecodableImageError(
-            path, f"{image.width} x {image.height} pixels, more than the limit of {MAX_PIXELS // 1_000_000} megapixels"
+            path,
+            f"{image.width} x {image.height} pixels would take {needed // 1_000_000} MB to decode,"
+            f" more than the limit of {MAX_DECODING_BYTES // 1_000_000} MB",
         )
     return image
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    if image.format in _BYTES_PER_PIXEL:
+        return _BYTES_PER_PIXEL[image.format]
+    is_plain = image.mode in ("1", "L", "RGB", "I;16", "I", "F") and "transparency" not in image.info
+    return _BYTES_PER_PLAIN_PIXEL if is_plain else _BYTES_PER_OTHER_PIXEL
 
 
 def _decoded(

@@ -187,8 +187,9 @@ class Ledger:
             try:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, of an extended code
+                if not is_busy or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
 

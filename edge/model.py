@@ -2,18 +2,18 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge import resources
-from edge.errors import ModelError, printable
+from edge import image, resources
+from edge.errors import ModelError, UnreadableFileError, printable
 
 LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
 THRESHOLD = 0.5  # REAL above it, FAKE at it and below
 DEFAULT = "compact_int8.tflite"
 FORMAT_VERSION = 1
-MAX_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,11 @@ def load(path: Path | None = None) -> Model:
     """
     path = path or default_path()
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ModelError(f"{printable(path)}: cannot read the model: {_lowered(error.strerror)}") from error
+        content = image.read(path)
+    except UnreadableFileError as error:
+        raise ModelError(f"{printable(path)}: cannot read the model: {error.reason}") from error
     # "TFL3" is the file identifier in TensorFlow Lite's schema, at offset 4 as in every FlatBuffer.
-    if content[4:8] != b"TFL3" or len(content) > MAX_BYTES:
+    if content[4:8] != b"TFL3":
         raise ModelError(f"{printable(path)}: not a LiteRT model (.tflite)")
     model = Model(path, content, _described(description_path(path)))
     if model.description and model.description.sha256 != model.sha256:
@@ -136,18 +135,18 @@ def load(path: Path | None = None) -> Model:
 
 
 def _described(path: Path) -> ModelDescription | None:
-    from edge.image import RESAMPLING
-
-    try:
-        description = ModelDescription.from_json(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    try:
+        description = ModelDescription.from_json(image.read(path).decode("utf-8"))
+    except UnreadableFileError as error:
+        raise ModelError(f"{error}") from error
+    except (ValueError, OverflowError, RecursionError) as error:
         raise ModelError(f"{printable(path)}: cannot read the model's description: {printable(str(error))}") from error
-    if description.resampling != RESAMPLING.name.lower():
+    if description.resampling != image.RESAMPLING.name.lower():
         raise ModelError(
             f"{printable(path)}: the model was trained on images scaled with {printable(str(description.resampling))}, "
-            f"this edge-detect scales with {RESAMPLING.name.lower()}"
+            f"this edge-detect scales with {image.RESAMPLING.name.lower()}"
         )
     return description
 
@@ -160,7 +159,3 @@ def _two_labels(value: Any) -> tuple[str, str]:
 
 def _quantisation(value: dict[str, Any]) -> Quantisation:
     return Quantisation(str(value["dtype"]), float(value["scale"]), int(value["zero_point"]))
-
-
-def _lowered(text: str | None) -> str:
-    return (text or "unknown error").lower()

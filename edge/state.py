@@ -12,9 +12,8 @@ def default_folder() -> Path:
     Raises:
         LedgerError: the account has no home.
     """
-    # systemd separates several folders by colons; ours asks for one.
     if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
+        return Path(given)  # one: our unit asks for no more, so a colon belongs to its name
     base = os.environ.get("XDG_STATE_HOME", "")
     if os.path.isabs(base):  # the specification: a relative path is to be ignored
         return Path(base) / "edge-detect"

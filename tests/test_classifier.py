@@ -101,6 +101,9 @@ def test_int8_verdicts_agree_as_installed() -> None:
     differences = np.abs(scores[:, 0] - scores[:, 1])
     assert differences.mean() < 1 / 256
     assert differences.max() <= 16 / 256
+    clear = np.abs(scores[:, 0] - 0.5) > 16 / 256
+    assert clear.sum() > 50
+    assert ((scores[clear, 0] > 0.5) == (scores[clear, 1] > 0.5)).all()
 
 
 @pytest.mark.parametrize("runtime", BOTH)

@@ -37,7 +37,7 @@ Operator                       Count      Status
 MEAN                           1          {mean}
 FULLY_CONNECTED                1          Mapped to Edge TPU
 LOGISTIC                       1          Mapped to Edge TPU
-Compilation child process completed within timeout period.
+{more}Compilation child process completed within timeout period.
 Compilation succeeded!
 """
 UNMAPPED = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
@@ -172,7 +172,7 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras
         assert list((tmp_path / "out").iterdir()) == []
 
 
-def compiler(folder: Path, mean: str) -> str:
+def compiler(folder: Path, mean: str, more: str = "") -> str:
     """A stand-in for edgetpu_compiler that prints its report: a PATH with it in front."""
     program = folder / "edgetpu_compiler"
     program.write_text(
@@ -180,7 +180,8 @@ def compiler(folder: Path, mean: str) -> str:
         "import pathlib, shutil, sys\n"
         "out, source = pathlib.Path(sys.argv[sys.argv.index('--out_dir') + 1]), pathlib.Path(sys.argv[-1])\n"
         "shutil.copy(source, out / f'{source.stem}_edgetpu.tflite')\n"
-        f"print({REPORT.format(mean=mean)!r})\n"
+        f"print({REPORT.format(mean=mean, more=more)!r})\n"
+        "(out / f'{source.stem}_edgetpu.log').write_text('details')\n"
     )
     program.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
@@ -192,15 +193,17 @@ def test_edgetpu_compiles_and_describes(tmp_path: Path, keras_file: Path) -> Non
     assert done.returncode == 0, done.stderr
     loaded = model.load(tmp_path / "out" / "brightness_int8_edgetpu.tflite")
     assert loaded.description is not None
+    assert not list((tmp_path / "out").glob("*.log"))
     operations = {"MEAN": 1, "FULLY_CONNECTED": 1, "LOGISTIC": 1}
     assert loaded.description.measured["edgetpu_operations"] == operations
 
 
 def test_operations_left_to_the_cpu_are_an_error_unless_allowed(tmp_path: Path, keras_file: Path) -> None:
-    path = compiler(tmp_path, UNMAPPED)
+    path = compiler(tmp_path, UNMAPPED, "TFLite_Detection_PostProcess   1          Operation not supported\n")
     done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH=path)
     assert done.returncode == 2
     assert "1 MEAN: Operation is otherwise supported" in done.stderr
+    assert "1 TFLite_Detection_PostProcess: Operation not supported" in done.stderr
     assert list((tmp_path / "out").iterdir()) == []
     allowed = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", "--allow-cpu", PATH=path)
     assert allowed.returncode == 0, allowed.stderr

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from edge import image
 from edge.errors import ImageError, UndecodableImageError, UnreadableFileError
-from tests.conftest import CIFAKE, DATA
+from tests.conftest import CIFAKE, DATA, environment
 
 SIZE = (32, 32)
 
@@ -170,6 +172,42 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
         Image.new("1", (side, side)).save(tmp_path / "bomb.png")
         with pytest.raises(UndecodableImageError, match=r"limit of|exceeds limit"):
             image.pixels(tmp_path / "bomb.png", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("x.webp", "RGB", {"lossless": True, "method": 0}),
+        ("x.png", "RGBA", {"compress_level": 1}),
+        ("x.png", "RGB", {"compress_level": 1}),
+        ("x.png", "LA", {"compress_level": 1}),
+        ("x.png", "P", {"transparency": 0, "compress_level": 1}),
+        ("x.png", "I;16", {"compress_level": 1}),
+        ("x.tif", "CMYK", {"compression": "tiff_deflate"}),
+        ("x.tif", "LAB", {"compression": "tiff_deflate"}),
+        ("x.tif", "F", {"compression": "tiff_deflate"}),
+        ("x.gif", "P", {"transparency": 0}),
+        ("x.jpg", "RGB", {"progressive": True}),
+    ],
+)
+def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
+    tmp_path: Path, name: str, mode: str, options: dict[str, object]
+) -> None:
+    probe = Image.new(mode, (8, 8))
+    probe.format = {".webp": "WEBP", ".png": "PNG", ".tif": "TIFF", ".gif": "GIF", ".jpg": "JPEG"}[Path(name).suffix]
+    probe.info.update({key: value for key, value in options.items() if key == "transparency"})
+    side = int((image.MAX_DECODING_BYTES / image._bytes_per_pixel(probe)) ** 0.5)
+    Image.new(mode, (side, side)).save(tmp_path / name, **options)
+    program = (
+        "import resource, sys; from edge import image\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; image.pixels(sys.argv[1], (32, 32))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / name], env=environment(), capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= image.MAX_DECODING_BYTES
 
 
 def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path: Path) -> None:

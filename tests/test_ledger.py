@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from edge.errors import LedgerError
 from edge.ledger import AnsweredAs, Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Failure, Verdict
+from tests.conftest import environment
 
 STAMP = Stamp(1, 2, 3, 4)
 SEEN_NS = 10**10  # ten seconds after the file's time
@@ -72,6 +75,19 @@ def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
         state = tmp_path / str(attempt)
         with ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(record, [state] * 4)) == 20
+
+
+def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only the super-user can give a ledger to another account")
+    Ledger(tmp_path).close()
+    tmp_path.chmod(0o755)
+    program = "import os, sys; from edge.ledger import Ledger; from pathlib import Path; os.seteuid(54321)\n"
+    program += "Ledger(Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], env=environment(), capture_output=True, text=True, timeout=20
+    )
+    assert done.stderr.splitlines()[-1].startswith("edge.errors.LedgerError: ")
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

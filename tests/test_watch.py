@@ -241,7 +241,7 @@ def test_a_file_renamed_after_its_answer_gets_no_second_line(inbox: Path, watchi
 def test_a_link_that_is_a_file_s_only_name_arrives_too(inbox: Path) -> None:
     stop, found = threading.Event(), []
     other = picture(inbox.parent / "other.png")
-    for path in Folder(str(inbox), unclosed_settle_seconds=0.5).files(stop):
+    for path in Folder(str(inbox), settle_seconds=0.5).files(stop):
         if path is None and other.exists():
             os.link(other, inbox / "linked.png")
             other.unlink()
@@ -323,7 +323,37 @@ def test_new_sub_folders_are_watched_with_what_they_bring(inbox: Path, watching:
     assert sorted(watcher.names) == ["first.png", "inside.png", "later.png", "with it.png"]
 
 
-def test_a_kill_loses_nothing_and_repeats_nothing_committed(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_a_writer_may_take_its_time(inbox: Path, watching: Callable[..., Watching]) -> None:
+    content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
+    watcher = watching()
+    picture(inbox / "first.png")
+    watcher.until(lambda w: w.names == ["first.png"])
+    with (inbox / "slow.png").open("wb") as file:
+        file.write(content[:5000])
+        file.flush()
+        time.sleep(3)  # much longer than anything that settles
+        assert watcher.names == ["first.png"]
+        file.write(content[5000:])
+    watcher.until(lambda w: w.names == ["first.png", "slow.png"])
+    assert "error" not in watcher.answers[1]
+
+
+def test_a_link_to_a_file_that_is_being_written_waits_for_it(inbox: Path, watching: Callable[..., Watching]) -> None:
+    content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
+    watcher = watching()
+    picture(inbox / "first.png")
+    watcher.until(lambda w: w.names == ["first.png"])
+    with (inbox.parent / "target.png").open("wb") as file:
+        (inbox / "link.png").symlink_to(file.name)
+        for start in range(0, len(content), len(content) // 5):
+            file.write(content[start : start + len(content) // 5])
+            file.flush()
+            time.sleep(0.4)
+    watcher.until(lambda w: w.names == ["first.png", "link.png"])
+    assert "error" not in watcher.answers[1]
+
+
+def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching: Callable[..., Watching]) -> None:
     for number in range(300):
         age(picture(inbox / f"{number}.png", seed=number))
     watcher = watching()
@@ -335,7 +365,7 @@ def test_a_kill_loses_nothing_and_repeats_nothing_committed(inbox: Path, watchin
     again._finished()
     second = set(again.names)
     assert first.isdisjoint(second)
-    # Between commit and print a killed process may have told less than it had committed, never more.
+    # Between commit and print a killed process may have told less than it had committed (a group of 64), never more.
     assert 300 - 64 <= len(first | second) <= 300
 
 

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -13,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from edge.errors import ModelError
 from edge.interpreter import RUNTIMES, is_installed
 from train import figures
 from train.evaluate import Evaluation, evaluate
+from train.recipes import RECIPES
+from train.runs import Settings
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 VARIANTS = {"Keras": "compact.keras", "float16": "compact_float16.tflite", "int8": "compact_int8.tflite"}
@@ -45,6 +49,8 @@ def write(models: Path, data: Path, run: Path) -> None:
         run: where the training of the model left its settings and history.
     """
     told: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
+    if (run / "model.keras").read_bytes() != (models / VARIANTS["Keras"]).read_bytes():
+        raise ModelError(f"{models / VARIANTS['Keras']}: not the model of {run}")
     pictures = models / "figures"
     pictures.mkdir(exist_ok=True)
     with TemporaryDirectory() as scratch:
@@ -62,6 +68,7 @@ def write(models: Path, data: Path, run: Path) -> None:
         per_class=f"{published.real_as_real + published.real_as_fake:,}",
         share="all of them" if published.images >= CIFAKE_TEST_IMAGES else "a part of the published split",
         leaked=evaluations["int8"].leaked,
+        leaked_classes=_leaked_classes(evaluations["int8"]),
         table=_table(evaluations, models),
         runtimes=_runtimes(models / VARIANTS["int8"], data),
         parameters=f"{parameters:,}",
@@ -116,6 +123,15 @@ def _classified(model: Path, folder: Path, runtime: str) -> list[dict[str, Any]]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def _leaked_classes(evaluation: Evaluation) -> str:
+    counts = []
+    for metrics in (evaluation.as_published, evaluation.without_leaked):
+        real = metrics.real_as_real + metrics.real_as_fake if metrics else 0
+        counts.append((real, metrics.images - real if metrics else 0))
+    (real, fake), (fresh_real, fresh_fake) = counts
+    return f"{real - fresh_real} of them REAL and {fake - fresh_fake} FAKE"
+
+
 def _cost(path: Path) -> tuple[int, int]:
     """Parameters, and multiply-adds of the convolutions and dense layers for one image."""
     from train.backend import keras
@@ -131,5 +147,12 @@ def _cost(path: Path) -> tuple[int, int]:
 
 def _command(settings: dict[str, Any]) -> str:
     """The command line that makes a run of these settings."""
-    precision = "" if settings["precision"] == "float32" else f" --precision {settings['precision']}"
-    return f"python -m train fit --data CIFAKE --out runs/compact --seed {settings['seed']}{precision}"
+    recipe = RECIPES[settings["recipe"]]
+    usual = asdict(Settings(recipe.name, recipe.weights, recipe.epochs, recipe.batch_size, recipe.learning_rate))
+    options = {"validation_fraction": "validation", "patience_epochs": "patience"}
+    changed = [
+        f" --{options.get(key, key).replace('_', '-')} {value}"
+        for key, value in settings.items()
+        if value != usual[key]
+    ]
+    return f"python -m train fit --data CIFAKE --out runs/{recipe.name} --recipe {recipe.name}{''.join(changed)}"

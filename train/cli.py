@@ -51,6 +51,8 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
     if recipe not in RECIPES:
         raise click.BadParameter(f"{recipe!r} is none of {', '.join(RECIPES)}.", param_hint="--recipe")
     chosen = RECIPES[recipe]
+    if chosen.weights == "none" and options["weights"] not in (None, "none"):
+        raise click.BadParameter(f"{recipe} has no pretrained weights.", param_hint="--weights")
     settings = Settings(
         recipe=recipe,
         weights=options["weights"] or chosen.weights,
@@ -78,13 +80,14 @@ def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> No
     """
     from train.evaluate import evaluate as evaluate_model
 
+    out = output_folder(figures) if figures else None
     with TemporaryDirectory() as scratch:
         evaluation, scores, test = evaluate_model(model, data, Path(scratch))
     click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
-    if figures:
+    if out:
         from train.figures import of_scores
 
-        of_scores(scores, test.labels, test.paths, output_folder(figures), "test")
+        of_scores(scores, test.labels, test.paths, out, "test", evaluation.threshold)
 
 
 @main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge import image
 from edge.errors import EdgeDetectError, ImageError
 from edge.model import LABELS
+from edge.sources.files import images
 
 
 class DatasetError(EdgeDetectError):
@@ -55,7 +56,8 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
     labels: list[int] = []
     for label, name in enumerate(LABELS):
         of_class = folder / split / name
-        found = sorted(path for path in of_class.rglob("*") if path.suffix.lower() in image.SUFFIXES)
+        found = sorted(Path(path) for path in images([str(of_class)], recursive=True) if isinstance(path, str))
+        found = [path for path in found if path != of_class]  # which it is if there is no such folder
         if not found:
             raise DatasetError(f"{of_class}: no images there; a data set has {split}/REAL and {split}/FAKE")
         paths += found

@@ -30,6 +30,7 @@ class Evaluation:
     """
 
     model: str
+    threshold: float
     as_published: Metrics
     leaked: int | None
     without_leaked: Metrics | None
@@ -75,6 +76,7 @@ def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDA
     fresh = np.array([known is not None and digest not in known for digest in test.digests], bool)
     evaluation = Evaluation(
         model=str(path),
+        threshold=threshold,
         as_published=measure(scores, test.labels, threshold),
         leaked=None if known is None else int((~fresh).sum()),
         without_leaked=measure(scores[fresh], test.labels[fresh], threshold) if fresh.any() else None,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge import image
-from edge.model import LABELS
+from edge.model import LABELS, THRESHOLD
 from train.metrics import measure, reliability, roc
 
 matplotlib.use("agg")  # to files, also where there is no screen
@@ -35,7 +35,12 @@ def training_curves(history: Sequence[dict[str, float]], out: Path) -> None:
 
 
 def of_scores(
-    scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], paths: Sequence[Path], out: Path, split: str
+    scores: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int8],
+    paths: Sequence[Path],
+    out: Path,
+    split: str,
+    threshold: float = THRESHOLD,
 ) -> None:
     """Four pictures of scores on a split: confusion matrix, ROC, reliability, and the worst mistakes.
 
@@ -44,15 +49,15 @@ def of_scores(
         labels: 1 for REAL, 0 for FAKE, shape (n,).
         paths: of the images, for the mistakes.
     """
-    _confusion(scores, labels, out / f"{split}_confusion.png")
+    _confusion(scores, labels, threshold, out / f"{split}_confusion.png")
     if 0 < labels.sum() < len(labels):
         _roc(scores, labels, out / f"{split}_roc.png")
-    _reliability(scores, labels, out / f"{split}_reliability.png")
-    _mistakes(scores, labels, paths, out / f"{split}_mistakes.png")
+    _reliability(scores, labels, threshold, out / f"{split}_reliability.png")
+    _mistakes(scores, labels, threshold, paths, out / f"{split}_mistakes.png")
 
 
-def _confusion(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], path: Path) -> None:
-    measured = measure(scores, labels)
+def _confusion(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], threshold: float, path: Path) -> None:
+    measured = measure(scores, labels, threshold)
     counts = np.array([[measured.fake_as_fake, measured.fake_as_real], [measured.real_as_fake, measured.real_as_real]])
     figure, axis = plt.subplots(figsize=(4.4, 4), layout="constrained")
     axis.imshow(counts, cmap="Greens")
@@ -79,8 +84,8 @@ def _roc(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], path: Pa
     _save(figure, path)
 
 
-def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], path: Path) -> None:
-    called_real = scores > 0.5
+def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], threshold: float, path: Path) -> None:
+    called_real = scores > threshold
     parts = reliability(np.where(called_real, scores, 1 - scores), called_real == (labels == 1))
     confidence, accuracy, count = zip(*parts, strict=True)
     figure, (axis, share) = plt.subplots(
@@ -88,7 +93,7 @@ def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], 
     )
     axis.plot([0.5, 1], [0.5, 1], color=MUTED, linestyle=":")
     axis.plot(confidence, accuracy, color=REAL, marker="o")
-    error = measure(scores, labels).expected_calibration_error
+    error = measure(scores, labels, threshold).expected_calibration_error
     axis.set(ylabel="accuracy", title=f"expected calibration error {error:.2%}")
     axis.grid(alpha=0.3)
     share.bar(confidence, count, width=0.02, color=MUTED)
@@ -96,10 +101,12 @@ def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], 
     _save(figure, path)
 
 
-def _mistakes(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], paths: Sequence[Path], path: Path) -> None:
+def _mistakes(
+    scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], threshold: float, paths: Sequence[Path], path: Path
+) -> None:
     """The most confident wrong verdicts, worst first; an empty sheet if there is none."""
-    wrong = np.flatnonzero((scores > 0.5) != (labels == 1))
-    worst = wrong[np.argsort(-np.abs(scores[wrong] - 0.5), kind="stable")][:WORST]
+    wrong = np.flatnonzero((scores > threshold) != (labels == 1))
+    worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:WORST]
     figure, axes = plt.subplots(4, WORST // 4, figsize=(12, 7), layout="constrained")
     figure.suptitle(f"the {len(worst)} worst of {len(wrong)} mistakes among {len(labels)} images")
     for axis in axes.flat:

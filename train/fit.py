@@ -15,7 +15,7 @@ from train.batches import TrainingBatches
 from train.metrics import Metrics, measure
 from train.predict import predict
 from train.recipes import RECIPES, Recipe
-from train.runs import BEST, MODEL, Run, Settings
+from train.runs import MODEL, Run, Settings
 
 
 def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> None:
@@ -75,7 +75,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
 
     # Built anew in float32: a converter and a reader of the file should meet no trace of mixed precision.
     model = recipe.build("none")
-    model.load_weights(out / BEST)
+    model.load_weights(run.best)
     run.replace(MODEL, model.save)
 
     from train import figures  # here, for matplotlib is slow to start and the training does not need it

@@ -13,7 +13,6 @@ from train.dataset import Dataset
 
 RECORD = "run.json"
 VALIDATION = "validation.json"
-BEST = "best.weights.h5"
 MODEL = "model.keras"
 
 
@@ -81,6 +80,11 @@ class Run:
         """Of the model after the last epoch of the history."""
         return self._checkpoint(len(self.history))
 
+    @property
+    def best(self) -> Path:
+        """The weights after the best epoch."""
+        return self.folder / f"best-{self.best_epoch + 1}.weights.h5"
+
     def hold_out(self, validation: Dataset, data: Path) -> None:
         """Keep the names of the validation images, paths below `data`: the conversion measures on the same.
 
@@ -88,26 +92,28 @@ class Run:
             ResumeError: the run was begun with other ones.
         """
         names = [path.relative_to(data).as_posix() for path in validation.paths]
+        text = json.dumps(names, indent=0) + "\n"
         kept = self.folder / VALIDATION
-        if self.history and json.loads(kept.read_text("utf-8")) != names:
+        if self.history and not (kept.exists() and kept.read_text("utf-8") == text):
             raise ResumeError(f"{self.folder}: this run was begun with other images; a run keeps its images")
-        self.replace(VALIDATION, lambda path: path.write_text(json.dumps(names, indent=0) + "\n", "utf-8"))
+        self.replace(VALIDATION, lambda path: path.write_text(text, "utf-8"))
 
     def end_epoch(self, entry: dict[str, float], model: Any) -> None:
         """Add an epoch to the history and keep its model, in such an order that a stop at any moment does no harm."""
-        former = self.checkpoint
+        former = {self.checkpoint, self.best} if self.history else set()
         self.history.append(entry)
         if self.best_epoch == len(self.history) - 1:
-            self.replace(BEST, model.save_weights)
+            self.replace(self.best.name, model.save_weights)
         self.replace(self.checkpoint.name, model.save)
         self.write()
-        former.unlink(missing_ok=True)
+        for path in former - {self.best}:
+            path.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Remove what only a run under way needs; a run without checkpoint is a finished one."""
         self.write()
         self.checkpoint.unlink(missing_ok=True)
-        (self.folder / BEST).unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Bring `run.json` up to date."""

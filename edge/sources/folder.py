@@ -1,7 +1,6 @@
 """A watched folder: what lies in it, then what arrives."""
 
 import contextlib
-import heapq
 import os
 import threading
 import time
@@ -10,13 +9,10 @@ from collections.abc import Iterator
 
 from edge.errors import SourceError, printable
 from edge.sources.files import entries, is_candidate
-from edge.sources.inotify import Events
+from edge.sources.inotify import Events, Happened
 from edge.stamp import Stamp
 
 SETTLE_SECONDS = 1.0
-# For a file that has appeared and that nobody has closed: it may have been
-# linked into the folder, which has no event of its own, or be written slowly.
-UNCLOSED_SETTLE_SECONDS = 10.0
 WAIT_SECONDS = 0.5  # also the longest time until a signal is noticed
 
 
@@ -25,8 +21,8 @@ class Folder:
 
     What lies there is listed first. New files are known to be complete when
     their writer closes them or when they are moved in (inotify). Where there
-    is no such event, for a file that was being written when we came, it counts
-    as complete when it has been left alone for a while.
+    is no such event, for a link and for a file that was being written when we
+    came, it counts as complete when it has been left alone for a while.
 
     The same file may be yielded more than once; the ledger tells.
 
@@ -34,19 +30,12 @@ class Folder:
         failures: sub-folders that could not be listed or watched; whoever reads them takes them out.
     """
 
-    def __init__(
-        self,
-        root: str,
-        recursive: bool = False,
-        settle_seconds: float = SETTLE_SECONDS,
-        unclosed_settle_seconds: float = UNCLOSED_SETTLE_SECONDS,
-    ) -> None:
+    def __init__(self, root: str, recursive: bool = False, settle_seconds: float = SETTLE_SECONDS) -> None:
         """
         Raises:
             SourceError: the folder is missing or cannot be listed.
         """
-        self.root, self.recursive = root, recursive
-        self.settle_seconds, self.unclosed_settle_seconds = settle_seconds, unclosed_settle_seconds
+        self.root, self.recursive, self.settle_seconds = root, recursive, settle_seconds
         self.failures: list[OSError] = []
         try:
             os.scandir(root).close()
@@ -55,8 +44,9 @@ class Folder:
         self._unlisted: deque[str] = deque([root])
         self._listing: Iterator[tuple[str, bool]] = iter(())
         self._arrived: deque[str] = deque()
-        self._unsettled: dict[str, Stamp] = {}
-        self._due: list[tuple[float, str]] = []  # a heap of when to look at which unsettled file again
+        self._unsettled: dict[str, tuple[Stamp, float]] = {}  # as it was, and when to look at it again
+        self._due: deque[tuple[float, str]] = deque()  # the same in the order of time
+        self._created: set[str] = set()  # those of the unsettled that nobody has opened since
 
     def files(self, stop: threading.Event, *, once: bool = False) -> Iterator[str | None]:
         """The paths, beginning with `root`; None whenever there is nothing to do just now.
@@ -84,12 +74,12 @@ class Folder:
                 if events:
                     self._note(events)
 
-    def defer(self, path: str, seconds: float | None = None) -> None:
-        """Yield a file later, when it has been left alone for so long: it is changing just now."""
+    def defer(self, path: str) -> None:
+        """Yield a file later, when it has been left alone for a while: it is changing just now."""
         with contextlib.suppress(OSError):  # it vanished: nothing is left to answer
-            self._unsettled[path] = Stamp.of(os.stat(path))
-            seconds = self.settle_seconds if seconds is None else seconds
-            heapq.heappush(self._due, (time.monotonic() + seconds, path))
+            due = time.monotonic() + self.settle_seconds
+            self._unsettled[path] = Stamp.of(os.stat(path)), due
+            self._due.append((due, path))
 
     def _next(self, events: Events | None) -> str | None:
         """An arrival first, so that none waits for a long backlog; then the backlog; then what has settled."""
@@ -138,28 +128,38 @@ class Folder:
 
     def _settled(self) -> str | None:
         while self._due and self._due[0][0] <= time.monotonic():
-            _, path = heapq.heappop(self._due)
-            stamp = self._unsettled.pop(path, None)
-            if stamp is None:
-                continue  # its writer has closed it meanwhile
+            due, path = self._due.popleft()
+            stamp, current = self._unsettled.get(path, (None, None))
+            if due != current:
+                continue  # its writer has closed it meanwhile, or it was deferred once more
+            self._forget(path)
             with contextlib.suppress(OSError):
                 if Stamp.of(os.stat(path)) == stamp:
                     return path
                 self.defer(path)
         return None
 
+    def _forget(self, path: str) -> None:
+        self._unsettled.pop(path, None)
+        self._created.discard(path)
+
     def _note(self, events: Events) -> None:
         for event in events.read():
             if event.is_folder:
-                if self.recursive and not os.path.basename(event.path).startswith("."):
+                is_hidden = os.path.basename(event.path).startswith(".")
+                if self.recursive and not is_hidden and event.happened is not Happened.OPENED:
                     self._unlisted.append(event.path)
+            elif event.happened is Happened.OPENED:
+                if event.path in self._created:  # a writer, who will close it
+                    self._forget(event.path)
             elif not is_candidate(event.path):
                 continue
-            elif event.is_complete:
-                self._unsettled.pop(event.path, None)
-                self._arrived.append(event.path)
+            elif event.happened is Happened.CREATED:
+                self.defer(event.path)
+                self._created.add(event.path)
             else:
-                self.defer(event.path, self.unclosed_settle_seconds)
+                self._forget(event.path)
+                self._arrived.append(event.path)
         if events.is_overflown:
             self._unlisted.append(self.root)
 

@@ -5,21 +5,26 @@ import os
 import select
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from edge.errors import SourceError, printable
 
 
+class Happened(Enum):
+    """What has happened to a name in a watched folder."""
+
+    CREATED = auto()  # by who goes on to open it, or by a link, which nobody need open
+    OPENED = auto()
+    COMPLETED = auto()  # closed after writing, or moved in
+
+
 @dataclass(frozen=True)
 class Event:
-    """Something has appeared in a watched folder.
-
-    Attributes:
-        is_complete: nobody is writing it: it was closed after writing, moved in, or is a link.
-    """
+    """Something has happened in a watched folder."""
 
     path: str
     is_folder: bool
-    is_complete: bool
+    happened: Happened
 
 
 class Events:
@@ -45,7 +50,13 @@ class Events:
         self._root, self._flags = root, flags
         self._folders: dict[int, str] = {}
         self._mask = (
-            flags.CLOSE_WRITE | flags.MOVED_TO | flags.CREATE | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+            flags.CREATE
+            | flags.OPEN
+            | flags.CLOSE_WRITE
+            | flags.MOVED_TO
+            | flags.DELETE_SELF
+            | flags.MOVE_SELF
+            | flags.ONLYDIR
         )
         self.is_overflown = False
 
@@ -92,9 +103,10 @@ class Events:
                     raise SourceError(f"{printable(folder)}: the folder has been moved, deleted or unmounted")
                 yield from self._forget(event.wd, folder)
             elif event.name:
-                path = os.path.join(folder, event.name)
-                is_complete = bool(event.mask & (flags.CLOSE_WRITE | flags.MOVED_TO)) or _is_link(path)
-                yield Event(path, bool(event.mask & flags.ISDIR), is_complete)
+                happened = Happened.COMPLETED
+                if event.mask & (flags.CREATE | flags.OPEN):
+                    happened = Happened.CREATED if event.mask & flags.CREATE else Happened.OPENED
+                yield Event(os.path.join(folder, event.name), bool(event.mask & flags.ISDIR), happened)
 
     def _forget(self, descriptor: int, folder: str) -> Iterator[Event]:
         """Stop watching a folder that is no longer where it was, and those below it, whose paths are wrong as well."""
@@ -107,12 +119,4 @@ class Events:
                     if error.errno != errno.EINVAL:  # the kernel has forgotten it already
                         raise
         if os.path.isdir(folder):  # another one has taken its name, or its own return was told before its leaving
-            yield Event(folder, is_folder=True, is_complete=True)
-
-
-def _is_link(path: str) -> bool:
-    """Whether a new name is one of an old file: no one writes to it, so no close will follow its creation."""
-    try:
-        return os.path.islink(path) or os.stat(path).st_nlink > 1
-    except OSError:
-        return False
+            yield Event(folder, is_folder=True, happened=Happened.CREATED)

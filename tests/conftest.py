@@ -4,12 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.watching import Watching
 
 DATA = Path(__file__).parent / "data"
 CIFAKE = DATA / "cifake"
@@ -75,3 +79,19 @@ def samples(folder: Path) -> list[Path]:
         for original in sorted((CIFAKE / "test" / label).iterdir()):
             copies.append(age(Path(shutil.copyfile(original, folder / f"{label} {original.name}"))))
     return copies
+
+
+@pytest.fixture
+def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"]]:
+    """Starts `edge-detect watch` on the inbox, as often as asked, and ends what it has started."""
+    from tests.watching import Watching  # which needs this module
+
+    started: list[Watching] = []
+
+    def start(*options: str) -> Watching:
+        started.append(Watching(inbox, brightness, *options))
+        return started[-1]
+
+    yield start
+    for watcher in started:
+        watcher.kill()

@@ -199,3 +199,12 @@ def test_a_link_to_a_file_that_is_being_written_waits_for_it(inbox: Path, watchi
             time.sleep(0.4)
     watcher.until(lambda w: w.names == ["first.png", "link.png"])
     assert "error" not in watcher.answers[1]
+
+
+def test_a_link_to_nothing_is_told(inbox: Path, watching: Callable[..., Watching]) -> None:
+    watcher = watching()
+    picture(inbox / "first.png")
+    watcher.until(lambda w: w.names == ["first.png"])
+    (inbox / "link.png").symlink_to("nowhere.png")
+    watcher.until(lambda w: w.names == ["first.png", "link.png"])
+    assert watcher.answers[1]["error"] == "broken symbolic link"

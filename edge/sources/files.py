@@ -9,10 +9,7 @@ from edge.image import SUFFIXES
 
 
 def is_candidate(path: str) -> bool:
-    """Whether a file found in a folder looks like an image meant for us: by its name alone.
-
-    Hidden files are not, nor are the figures that we wrote ourselves.
-    """
+    """Whether a file found in a folder is named like an image, and is neither hidden nor a figure of ours."""
     name = os.path.basename(path)
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES and not is_figure(path)
 

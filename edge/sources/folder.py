@@ -156,7 +156,10 @@ class Folder:
                 continue
             elif event.happened is Happened.CREATED:
                 self.defer(event.path)
-                self._created.add(event.path)
+                if event.path in self._unsettled:
+                    self._created.add(event.path)
+                else:  # gone again, or a link to nothing: whoever reads it tells which
+                    self._arrived.append(event.path)
             else:
                 self._forget(event.path)
                 self._arrived.append(event.path)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from convert.litert import RUNTIME
 from convert.verify import Measured, keras_milliseconds, keras_scores, verify
 from edge.classifier import Classifier
 from edge.image import RESAMPLING
-from edge.model import THRESHOLD, Model, ModelDescription, description_path
+from edge.model import LOGIT, PROBABILITY, THRESHOLD, Model, ModelDescription, description_path
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,35 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
     images = sample.verification(data, size, held_out, seed + 1, calibration.names)
     by_keras = keras_scores(network, images)
 
-    contents = {"float16": litert.float16(network), "int8": litert.int8(network, calibration.pixels)}
+    # In 8 bits the logit, so that confidences do not end at 255/256. In floats P(REAL) itself, for plain scripts.
+    linear = litert.logits(network)
+    contents = {
+        "float16": (litert.float16(network), PROBABILITY),
+        "int8": (litert.int8(linear or network, calibration.pixels), LOGIT if linear else PROBABILITY),
+    }
+    score_limit = 1 / (len(images.names) + 2)  # Laplace's rule of succession, for never having seen an error
     name = re.sub(r"[^\w.-]", "_", network.name)  # Keras lets it hold a slash
     rows = []
-    for variant, content in contents.items():
+    for variant, (content, output_is) in contents.items():
         path = out / f"{name}_{variant}.tflite"
-        classifier = Classifier(Model(path, content, None), runtime=RUNTIME)
-        measured = verify(classifier, by_keras, images)
-        path.write_bytes(content)
+        plain = Classifier(Model(path, content, None), runtime=RUNTIME)
         description = ModelDescription(
             name=path.stem,
             width=size[0],
             height=size[1],
             resampling=RESAMPLING.name.lower(),
             sha256=hashlib.sha256(content).hexdigest(),
-            input=classifier.input,
-            output=classifier.output,
-            measured=measured.as_json() | {"runtime": f"{RUNTIME} {version(RUNTIME)}"},
+            input=plain.input,
+            output=plain.output,
+            output_is=output_is,
+            score_limit=score_limit,
+            domain=images.domain,
             calibration={"origin": calibration.origin, "names": calibration.names} if variant == "int8" else {},
         )
-        description_path(path).write_text(description.to_json(), "utf-8")
+        measured = verify(Classifier(Model(path, content, description), runtime=RUNTIME), by_keras, images)
+        told = measured.as_json() | {"runtime": f"{RUNTIME} {version(RUNTIME)}"}
+        path.write_bytes(content)
+        description_path(path).write_text(replace(description, measured=told).to_json(), "utf-8")
         rows.append(_row(path.stem, measured))
     accuracy = float(((by_keras > THRESHOLD) == images.is_real).mean())
     of_keras = Row(model.name, os.path.getsize(model), accuracy, 1.0, 0.0, keras_milliseconds(network, images))

@@ -36,6 +36,17 @@ def load_keras(path: Path) -> keras.Model:
     return model
 
 
+def logits(model: keras.Model) -> keras.Model | None:
+    """The same network without the sigmoid at its end; None if it does not end with a dense layer that has one."""
+    last = model.layers[-1]
+    if not (isinstance(last, keras.layers.Dense) and last.activation is keras.activations.sigmoid):
+        return None
+    linear = keras.layers.Dense.from_config(last.get_config() | {"activation": None})
+    network = keras.Model(model.input, linear(last.input), name=model.name)
+    linear.set_weights(last.get_weights())
+    return network
+
+
 def float16(model: keras.Model) -> bytes:
     """Weights in 16 bits, input, output and arithmetic in 32: half the size for the same answers."""
     with _converter(model) as converter:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from convert.errors import SampleError
 from edge import image
 from edge.errors import ImageError
 from edge.image import Pixels
-from edge.model import LABELS
+from edge.model import LABELS, Domain
 from edge.sources.files import images
 
 VALIDATION = "validation.json"  # written beside a model by its training
@@ -27,12 +27,20 @@ class Sample:
         names: paths below the data folder, with forward slashes.
         pixels: uint8, shape (n, height, width, 3).
         is_real: bool, shape (n,).
+        sizes: the images' own (width, height), upright, in pixels.
     """
 
     origin: str
     names: tuple[str, ...]
     pixels: Pixels
     is_real: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def domain(self) -> Domain:
+        """The range of the images' sizes."""
+        widths, heights = zip(*self.sizes, strict=True)
+        return Domain((min(widths), max(widths)), (min(heights), max(heights)))
 
 
 def held_out(model: Path) -> list[str]:
@@ -61,7 +69,7 @@ def calibration(data: Path, size: tuple[int, int], count: int, seed: int, exclud
     """
     sample = _drawn(data, size, count, seed, set(exclude))
     origin = f"{len(sample.names)} images of the train split, balanced, seed {seed}"
-    return Sample(origin, sample.names, sample.pixels, sample.is_real)
+    return replace(sample, origin=origin)
 
 
 def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: int, exclude: Iterable[str]) -> Sample:
@@ -79,17 +87,17 @@ def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: i
         except SampleError:
             sample, remark = _drawn(data, size, VERIFICATION_IMAGES, seed, set()), ", those of the calibration"
         origin = f"{len(sample.names)} images of the train split{remark}"
-        return Sample(origin, sample.names, sample.pixels, sample.is_real)
+        return replace(sample, origin=origin)
     try:
-        pixels = np.stack([image.pixels(data / name, size) for name in held_out])
+        decoded = {name: image.pixels_and_size(data / name, size) for name in held_out}
     except ImageError as error:
         raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
-    return Sample(f"the {len(held_out)} images that the training held out", tuple(held_out), pixels, _is_real(held_out))
+    return _sample(f"the {len(held_out)} images that the training held out", decoded)
 
 
 def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: set[str]) -> Sample:
     random = np.random.default_rng(seed)
-    decoded: dict[str, Pixels] = {}
+    decoded: dict[str, tuple[Pixels, tuple[int, int]]] = {}
     for label in LABELS:
         folder = data / "train" / label
         found = [Path(path) for path in images([str(folder)], recursive=True) if isinstance(path, str)]
@@ -100,18 +108,19 @@ def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: se
             if len(decoded) == wanted:
                 break
             try:
-                decoded[names[index]] = image.pixels(data / names[index], size)
+                decoded[names[index]] = image.pixels_and_size(data / names[index], size)
             except ImageError:
                 continue  # training leaves it out as well, and names it
         if not any(name.startswith(f"train/{label}/") for name in decoded):
             left = "that the training did not hold out" if exclude else "there; the data folder has train/REAL and FAKE"
             raise SampleError(f"{folder}: no readable images {left}")
-    names = sorted(decoded)
-    return Sample("", tuple(names), np.stack([decoded[name] for name in names]), _is_real(names))
+    return _sample("", dict(sorted(decoded.items())))
 
 
-def _is_real(names: list[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.array([Path(name).parts[1] == LABELS[1] for name in names], bool)
+def _sample(origin: str, decoded: dict[str, tuple[Pixels, tuple[int, int]]]) -> Sample:
+    pixels, sizes = zip(*decoded.values(), strict=True)
+    is_real = np.array([Path(name).parts[1] == LABELS[1] for name in decoded], bool)
+    return Sample(origin, tuple(decoded), np.stack(pixels), is_real, sizes)
 
 
 def _is_of_train_split(name: object) -> bool:

@@ -1,5 +1,6 @@
 """A model at work: pixels in, verdict out."""
 
+import math
 import os
 import time
 from typing import Any
@@ -12,7 +13,7 @@ from edge.errors import ImageError, ModelError, printable
 from edge.flatbuffer import require_whole
 from edge.image import Pixels
 from edge.interpreter import interpreter, probe
-from edge.model import Model, ModelDescription, Quantisation
+from edge.model import LOGIT, Model, ModelDescription, Quantisation
 from edge.verdict import Answer, Failure, Verdict
 
 
@@ -46,11 +47,16 @@ class Classifier:
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
         self.model = model
+        self._returns_logit = model.description is not None and model.description.output_is == LOGIT
+        self._score_limit = model.description.score_limit if model.description else 0.0
         self._table = _input_of_pixel(self.input)
         self._input_index, self._output_index = input_[0]["index"], output[0]["index"]
 
     def score(self, pixels: Pixels) -> float:
-        """P(REAL) of one image: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`.
+        """P(REAL) of one image, within the limits that the description gives.
+
+        Args:
+            pixels: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`.
 
         Raises:
             ModelError: the network failed, or returned no probability.
@@ -60,10 +66,10 @@ class Classifier:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise ModelError(f"{printable(self.model.path)}: {' '.join(str(error).split())}") from error
-        score = self._dequantised(self._interpreter.get_tensor(self._output_index)[0, 0])
+        score = self._score_of(self._interpreter.get_tensor(self._output_index)[0, 0])
         if not 0 <= score <= 1:
             raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
-        return score
+        return min(max(score, self._score_limit), 1 - self._score_limit)
 
     def classify(self, path: str | os.PathLike[str], data: bytes | None = None) -> Verdict:
         """The verdict on one image file, whose content may be given if it was read already.
@@ -73,15 +79,18 @@ class Classifier:
             ModelError: see `score`.
         """
         began = time.perf_counter()
-        score = self.score(image.pixels(path, self.size, data))
+        pixels, own_size = image.pixels_and_size(path, self.size, data)
+        score = self.score(pixels)
         elapsed = time.perf_counter() - began
         is_real = score > self.model.threshold
+        domain = self.model.description.domain if self.model.description else None
         return Verdict(
             path=os.fspath(path),
             label=self.model.labels[is_real],
             is_real=is_real,
             score=score,
             confidence=score if is_real else 1 - score,
+            outside=domain.reason_outside(own_size) if domain else None,
             elapsed_seconds=elapsed,
         )
 
@@ -92,10 +101,15 @@ class Classifier:
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
 
-    def _dequantised(self, value: Any) -> float:
-        if self.output.scale:
-            return (int(value) - self.output.zero_point) * self.output.scale
-        return float(value)
+    def _score_of(self, value: Any) -> float:
+        real = (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)
+        return _sigmoid(real) if self._returns_logit else real
+
+
+def _sigmoid(logit: float) -> float:
+    """Of one number; written so that no exponential overflows."""
+    odds = math.exp(-abs(logit))
+    return 1 / (1 + odds) if logit >= 0 else odds / (1 + odds)
 
 
 def _require_as_described(classifier: Classifier, description: ModelDescription) -> None:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from edge import image
 from edge.errors import ImageError, SinkError, printable
 from edge.image import Pixels
-from edge.verdict import Verdict
+from edge.verdict import Verdict, percentage
 
 SUFFIX = "_results.png"
 SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
@@ -108,11 +108,13 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     top = HEADER + PANEL + 18
     colour = COLOURS[verdict.is_real]
     draw.text((MARGIN, top), f"{verdict.label}", colour, large)
-    certainty = f"{verdict.confidence:.1%} confident"
+    certainty = f"{percentage(verdict.confidence)} confident"
     draw.text((width - MARGIN - small.getlength(certainty), top + 12), certainty, INK, small)
     bar = (MARGIN, top + 46, width - MARGIN, top + 60)
     draw.rectangle(bar, "#e4e7eb")
     draw.rectangle((bar[0], bar[1], bar[0] + (bar[2] - bar[0]) * verdict.confidence, bar[3]), colour)
+    if verdict.outside:
+        draw.text((MARGIN, top + 68), _shortened(f"outside: {verdict.outside}", small, bar[2] - bar[0]), INK, small)
     return sheet
 
 

@@ -140,9 +140,15 @@ def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: by
         UnreadableFileError: the file cannot be read, or memory is short just now.
         UndecodableImageError: the content is no acceptable image.
     """
-    if data is None:
-        data = read(path)
-    return np.asarray(_decoded(path, data, lambda _: size))
+    return pixels_and_size(path, size, data)[0]
+
+
+def pixels_and_size(
+    path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None
+) -> tuple[Pixels, tuple[int, int]]:
+    """Like `pixels`, with the (width, height) that the upright image itself has."""
+    scaled, own_size = _decoded(path, read(path) if data is None else data, lambda _: size)
+    return np.asarray(scaled), own_size
 
 
 def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
@@ -152,7 +158,7 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
         scale = min(1.0, longest / max(size))
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
-    return _decoded(path, read(path), within)
+    return _decoded(path, read(path), within)[0]
 
 
 def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
@@ -185,21 +191,25 @@ def _decoded(
     path: str | bytes | os.PathLike[str],
     data: bytes,
     wanted: Callable[[tuple[int, int]], tuple[int, int]],
-) -> Image.Image:
-    """The upright RGB image, scaled to what `wanted` makes of its upright (width, height)."""
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB image, scaled to what `wanted` makes of its upright (width, height); and those themselves."""
     with _opened(path, data) as image:
         try:
-            draft = wanted(_swapped_if_on_its_side(image.size, _orientation(image)))
+            stored = image.size  # a draft changes it
+            draft = wanted(_swapped_if_on_its_side(stored, _orientation(image)))
             image.draft("RGB", (max(draft) * REDUCING_GAP, max(draft) * REDUCING_GAP))
             _load(image)
-            # Pillow itself turns a TIFF upright while loading, and in some versions leaves the tag.
-            orientation = 1 if image.format == "TIFF" else _orientation(image)
-            size = _swapped_if_on_its_side(wanted(_swapped_if_on_its_side(image.size, orientation)), orientation)
+            if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
+                stored, orientation = image.size, 1
+            else:
+                orientation = _orientation(image)
+            own_size = _swapped_if_on_its_side(stored, orientation)
+            size = _swapped_if_on_its_side(wanted(own_size), orientation)
             scaled = _scalable(image)
             if scaled.size != size:
                 scaled = scaled.resize(size, RESAMPLING)
             scaled = _rgb(scaled)
-            return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled
+            return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled, own_size
         except MemoryError as error:
             raise UnreadableFileError(path, "not enough memory to decode it") from error
         except DECODER_ERRORS as error:

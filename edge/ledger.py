@@ -14,12 +14,13 @@ from edge.stamp import Stamp
 from edge.verdict import Answer, Verdict
 
 FILE = "ledger.sqlite3"
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 
-_SCHEMA = (
-    """
+# What brings a ledger of each version, from 0 (an empty file), to the next. Only ever added to.
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
     CREATE TABLE answers (
         id INTEGER PRIMARY KEY,
         path BLOB NOT NULL,          -- absolute, and bytes, for that is what a name is on Linux
@@ -32,7 +33,7 @@ _SCHEMA = (
         UNIQUE (path, sha256)
     )
     """,
-    """
+        """
     CREATE TABLE files (             -- how each file looked when it was last met
         path BLOB PRIMARY KEY,
         stamp TEXT NOT NULL,         -- edge.stamp.Stamp
@@ -40,9 +41,14 @@ _SCHEMA = (
         sha256 BLOB NOT NULL
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX files_by_stamp ON files (stamp)",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+        "CREATE INDEX files_by_stamp ON files (stamp)",
+    ),
+    (
+        # Why the image is none of those that the model was measured on; NULL if it may be one.
+        "ALTER TABLE answers ADD COLUMN outside TEXT",
+    ),
 )
+SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,10 @@ class Ledger:
     def _create(self) -> None:
         self._database.execute("BEGIN IMMEDIATE")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA:
-                self._database.execute(statement)
+        for statement in (statement for migration in _MIGRATIONS[version:] for statement in migration):
+            self._database.execute(statement)
+        if version < SCHEMA_VERSION:
+            self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._database.execute("COMMIT")
         if version > SCHEMA_VERSION:
             raise LedgerError(f"{printable(self.path)}: written by a later edge-detect (schema {version})")
@@ -162,10 +169,14 @@ class Ledger:
                 )
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
             return False
-        columns = (answer.label, answer.score, None) if isinstance(answer, Verdict) else (None, None, answer.reason)
+        columns: tuple[object, ...]
+        if isinstance(answer, Verdict):
+            columns = (answer.label, answer.score, answer.outside, None)
+        else:
+            columns = (None, None, None, answer.reason)
         inserted = self._database.execute(
-            "INSERT OR IGNORE INTO answers (path, sha256, label, score, error, model_sha256, answered_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO answers (path, sha256, label, score, outside, error, model_sha256, answered_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (name, entry.sha256, *columns, model_sha256, time.time()),
         )
         return inserted.rowcount == 1

@@ -13,7 +13,9 @@ from edge.errors import ModelError, UnreadableFileError, printable
 LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
 THRESHOLD = 0.5  # REAL above it, FAKE at it and below
 DEFAULT = "compact_int8.tflite"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # 2 brought output_is, score_limit and domain
+PROBABILITY, LOGIT = "probability", "logit"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,22 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """The images that a model was measured on: (least, greatest) of their upright width and height, in pixels."""
+
+    width: tuple[int, int]
+    height: tuple[int, int]
+
+    def reason_outside(self, size: tuple[int, int]) -> str | None:
+        """Why an image of this (width, height) is none of them, in words; None if it may be one."""
+        ranges = (self.width, self.height)
+        if all(least <= length <= greatest for length, (least, greatest) in zip(size, ranges, strict=True)):
+            return None
+        known = " x ".join(str(least) if least == most else f"{least}-{most}" for least, most in ranges)
+        return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """The JSON beside a model file.
 
@@ -35,6 +53,11 @@ class ModelDescription:
         labels: the name of score 0 and of score 1.
         threshold: a score above it is `labels[1]`.
         sha256: of the model file, hexadecimal.
+        output_is: "probability", P(REAL) itself, or "logit", what its sigmoid is taken of. In 8 bits a probability
+            has few steps where it matters, near 0 and 1; a logit has as many there as anywhere.
+        score_limit: scores are kept within [limit, 1 - limit], for a model cannot be known to be more certain than
+            the number of images allows on which it was measured.
+        domain: None if nobody has said.
         measured: what the conversion measured; nothing is decided by it.
         calibration: which images an integer model was calibrated on; empty for float models.
     """
@@ -48,6 +71,9 @@ class ModelDescription:
     output: Quantisation
     labels: tuple[str, str] = LABELS
     threshold: float = THRESHOLD
+    output_is: str = PROBABILITY
+    score_limit: float = 0.0
+    domain: Domain | None = None
     measured: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -65,13 +91,17 @@ class ModelDescription:
         data = json.loads(text)
         if not isinstance(data, dict):
             raise ValueError("not a JSON object")
-        if data.get("format_version") != FORMAT_VERSION:
+        if data.get("format_version") not in READABLE_VERSIONS:
             raise ValueError(f"format_version {data.get('format_version')!r}; this edge-detect reads {FORMAT_VERSION}")
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
         try:
             known["input"], known["output"] = _quantisation(data["input"]), _quantisation(data["output"])
             known["labels"] = _two_labels(data["labels"])
             known["threshold"] = float(data["threshold"])
+            known["score_limit"] = _score_limit(data.get("score_limit", 0.0))
+            if data.get("output_is", PROBABILITY) not in (PROBABILITY, LOGIT):
+                raise ValueError(f"output_is is neither {PROBABILITY} nor {LOGIT}")
+            known["domain"] = _domain(data.get("domain"))
             return cls(**known)
         except KeyError as error:
             raise ValueError(f"{error.args[0]} is missing") from error
@@ -155,6 +185,19 @@ def _two_labels(value: Any) -> tuple[str, str]:
     if not (isinstance(value, list) and len(value) == 2 and all(isinstance(label, str) for label in value)):
         raise ValueError("labels is not a pair of names")
     return printable(value[0]), printable(value[1])
+
+
+def _score_limit(value: Any) -> float:
+    if not 0 <= float(value) < 0.5:
+        raise ValueError("score_limit is not within 0 and 0.5")
+    return float(value)
+
+
+def _domain(value: Any) -> Domain | None:
+    if value is None:
+        return None
+    (width, height) = ((int(low), int(high)) for low, high in (value["width"], value["height"]))
+    return Domain(width, height)
 
 
 def _quantisation(value: dict[str, Any]) -> Quantisation:

@@ -14,6 +14,8 @@ class Verdict:
         is_real: whether that is the label for a score above the threshold.
         score: P(REAL), 0-1.
         confidence: the probability of the label that was given, 0-1.
+        outside: why the image is none of those that the model was measured on, so that the confidence is worth
+            little; None if it may be one of them, or if the model does not say what those were.
         elapsed_seconds: from opening the file to the score.
     """
 
@@ -22,6 +24,7 @@ class Verdict:
     is_real: bool
     score: float
     confidence: float
+    outside: str | None
     elapsed_seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -30,6 +33,7 @@ class Verdict:
             "label": self.label,
             "confidence": round(self.confidence, 6),
             "score": round(self.score, 6),
+            "outside": self.outside,
             "elapsed_ms": round(self.elapsed_seconds * 1000, 3),
         }
 
@@ -46,3 +50,9 @@ class Failure:
 
 
 Answer = Verdict | Failure
+
+
+def percentage(confidence: float) -> str:
+    """For a person: one digit after the point, and never a certainty that it is not."""
+    text = f"{confidence:.1%}"
+    return ">99.9%" if text == "100.0%" else text

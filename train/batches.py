@@ -1,40 +1,62 @@
 """Batches for Keras, the same on every backend."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from edge.image import Pixels
+from train import corruptions
 from train.augment import flip_and_crop
 from train.backend import keras
+from train.runs import Settings
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
     """One epoch in random order, augmented: a function of (seed, epoch) alone, so that a resumed run sees the same."""
 
     def __init__(
-        self, pixels: Pixels, labels: npt.NDArray[np.int8], batch_size: int, crop_padding: int, seed: int, epoch: int
+        self,
+        images: npt.NDArray[Any],
+        labels: npt.NDArray[np.int8],
+        settings: Settings,
+        epoch: int,
+        crop_padding: int = 0,
+        subjects: npt.NDArray[np.int64] | None = None,
     ) -> None:
+        """
+        Args:
+            images: pixels as uint8, shape (n, height, width, 3); or what a frozen network made of them, any floats.
+            subjects: see `train.dataset.subjects`.
+        """
         super().__init__()
-        self.pixels, self.labels = pixels, labels
-        self.batch_size, self.crop_padding = batch_size, crop_padding
-        self.seed, self.epoch = seed, epoch
-        self.order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+        self.images, self.labels, self.subjects = images, labels, subjects
+        self.settings, self.epoch, self.crop_padding = settings, epoch, crop_padding
+        self.order = np.random.default_rng([settings.seed, epoch]).permutation(len(labels))
 
     def __len__(self) -> int:
-        return max(1, len(self.labels) // self.batch_size)  # the rest gets its turn in another epoch's order
+        return steps_per_epoch(len(self.labels), self.settings.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        pixels = self.pixels[chosen]
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Any]:
+        size = self.settings.batch_size
+        chosen = self.order[index * size : (index + 1) * size]
+        images, labels = self.images[chosen], self.labels[chosen].astype(np.float32)[:, None]
+        random = np.random.default_rng([self.settings.seed, self.epoch, index])
         if self.crop_padding:
-            pixels = flip_and_crop(pixels, self.crop_padding, np.random.default_rng([self.seed, self.epoch, index]))
-        return as_input(pixels), self.labels[chosen].astype(np.float32)[:, None]
+            images = flip_and_crop(images, self.crop_padding, random)
+        if self.settings.corrupted and images.dtype == np.uint8:
+            images = corruptions.at_random(images, self.settings.corrupted, random)
+        return as_input(images), labels if self.subjects is None else (labels, self.subjects[chosen])
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches only: the rest gets its turn in another epoch's order."""
+    return max(1, images // batch_size)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Every image once, in order, as it is."""
 
-    def __init__(self, pixels: Pixels, batch_size: int) -> None:
+    def __init__(self, pixels: npt.NDArray[Any], batch_size: int) -> None:
         super().__init__()
         self.pixels, self.batch_size = pixels, batch_size
 
@@ -45,6 +67,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return (as_input(self.pixels[index * self.batch_size : (index + 1) * self.batch_size]),)
 
 
-def as_input(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """uint8 pixels as what every float model of ours takes: float32 in [0, 1]."""
+def as_input(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """What float models of ours take: uint8 pixels become float32 in [0, 1]; features of a frozen network stay."""
+    if pixels.dtype != np.uint8:
+        return pixels.astype(np.float32)
     return pixels.astype(np.float32) / np.float32(255)

@@ -32,6 +32,7 @@ def main() -> None:
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
+@click.option("--corrupted", type=click.FloatRange(0, 1), help="Share of re-encoded, blurred, ... training images.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, the weights and the order.")
 @click.option("--validation", default=0.05, type=click.FloatRange(0, 0.5, min_open=True), help="Share held out.")
 @click.option("--patience", default=10, type=click.IntRange(1), help="Epochs without progress before stopping.")
@@ -59,6 +60,7 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
         epochs=options["epochs"] or chosen.epochs,
         batch_size=options["batch_size"] or chosen.batch_size,
         learning_rate=options["learning_rate"] or chosen.learning_rate,
+        corrupted=chosen.corrupted if options["corrupted"] is None else options["corrupted"],
         seed=options["seed"],
         validation_fraction=options["validation"],
         patience_epochs=options["patience"],
@@ -71,8 +73,9 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--corruptions", is_flag=True, help="Also under re-encoding, blur, noise, rescaling, brightness.")
 @click.option("--figures", type=FOLDER, help="Draw confusion matrix, ROC, reliability and mistakes there.")
-def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> None:
+def evaluate(model: Path, data: Path, as_json: bool, corruptions: bool, figures: Path | None) -> None:
     """Measure MODEL, a .keras or a .tflite file, on DATA/test.
 
     All figures stand twice: on the split as published, and without the leaked
@@ -82,7 +85,7 @@ def evaluate(model: Path, data: Path, as_json: bool, figures: Path | None) -> No
 
     out = output_folder(figures) if figures else None
     with TemporaryDirectory() as scratch:
-        evaluation, scores, test = evaluate_model(model, data, Path(scratch))
+        evaluation, scores, test = evaluate_model(model, data, Path(scratch), corruptions=corruptions)
     click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
     if out:
         from train.figures import of_scores
@@ -127,4 +130,14 @@ def _table(evaluation: "Evaluation") -> str:
         "no train split to look for leaks in" if evaluation.leaked is None else f"{evaluation.leaked} leaked images"
     )
     lines += [f"{leaked}; {evaluation.unreadable} unreadable files"]
+    if evaluation.corrupted:
+        lines += [
+            "",
+            f"{'corruption':34}{'accuracy':>9}{'AUC':>9}{'calibration error':>19}{'REAL as FAKE':>14}{'FAKE as REAL':>14}",
+        ]
+        lines += [
+            f"{name:34}{metrics.accuracy:9.2%}{cell(metrics, 'auc', '.4f'):>9}{metrics.expected_calibration_error:19.2%}"
+            f"{metrics.real_as_fake:14}{metrics.fake_as_real:14}"
+            for name, metrics in evaluation.corrupted.items()
+        ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ A data set is a folder with `train/REAL` and `train/FAKE`, optionally also
 """
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from edge import image
 from edge.errors import EdgeDetectError, ImageError
 from edge.model import LABELS
 from edge.sources.files import images
+
+_CIFAKE_NAME = re.compile(r"\d{4}(?: \(([1-9]|10)\))?")  # the first class has no number
 
 
 class DatasetError(EdgeDetectError):
@@ -72,6 +75,17 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
         tuple(digest for digest in digests if isinstance(digest, bytes)),
     )
     return dataset, errors
+
+
+def subjects(dataset: Dataset) -> npt.NDArray[np.int64] | None:
+    """What each picture shows, where the file names tell: CIFAKE's do, `0123 (4).jpg` is of CIFAR-10's fourth class.
+
+    Returns:
+        Class indices, shape (n,), -1 for a file that is named otherwise; None where fewer than two classes are told.
+    """
+    matches = [_CIFAKE_NAME.fullmatch(path.stem) for path in dataset.paths]
+    found = np.array([-1 if match is None else int(match[1] or 1) - 1 for match in matches], np.int64)
+    return found if len(np.unique(found[found >= 0])) > 1 else None
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -1,6 +1,5 @@
 """How good a finished model is on the test split."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.classifier import Classifier
-from edge.errors import ModelError, printable
-from edge.image import Pixels
-from edge.model import THRESHOLD, load
 from train import dataset as datasets
 from train.dataset import Dataset
 from train.metrics import Metrics, measure
-
-Scorer = Callable[[Pixels], npt.NDArray[np.float64]]
+from train.robustness import robustness
+from train.scorers import scorer
 
 
 @dataclass(frozen=True)
@@ -27,6 +22,7 @@ class Evaluation:
         leaked: test images whose bytes are also those of a training image; None if there is no train split to look in.
         without_leaked: None if that is so, or if nothing else is left.
         unreadable: files that could not be decoded; they count in nothing.
+        corrupted: the figures under each corruption, on the split as published; None if nobody asked for them.
     """
 
     model: str
@@ -35,35 +31,20 @@ class Evaluation:
     leaked: int | None
     without_leaked: Metrics | None
     unreadable: int
+    corrupted: dict[str, Metrics] | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
-    """What gives P(REAL) for pixels of shape (n, height, width, 3), the (width, height) that it takes, its threshold.
-
-    Args:
-        path: a `.keras` file, or a `.tflite` file, which runs in the device's own classifier.
-
-    Raises:
-        ModelError: the file is missing or is no such model.
-    """
-    if path.suffix == ".keras":
-        return _keras_scorer(path)
-    classifier = Classifier(load(path))
-
-    def score(pixels: Pixels) -> npt.NDArray[np.float64]:
-        return np.array([classifier.score(image) for image in pixels], np.float64)
-
-    return score, classifier.size, classifier.model.threshold
-
-
-def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDArray[np.float64], Dataset]:
+def evaluate(
+    path: Path, data: Path, scratch: Path, *, corruptions: bool = False
+) -> tuple[Evaluation, npt.NDArray[np.float64], Dataset]:
     """Measure a model on `data/test`, with and without the images that are also in `data/train`.
 
     Args:
         scratch: a folder for the decoded images.
+        corruptions: also measure under each of `train.corruptions`.
 
     Returns:
         The figures; the scores, shape (n,); and the images that they belong to.
@@ -81,22 +62,6 @@ def evaluate(path: Path, data: Path, scratch: Path) -> tuple[Evaluation, npt.NDA
         leaked=None if known is None else int((~fresh).sum()),
         without_leaked=measure(scores[fresh], test.labels[fresh], threshold) if fresh.any() else None,
         unreadable=len(unreadable) + len(undecodable),
+        corrupted=robustness(score, size, test, threshold) if corruptions else None,
     )
     return evaluation, scores, test
-
-
-def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
-    from train.backend import keras
-    from train.predict import predict
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{printable(path)}: not a Keras model: {' '.join(str(error).split())[:200]}") from error
-    shape = model.input_shape
-    if len(shape) != 4 or shape[3] != 3 or None in shape[1:] or tuple(model.output_shape[1:]) != (1,):
-        raise ModelError(
-            f"{printable(path)}: takes {shape} and returns {model.output_shape};"
-            " an image classifier has (n, height, width, 3) and (n, 1)"
-        )
-    return lambda pixels: predict(model, pixels), (shape[2], shape[1]), THRESHOLD

@@ -10,11 +10,15 @@ import numpy as np
 
 from edge import image
 from train import dataset as datasets
+from train.averaging import WeightAverage
 from train.backend import keras
-from train.batches import TrainingBatches
+from train.batches import TrainingBatches, steps_per_epoch
+from train.calibration import calibrate
 from train.metrics import Metrics, measure
-from train.predict import predict
-from train.recipes import RECIPES, Recipe
+from train.normalization import fused
+from train.optimizers import OPTIMIZERS
+from train.predict import features, predict
+from train.recipes import P_REAL, RECIPES, Recipe
 from train.runs import MODEL, Run, Settings
 
 
@@ -47,35 +51,50 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     run.record["images"] = {"training": len(training), "validation": len(validation), "left_out": len(left_out)}
 
     keras.utils.set_random_seed(settings.seed)
+    model = recipe.build(settings.weights)
+    frozen, measured_network = None, model
+    if recipe.frozen and settings.weights != "none":
+        frozen, measured_network = _cut(model, recipe.frozen)
+    training_images, validation_images = (
+        (pixels if frozen is None else features(frozen, pixels, out)) for pixels in (training_pixels, validation_pixels)
+    )
+    steps = steps_per_epoch(len(training), settings.batch_size)
+    subjects = datasets.subjects(training) if recipe.subject_weight else None
     if resume:
-        model = keras.models.load_model(run.checkpoint)
+        trained = keras.models.load_model(run.checkpoint)
+        measured_network.load_weights(run.weights)
     else:
-        keras.config.set_dtype_policy(settings.precision)
-        model = _compiled(recipe, settings, max(1, len(training) // settings.batch_size))
-        keras.config.set_dtype_policy("float32")
+        trained = _compiled(
+            recipe, settings, steps, measured_network, 0 if subjects is None else int(subjects.max()) + 1
+        )
+    network = trained if subjects is None else keras.Model(trained.input, trained.get_layer(P_REAL).output)
+    callbacks = []
+    if recipe.average_decay:
+        average = WeightAverage(recipe.average_decay, network, measured_network.get_weights(), len(run.history) * steps)
+        callbacks = [average]
 
     while (epoch := len(run.history)) < settings.epochs and not run.has_stalled:
         began = time.monotonic()
-        batches = TrainingBatches(
-            training_pixels, training.labels, settings.batch_size, recipe.crop_padding, settings.seed, epoch
+        batches = TrainingBatches(training_images, training.labels, settings, epoch, recipe.crop_padding, subjects)
+        fitted = trained.fit(
+            batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=_verbosity(), callbacks=callbacks
         )
-        fitted = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=_verbosity())
-        measured = measure(predict(model, validation_pixels), validation.labels)
+        measured_network.set_weights(average.weights if recipe.average_decay else network.get_weights())
+        measured = measure(predict(measured_network, validation_images), validation.labels)
         entry = {
-            "training_loss": fitted.history["loss"][-1],
-            "training_accuracy": fitted.history["accuracy"][-1],
+            "training_loss": fitted.history["loss" if subjects is None else f"{P_REAL}_loss"][-1],
+            "training_accuracy": fitted.history["accuracy" if subjects is None else f"{P_REAL}_accuracy"][-1],
             "validation_loss": measured.log_loss,
             "validation_accuracy": measured.accuracy,
             "seconds": round(time.monotonic() - began, 1),
         }
-        run.end_epoch(entry, model)
+        run.end_epoch(entry, trained, measured_network)
         _say_epoch(run, measured)
     if run.has_stalled:
         _say(f"no better validation accuracy for {settings.patience_epochs} epochs: stopped early")
 
-    # Built anew in float32: a converter and a reader of the file should meet no trace of mixed precision.
-    model = recipe.build("none")
-    model.load_weights(run.best)
+    measured_network.load_weights(run.best)
+    run.record["temperature"] = calibrate(model, predict(measured_network, validation_images), validation.labels)
     run.replace(MODEL, model.save)
 
     from train import figures  # here, for matplotlib is slow to start and the training does not need it
@@ -89,8 +108,24 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     _say(f"{out / MODEL}: validation accuracy {measured.accuracy:.2%}")
 
 
-def _compiled(recipe: Recipe, settings: Settings, steps_per_epoch: int) -> keras.Model:
-    model = recipe.build(settings.weights)
+def _compiled(
+    recipe: Recipe, settings: Settings, steps_per_epoch: int, like: keras.Model, subjects: int
+) -> keras.Model:
+    """A copy of the network `like`, for training: in the precision asked for, and with its optimizer.
+
+    Args:
+        subjects: how many the second output tells apart; 0 for none.
+    """
+    keras.config.set_dtype_policy(settings.precision)
+    model = recipe.build("none")
+    if len(model.weights) != len(like.weights):
+        assert recipe.frozen
+        model = _cut(model, recipe.frozen)[1]
+    model = fused(model)
+    model.set_weights(like.get_weights())
+    # A converter and a reader of the finished file should meet no trace of mixed precision.
+    keras.config.set_dtype_policy("float32")
+
     rate: Any = settings.learning_rate
     if recipe.warmup_epochs is not None:
         warmup = round(min(recipe.warmup_epochs, settings.epochs / 2) * steps_per_epoch)
@@ -100,10 +135,36 @@ def _compiled(recipe: Recipe, settings: Settings, steps_per_epoch: int) -> keras
             warmup_target=settings.learning_rate,
             warmup_steps=warmup,
         )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](rate, recipe.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    if not subjects:
+        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+        return model
+    last = model.get_layer(P_REAL)
+    subject = keras.layers.Dense(subjects, activation="softmax", dtype="float32", name="subject")(last.input)
+    model = keras.Model(model.input, (last.output, subject))
+    model.compile(
+        optimizer,
+        ("binary_crossentropy", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)),
+        loss_weights=(1.0, recipe.subject_weight),
+        metrics=(["accuracy"], []),
+    )
     return model
+
+
+def _cut(model: keras.Model, last: str) -> tuple[keras.Model, keras.Model]:
+    """The network up to the layer `last`, and the one after it, of the same layers; for layers in a single line."""
+    cut = 1 + [layer.name for layer in model.layers].index(last)
+    return _line(model.layers[1:cut], model.input.shape[1:]), _line(
+        model.layers[cut:], model.layers[cut - 1].output.shape[1:]
+    )
+
+
+def _line(layers: list[Any], shape: tuple[int, ...]) -> keras.Model:
+    inputs = x = keras.Input(shape)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(inputs, x)
 
 
 def _verbosity() -> int:

@@ -28,6 +28,7 @@ class Settings:
         weights: of the backbone: "imagenet", "none" or a file.
         validation_fraction: of each class of the train split, held out to choose the best epoch.
         patience_epochs: stop after so many epochs without a better validation accuracy.
+        corrupted: share of the training images that are corrupted, see `train.corruptions`.
         precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     epochs: int
     batch_size: int
     learning_rate: float
+    corrupted: float = 0.0
     seed: int = 0
     validation_fraction: float = 0.05
     patience_epochs: int = 10
@@ -81,9 +83,14 @@ class Run:
         return self._checkpoint(len(self.history))
 
     @property
+    def weights(self) -> Path:
+        """Those that the last epoch's figures are of: their average, where the recipe has one."""
+        return self._weights(len(self.history))
+
+    @property
     def best(self) -> Path:
-        """The weights after the best epoch."""
-        return self.folder / f"best-{self.best_epoch + 1}.weights.h5"
+        """The same of the best epoch."""
+        return self._weights(self.best_epoch + 1)
 
     def hold_out(self, validation: Dataset, data: Path) -> None:
         """Keep the names of the validation images, paths below `data`: the conversion measures on the same.
@@ -98,13 +105,17 @@ class Run:
             raise ResumeError(f"{self.folder}: this run was begun with other images; a run keeps its images")
         self.replace(VALIDATION, lambda path: path.write_text(text, "utf-8"))
 
-    def end_epoch(self, entry: dict[str, float], model: Any) -> None:
-        """Add an epoch to the history and keep its model, in such an order that a stop at any moment does no harm."""
-        former = {self.checkpoint, self.best} if self.history else set()
+    def end_epoch(self, entry: dict[str, float], trained: Any, measured: Any) -> None:
+        """Add an epoch to the history and keep its models, in such an order that a stop at any moment does no harm.
+
+        Args:
+            trained: the model as the next epoch trains it on, with its optimizer.
+            measured: the one that `entry` has the figures of.
+        """
+        former = {self.checkpoint, self.weights, self.best} if self.history else set()
         self.history.append(entry)
-        if self.best_epoch == len(self.history) - 1:
-            self.replace(self.best.name, model.save_weights)
-        self.replace(self.checkpoint.name, model.save)
+        self.replace(self.weights.name, measured.save_weights)
+        self.replace(self.checkpoint.name, trained.save)
         self.write()
         for path in former - {self.best}:
             path.unlink(missing_ok=True)
@@ -112,8 +123,8 @@ class Run:
     def finish(self) -> None:
         """Remove what only a run under way needs; a run without checkpoint is a finished one."""
         self.write()
-        self.checkpoint.unlink(missing_ok=True)
-        self.best.unlink(missing_ok=True)
+        for path in (self.checkpoint, self.weights, self.best):
+            path.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Bring `run.json` up to date."""
@@ -127,6 +138,9 @@ class Run:
 
     def _checkpoint(self, epochs: int) -> Path:
         return self.folder / f"checkpoint-{epochs}.keras"
+
+    def _weights(self, epochs: int) -> Path:
+        return self.folder / f"epoch-{epochs}.weights.h5"
 
     def _begun(self) -> dict[str, Any]:
         if (self.folder / RECORD).exists():

@@ -4,7 +4,7 @@ import json
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import Answer, Failure
+from edge.verdict import Answer, Failure, percentage
 
 
 class Sink(Protocol):
@@ -37,7 +37,10 @@ class HumanLines:
         if isinstance(answer, Failure):
             _write(self._errors, f"ERROR          {printable(answer.path)}: {answer.reason}\n")
         else:
-            _write(self._stream, f"{answer.label}  {answer.confidence:7.1%}  {printable(answer.path)}\n")
+            remark = f"  (outside: {answer.outside})" if answer.outside else ""
+            _write(
+                self._stream, f"{answer.label}  {percentage(answer.confidence):>7}  {printable(answer.path)}{remark}\n"
+            )
 
 
 def _write(stream: TextIO, line: str) -> None:

@@ -1,8 +1,8 @@
 """Recipes: each one a network and the settings it is trained with, short enough to read."""
 
 from train.recipes import compact, resnet50
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import P_REAL, Recipe
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (compact.RECIPE, resnet50.RECIPE)}
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["P_REAL", "RECIPES", "Recipe"]

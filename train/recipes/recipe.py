@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from edge.errors import EdgeDetectError
 from train.backend import keras
 
+P_REAL = "p_real"  # the last layer of every network: Dense, one sigmoid
+
 
 class WeightsError(EdgeDetectError):
     """The pretrained weights that were asked for cannot be had."""
@@ -25,6 +27,14 @@ class Recipe:
             constant where `warmup_epochs` is None.
         weight_decay: decoupled, as in AdamW; not on biases and normalisation.
         crop_padding: pixels of random shift; 0 trains on the images as they are, unmirrored.
+        corrupted: share of the training images that are corrupted (`train.corruptions`), anew in every epoch.
+        optimizer: "adamw", or "muon" for convolution kernels with AdamW for the rest.
+        subject_weight: of the loss of a second output, which names what the picture shows, where the file names of
+            the data set tell that. It exists in training only: a network that knows what it looks at judges better.
+        average_decay: what a step leaves of the running average of the weights, which is what is kept and
+            measured; None keeps the weights of the last step.
+        frozen: the layer, a network of its own, up to which pretrained weights are frozen. What comes out of it is
+            computed once an image and kept, instead of once an image and epoch; so images must not be augmented.
     """
 
     name: str
@@ -37,3 +47,8 @@ class Recipe:
     warmup_epochs: float | None
     weight_decay: float
     crop_padding: int
+    corrupted: float = 0.0
+    optimizer: str = "adamw"
+    subject_weight: float = 0.0
+    average_decay: float | None = None
+    frozen: str | None = None

@@ -8,11 +8,11 @@ nearly constant image. Here [0, 1] is taken back to what ResNet50 learnt from.
 import numpy as np
 
 from train.backend import keras
-from train.recipes.recipe import Recipe, WeightsError
+from train.recipes.recipe import P_REAL, Recipe, WeightsError
 
 # Mean of ImageNet in B, G, R, on 0-255: keras.applications.imagenet_utils, mode "caffe".
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
-TRAINABLE_LAYERS = 10
+LAST_FROZEN = "conv5_block2_out"  # after it come the last ten layers, the third block of the fifth stage
 
 
 def build(weights: str = "imagenet") -> keras.Model:
@@ -32,20 +32,21 @@ def build(weights: str = "imagenet") -> keras.Model:
     except Exception as error:  # Keras raises just that for a download that failed
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"--weights {weights}: {reason}") from error
-    if weights != "none":
-        for layer in backbone.layers[:-TRAINABLE_LAYERS]:
-            layer.trainable = False
+    cut = backbone.get_layer(LAST_FROZEN).output
+    lower = keras.Model(backbone.input, cut, name="resnet50_lower")
+    lower.trainable = weights == "none"
+    upper = keras.Model(cut, backbone.output, name="resnet50_upper")
 
     inputs = keras.Input((128, 128, 3), name="rgb")
     # A fixed 1x1 convolution and not a slice and a subtraction: it quantises, and converts to one ordinary op.
     to_imagenet = keras.layers.Conv2D(3, 1, trainable=False, name="rgb_to_imagenet_bgr")
     x = to_imagenet(inputs)
     to_imagenet.set_weights([255.0 * np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(IMAGENET_MEAN_BGR)])
-    x = backbone(x)
+    x = upper(lower(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(256, activation="relu")(x)
     x = keras.layers.Dropout(0.5)(x)
-    outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="p_real")(x)
+    outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name=P_REAL)(x)
     return keras.Model(inputs, outputs, name="resnet50")
 
 
@@ -60,4 +61,5 @@ RECIPE = Recipe(
     warmup_epochs=None,
     weight_decay=0.0,
     crop_padding=0,
+    frozen="resnet50_lower",
 )

@@ -1,0 +1,41 @@
+"""Confidences that mean what they say: temperature scaling."""
+
+import numpy as np
+
+from train.backend import keras
+from train.metrics import Floats, Labels
+
+STEPS = 30
+
+
+def temperature(scores: Floats, labels: Labels) -> float:
+    """What to divide the logits by, so that the log loss is least: Guo et al. 2017 (arXiv:1706.04599).
+
+    Args:
+        scores: P(REAL), shape (n,).
+        labels: 1 for REAL, 0 for FAKE, shape (n,).
+
+    Returns:
+        Above 1 for a network that is too sure of itself; 1 where scores and labels cannot tell.
+    """
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+    logits = np.log(clipped / (1 - clipped))
+    if np.all((logits > 0) == (labels == 1)):
+        return 1.0  # never wrong: the loss would fall forever with the temperature
+    inverse = 1.0
+    for _ in range(STEPS):  # Newton's method; the loss is convex in the inverse of the temperature
+        p = 1 / (1 + np.exp(-inverse * logits))
+        slope, curvature = np.mean((p - labels) * logits), np.mean(p * (1 - p) * logits**2)
+        inverse = float(np.clip(inverse - slope / max(curvature, 1e-9), inverse / 2, inverse * 2))
+    return 1 / inverse
+
+
+def calibrate(model: keras.Model, scores: Floats, labels: Labels) -> float:
+    """Fold the temperature of its validation scores into a model's last layer, and return it.
+
+    The verdicts stay the same: a logit of 0 is P(REAL) = 0.5 at any temperature.
+    """
+    found = temperature(scores, labels)
+    last = model.layers[-1]
+    last.set_weights([weight / found for weight in last.get_weights()])
+    return found

@@ -1,0 +1,47 @@
+"""How well a model bears what happens to images on their way to it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from edge import image
+from edge.image import Pixels
+from train.corruptions import CORRUPTIONS, Corruption
+from train.dataset import Dataset
+from train.metrics import Metrics, measure
+from train.scorers import Scorer
+
+CHUNK = 512
+LONGEST = 4096  # pixels; a larger image is corrupted after it was reduced to that
+
+
+def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold: float) -> dict[str, Metrics]:
+    """The figures under each of `train.corruptions.CORRUPTIONS`, which act on the image at its own size.
+
+    Args:
+        size: (width, height) that the model takes.
+        dataset: images that can be decoded.
+    """
+    scores: dict[str, list[float]] = {name: [] for name in CORRUPTIONS}
+    with ThreadPoolExecutor() as pool:
+        for paths in _chunks(dataset.paths):
+            originals = list(pool.map(lambda path: image.upright(path, LONGEST), paths))
+            for name, corruption in CORRUPTIONS.items():
+                pixels = np.stack(
+                    list(pool.map(lambda original, c=corruption: _corrupted(original, c, size), originals))
+                )
+                scores[name].extend(score(pixels))
+    return {name: measure(np.array(found), dataset.labels, threshold) for name, found in scores.items()}
+
+
+def _corrupted(original: Image.Image, corruption: Corruption, size: tuple[int, int]) -> Pixels:
+    corrupted = corruption(original)
+    return np.asarray(corrupted if corrupted.size == size else corrupted.resize(size, image.RESAMPLING))
+
+
+def _chunks(paths: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
+    for start in range(0, len(paths), CHUNK):
+        yield paths[start : start + CHUNK]

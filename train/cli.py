@@ -131,12 +131,9 @@ def _table(evaluation: "Evaluation") -> str:
     )
     lines += [f"{leaked}; {evaluation.unreadable} unreadable files"]
     if evaluation.corrupted:
+        lines += ["", f"{'corruption':34}{'accuracy':>9}{'AUC':>9}{'REAL as FAKE':>14}{'FAKE as REAL':>14}"]
         lines += [
-            "",
-            f"{'corruption':34}{'accuracy':>9}{'AUC':>9}{'calibration error':>19}{'REAL as FAKE':>14}{'FAKE as REAL':>14}",
-        ]
-        lines += [
-            f"{name:34}{metrics.accuracy:9.2%}{cell(metrics, 'auc', '.4f'):>9}{metrics.expected_calibration_error:19.2%}"
+            f"{name:34}{metrics.accuracy:9.2%}{cell(metrics, 'auc', '.4f'):>9}"
             f"{metrics.real_as_fake:14}{metrics.fake_as_real:14}"
             for name, metrics in evaluation.corrupted.items()
         ]

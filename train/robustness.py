@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,8 @@ def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold
         for paths in _chunks(dataset.paths):
             originals = list(pool.map(lambda path: image.upright(path, LONGEST), paths))
             for name, corruption in CORRUPTIONS.items():
-                pixels = np.stack(
-                    list(pool.map(lambda original, c=corruption: _corrupted(original, c, size), originals))
-                )
-                scores[name].extend(score(pixels))
+                corrupted = pool.map(partial(_corrupted, corruption=corruption, size=size), originals)
+                scores[name].extend(score(np.stack(list(corrupted))))
     return {name: measure(np.array(found), dataset.labels, threshold) for name, found in scores.items()}
 
 

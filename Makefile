@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test format clean
+CIFAKE ?= CIFAKE
+PRECISION ?= float32
+
+.PHONY: run test models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -15,6 +18,14 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# Everything in models/, from the data set: train, convert, verify, measure, write the card. Goes on where it stopped.
+models: $(VENV)/installed-dev
+	test -f runs/compact/model.keras || $(BIN)/python -m train fit --data $(CIFAKE) --out runs/compact \
+	  --precision $(PRECISION) $$(test -f runs/compact/run.json && echo --resume)
+	$(BIN)/python -m convert runs/compact/model.keras --data $(CIFAKE) --out models
+	cp runs/compact/model.keras models/compact.keras
+	$(BIN)/python -m train card --data $(CIFAKE) --run runs/compact
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

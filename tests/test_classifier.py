@@ -1,5 +1,7 @@
 """Models at work, on both runtimes."""
 
+import shutil
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,7 @@ from edge import image, model
 from edge.classifier import Classifier
 from edge.errors import RuntimeMissingError, UndecodableImageError
 from edge.interpreter import RUNTIMES, installed, interpreter
+from edge.model import ModelDescription
 from edge.resources import folder
 from edge.verdict import Failure
 from tests.conftest import CIFAKE, MODELS, picture
@@ -49,6 +52,37 @@ def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightn
     assert bright.confidence == bright.score > 0.9
     assert dark.confidence == 1 - dark.score > 0.9
     assert 0 < bright.elapsed_seconds < 10
+
+
+def test_a_logit_becomes_a_probability_within_the_limits_of_what_was_measured(tmp_path: Path) -> None:
+    """The brightness model's own output, 0 to 255/256, read as a logit; nothing else can know which it is."""
+    path = Path(shutil.copyfile(MODELS / "brightness_int8.tflite", tmp_path / "logit.tflite"))
+    plain = Classifier(model.load(path))
+    description = ModelDescription(
+        "logit", 16, 12, "bicubic", model.load(path).sha256, plain.input, plain.output, output_is="logit"
+    )
+    path.with_suffix(".json").write_text(description.to_json())
+    pixels = [np.full((12, 16, 3), grey, np.uint8) for grey in (0, 120, 140, 255)]
+    classifier = Classifier(model.load(path))
+    for one in pixels:
+        assert classifier.score(one) == pytest.approx(sigmoid(plain.score(one)))
+    path.with_suffix(".json").write_text(replace(description, score_limit=0.4).to_json())
+    limited = Classifier(model.load(path))
+    assert [limited.score(one) for one in pixels] == pytest.approx([min(classifier.score(one), 0.6) for one in pixels])
+
+
+def test_the_bundled_int8_model_is_sure_only_as_far_as_it_was_measured() -> None:
+    description = model.load().description
+    assert description is not None
+    assert description.output_is == "logit"
+    assert description.score_limit == pytest.approx(1 / (description.measured["images"] + 2))
+
+
+def test_an_image_of_another_size_than_was_measured_is_told(tmp_path: Path) -> None:
+    classifier = Classifier(model.load())
+    assert classifier.classify(picture(tmp_path / "in.png", 90, (32, 32))).outside is None
+    reason = classifier.classify(picture(tmp_path / "out.png", 90, (300, 200))).outside
+    assert reason == "300 x 200 pixels; the model was measured on 32 x 32"
 
 
 def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightness: Path) -> None:
@@ -119,7 +153,9 @@ def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> Non
         plain.set_tensor(takes["index"], fed)
         plain.invoke()
         output = plain.get_tensor(returns["index"])
-        assert output[0][0] == pytest.approx(ours.classify(file).score, abs=1e-6)
+        assert ours.model.description is not None
+        limit = ours.model.description.score_limit
+        assert np.clip(output[0][0], limit, 1 - limit) == pytest.approx(ours.classify(file).score, abs=1e-6)
         assert ("REAL" if output[0][0] > 0.5 else "FAKE") == ours.classify(file).label
 
 

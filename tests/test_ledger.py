@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import LedgerError
-from edge.ledger import AnsweredAs, Entry, Ledger
+from edge.ledger import _MIGRATIONS, SCHEMA_VERSION, AnsweredAs, Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Failure, Verdict
 from tests.conftest import environment
@@ -22,7 +22,7 @@ DIGEST = b"d" * 32
 
 
 def entry(path: str, digest: bytes = DIGEST, seen_ns: int = SEEN_NS) -> Entry:
-    return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, 0.001))
+    return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, "too large", 0.001))
 
 
 def test_an_answer_is_new_once(tmp_path: Path) -> None:
@@ -88,6 +88,26 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
         [sys.executable, "-c", program, tmp_path], env=environment(), capture_output=True, text=True, timeout=20
     )
     assert done.stderr.splitlines()[-1].startswith("edge.errors.LedgerError: ")
+
+
+def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    for statement in _MIGRATIONS[0]:
+        database.execute(statement)
+    database.execute("PRAGMA user_version = 1")
+    database.execute(
+        "INSERT INTO answers (path, sha256, label, score, model_sha256, answered_at) VALUES (?, ?, 'REAL', 1, '', 0)",
+        (b"/inbox/a.jpg", b"1"),
+    )
+    database.commit()
+    database.close()
+    with Ledger(tmp_path) as migrated:
+        assert migrated.answered_as("/inbox/a.jpg", STAMP, b"1", "/inbox") is not None
+        assert migrated.record([entry("/inbox/b.jpg", b"2")], "model")
+    database = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    assert database.execute("SELECT outside FROM answers ORDER BY id").fetchall() == [(None,), ("too large",)]
+    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    database.close()
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edge.classifier import Classifier
 from edge.errors import ModelError
 from edge.flatbuffer import require_whole
 from edge.interpreter import RUNTIMES, is_installed
-from edge.model import ModelDescription, Quantisation
+from edge.model import Domain, ModelDescription, Quantisation
 from tests.conftest import MODELS
 
 
@@ -27,11 +27,37 @@ def described(folder: Path, **changes: object) -> Path:
 
 
 def test_a_description_survives_its_json(tmp_path: Path) -> None:
-    path = described(tmp_path, threshold=0.7, labels=["AI", "PHOTO"])
+    domain = {"width": [30, 34], "height": [32, 32]}
+    path = described(
+        tmp_path, threshold=0.7, labels=["AI", "PHOTO"], output_is="logit", score_limit=0.01, domain=domain
+    )
     loaded = model.load(path)
     assert (loaded.threshold, loaded.labels) == (0.7, ("AI", "PHOTO"))
     assert loaded.description is not None
     assert ModelDescription.from_json(loaded.description.to_json()) == loaded.description
+
+
+def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = described(tmp_path, format_version=1)
+    text = json.loads(path.with_suffix(".json").read_text())
+    for later in ("output_is", "score_limit", "domain"):
+        del text[later]
+    path.with_suffix(".json").write_text(json.dumps(text))
+    description = model.load(path).description
+    assert description is not None
+    assert (description.output_is, description.score_limit, description.domain) == ("probability", 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"),
+    [((32, 32), True), ((30, 40), True), ((29, 32), False), ((32, 41), False), ((4000, 3000), False)],
+)
+def test_the_domain_tells_what_lies_outside_of_it(size: tuple[int, int], inside: bool) -> None:
+    reason = Domain((30, 34), (32, 40)).reason_outside(size)
+    if inside:
+        assert reason is None
+    else:
+        assert reason == f"{size[0]} x {size[1]} pixels; the model was measured on 30-34 x 32-40"
 
 
 def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
@@ -42,7 +68,11 @@ def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"sha256": "0" * 64}, "damaged"),
-        ({"format_version": 2}, "format_version 2"),
+        ({"format_version": 3}, "format_version 3"),
+        ({"output_is": "guess"}, "output_is"),
+        ({"score_limit": 0.7}, "score_limit"),
+        ({"domain": {"width": [32, 32]}}, "height"),
+        ({"domain": {"width": 32, "height": 32}}, "copy.json"),
         ({"labels": ["REAL"]}, "labels"),
         ({"labels": None}, "labels"),
         ({"threshold": "high"}, "could not convert"),

@@ -17,6 +17,7 @@ import numpy as np
 from edge.errors import ModelError
 from edge.interpreter import RUNTIMES, is_installed
 from train import figures
+from train.corruptions import CORRUPTIONS
 from train.evaluate import Evaluation, evaluate
 from train.recipes import RECIPES
 from train.runs import Settings
@@ -41,20 +42,23 @@ _TITLES = {
 }
 
 
-def write(models: Path, data: Path, run: Path) -> None:
+def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> None:
     """Measure the three variants in `models` and write `models/README.md` with its pictures.
 
     Args:
         data: CIFAKE.
         run: where the training of the model left its settings and history.
+        resnet50: likewise for the student project's recipe, with the LiteRT files that were made of it.
     """
-    told: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
+    told = _record(run)
     if (run / "model.keras").read_bytes() != (models / VARIANTS["Keras"]).read_bytes():
         raise ModelError(f"{models / VARIANTS['Keras']}: not the model of {run}")
     pictures = models / "figures"
     pictures.mkdir(exist_ok=True)
     with TemporaryDirectory() as scratch:
-        measured = {name: evaluate(models / file, data, Path(scratch)) for name, file in VARIANTS.items()}
+        measured = {
+            name: evaluate(models / file, data, Path(scratch), corruptions=True) for name, file in VARIANTS.items()
+        }
     evaluations = {name: evaluation for name, (evaluation, _, _) in measured.items()}
     _, scores, test = measured["int8"]
     figures.of_scores(scores, test.labels, test.paths, pictures, "test")
@@ -70,6 +74,9 @@ def write(models: Path, data: Path, run: Path) -> None:
         leaked=evaluations["int8"].leaked,
         leaked_classes=_leaked_classes(evaluations["int8"]),
         table=_table(evaluations, models),
+        robustness=_robustness(evaluations),
+        temperature=f"{told['temperature']:.2f}",
+        resnet50=_resnet50(resnet50),
         runtimes=_runtimes(models / VARIANTS["int8"], data),
         parameters=f"{parameters:,}",
         multiply_adds=f"{multiply_adds / 1e6:.1f}",
@@ -96,6 +103,45 @@ def _table(evaluations: dict[str, Evaluation], models: Path) -> str:
     sizes = [f"{os.path.getsize(models / VARIANTS[name]) / 1000:,.0f} kB" for name in names]
     lines.append("| size | " + " | ".join(f"{size} | " for size in sizes) + " |")
     return "\n".join(lines)
+
+
+def _robustness(evaluations: dict[str, Evaluation]) -> str:
+    lines = [f"| | {' | '.join(evaluations)} |", "|---|" + "---|" * len(evaluations)]
+    for name in CORRUPTIONS:
+        accuracies = [
+            evaluation.corrupted[name].accuracy for evaluation in evaluations.values() if evaluation.corrupted
+        ]
+        lines.append(f"| {name} | {' | '.join(f'{accuracy:.2%}' for accuracy in accuracies)} |")
+    return "\n".join(lines)
+
+
+def _resnet50(run: Path | None) -> str:
+    if run is None:
+        return "It was not trained for this card."
+    told, network = _record(run), run / "model.keras"
+    settings, images = told["settings"], told["images"]
+    weights = "random weights" if settings["weights"] == "none" else f"the weights `{settings['weights']}`"
+    lines = [
+        f"Trained from {weights} on {images['training']:,} images for {len(told['history'])} epochs:",
+        "",
+        f"    {_command(settings)}",
+        "",
+        "| | size | accuracy on the validation images | milliseconds an image |",
+        "|---|---|---|---|",
+        "| the student project's file, dynamic range, as reported | about 25 MB | 84.90 %, at its peak 86.76 % | - |",
+    ]
+    described = [json.loads((run / f"resnet50_{variant}.json").read_text("utf-8")) for variant in ("float16", "int8")]
+    accuracy = described[0]["measured"]["accuracy_keras"]
+    lines.append(f"| ours, Keras | {network.stat().st_size / 1e6:.1f} MB | {accuracy:.2%} | - |")
+    for name, measured in zip(("float16", "int8"), (one["measured"] for one in described), strict=True):
+        size = f"{measured['bytes'] / 1e6:.1f} MB"
+        lines.append(f"| ours, {name} | {size} | {measured['accuracy']:.2%} | {measured['milliseconds']:.1f} |")
+    return "\n".join(lines)
+
+
+def _record(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "run.json").read_text("utf-8"))
+    return record
 
 
 def _runtimes(path: Path, data: Path) -> str:
@@ -148,11 +194,14 @@ def _cost(path: Path) -> tuple[int, int]:
 def _command(settings: dict[str, Any]) -> str:
     """The command line that makes a run of these settings."""
     recipe = RECIPES[settings["recipe"]]
-    usual = asdict(Settings(recipe.name, recipe.weights, recipe.epochs, recipe.batch_size, recipe.learning_rate))
+    usual = asdict(
+        Settings(recipe.name, recipe.weights, recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.corrupted)
+    )
     options = {"validation_fraction": "validation", "patience_epochs": "patience"}
     changed = [
         f" --{options.get(key, key).replace('_', '-')} {value}"
         for key, value in settings.items()
-        if value != usual[key]
+        if key != "changes" and value != usual[key]
     ]
+    changed += [f" --set {name}={value}" for name, value in settings.get("changes", {}).items()]
     return f"python -m train fit --data CIFAKE --out runs/{recipe.name} --recipe {recipe.name}{''.join(changed)}"

@@ -27,7 +27,7 @@ def main() -> None:
 @main.command(epilog="Example: python -m train fit --data CIFAKE --out runs/compact")
 @click.option("--data", required=True, type=FOLDER, help="Folder with train/REAL and train/FAKE.")
 @click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and pictures.")
-@click.option("--recipe", default="compact", help="Which network: compact or resnet50.")
+@click.option("--recipe", default="compact", help="Which network: compact, small or resnet50.")
 @click.option("--weights", help="Of resnet50's backbone: imagenet (its default), none, or a file.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
@@ -42,6 +42,9 @@ def main() -> None:
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
     help="bfloat16 is faster on processors and GPUs that have it.",
 )
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change the recipe, such as optimizer=adamw."
+)
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
 def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> None:
     """Train a recipe on DATA/train; the test split is never touched."""
@@ -54,6 +57,9 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
     chosen = RECIPES[recipe]
     if chosen.weights == "none" and options["weights"] not in (None, "none"):
         raise click.BadParameter(f"{recipe} has no pretrained weights.", param_hint="--weights")
+    for change in options["changes"]:
+        if "=" not in change:
+            raise click.BadParameter(f"{change!r} is not NAME=VALUE.", param_hint="--set")
     settings = Settings(
         recipe=recipe,
         weights=options["weights"] or chosen.weights,
@@ -65,6 +71,7 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
         validation_fraction=options["validation"],
         patience_epochs=options["patience"],
         precision=options["precision"],
+        changes=dict(change.split("=", 1) for change in options["changes"]),
     )
     fit_recipe(data, out, settings, resume=resume)
 
@@ -97,11 +104,12 @@ def evaluate(model: Path, data: Path, as_json: bool, corruptions: bool, figures:
 @click.option("--data", required=True, type=FOLDER, help="CIFAKE, with both splits.")
 @click.option("--run", required=True, type=FOLDER, help="Folder that the model's training wrote.")
 @click.option("--models", default="models", type=FOLDER, help="Folder with compact.keras and its LiteRT files.")
-def card(data: Path, run: Path, models: Path) -> None:
+@click.option("--resnet50", type=FOLDER, help="Folder of a run of resnet50 with its LiteRT files, to set beside it.")
+def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
     """Measure the default model in all its formats and write its card."""
     from train.card import write
 
-    write(models, data, run)
+    write(models, data, run, resnet50)
     click.echo(f"wrote {models / 'README.md'}")
 
 

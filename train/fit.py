@@ -32,7 +32,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
         DatasetError: the folder has not the layout of CIFAKE.
         ResumeError: `resume`, but `out` holds no run, or one of other settings or images.
     """
-    recipe = RECIPES[settings.recipe]
+    recipe = RECIPES[settings.recipe].changed(settings.changes)
     about = {
         "preprocessing": {"resampling": image.RESAMPLING.name.lower(), "range": [0, 1]},
         "software": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},

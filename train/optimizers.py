@@ -27,7 +27,7 @@ class ConvolutionalMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras s
         self.assign_sub(variable, keras.ops.reshape(self.lr_adjust(lr * update), shape))
 
 
-# From (learning rate or schedule, decoupled weight decay).
+# By the names that a recipe has for them, from (learning rate or schedule, decoupled weight decay).
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
     "muon": lambda rate, decay: ConvolutionalMuon(rate, weight_decay=decay, adam_weight_decay=decay),

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Settings:
         validation_fraction: of each class of the train split, held out to choose the best epoch.
         patience_epochs: stop after so many epochs without a better validation accuracy.
         corrupted: share of the training images that are corrupted, see `train.corruptions`.
+        changes: of the recipe, see `Recipe.changed`.
         precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     validation_fraction: float = 0.05
     patience_epochs: int = 10
     precision: str = "float32"
+    changes: dict[str, str] = field(default_factory=dict)
 
 
 class Run:

@@ -3,6 +3,6 @@
 from train.recipes import compact, resnet50
 from train.recipes.recipe import P_REAL, Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (compact.RECIPE, resnet50.RECIPE)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (compact.RECIPE, compact.SMALL_RECIPE, resnet50.RECIPE)}
 
 __all__ = ["P_REAL", "RECIPES", "Recipe"]

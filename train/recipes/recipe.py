@@ -1,12 +1,29 @@
 """What a recipe is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from edge.errors import EdgeDetectError
 from train.backend import keras
 
+OPTIMIZER_NAMES = ("adamw", "muon")
 P_REAL = "p_real"  # the last layer of every network: Dense, one sigmoid
+
+
+# What may be changed for a run without writing a recipe of one's own, and from what text.
+CHANGEABLE: dict[str, Callable[[str], Any]] = {
+    "optimizer": str,
+    "subject_weight": float,
+    "average_decay": lambda text: None if text == "none" else float(text),
+    "crop_padding": int,
+    "warmup_epochs": lambda text: None if text == "none" else float(text),
+    "weight_decay": float,
+}
+
+
+class RecipeError(EdgeDetectError):
+    """A recipe was to be changed in a way that makes no sense."""
 
 
 class WeightsError(EdgeDetectError):
@@ -52,3 +69,22 @@ class Recipe:
     subject_weight: float = 0.0
     average_decay: float | None = None
     frozen: str | None = None
+
+    def changed(self, changes: Mapping[str, str]) -> "Recipe":
+        """This recipe with other settings, each given as text.
+
+        Raises:
+            RecipeError: there is no such setting, or the text is no value for it.
+        """
+        values = {}
+        for name, text in changes.items():
+            if name not in CHANGEABLE:
+                raise RecipeError(f"--set {name}: none of {', '.join(CHANGEABLE)}")
+            try:
+                values[name] = CHANGEABLE[name](text)
+            except ValueError:
+                raise RecipeError(f"--set {name}={text}: not a value for it") from None
+        recipe = replace(self, **values)
+        if recipe.optimizer not in OPTIMIZER_NAMES:
+            raise RecipeError(f"--set optimizer={recipe.optimizer}: none of {', '.join(OPTIMIZER_NAMES)}")
+        return recipe

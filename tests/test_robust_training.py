@@ -1,0 +1,223 @@
+"""What makes a small network good: corruptions, calibration, averaging, the second output, frozen features."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge import image
+from tests.conftest import CHECKOUT, CIFAKE, environment
+from train import corruptions
+from train import dataset as datasets
+from train.calibration import temperature
+from train.corruptions import CORRUPTIONS
+from train.metrics import measure
+from train.robustness import robustness
+
+keras = pytest.importorskip("keras")
+
+
+def picture() -> Image.Image:
+    return image.upright(next(iter(sorted((CIFAKE / "test" / "REAL").iterdir()))), 32)
+
+
+@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "clean"])
+def test_a_corruption_changes_the_pixels_the_same_way_each_time_and_not_too_much(name: str) -> None:
+    original = np.asarray(picture(), int)
+    changed, again = (np.asarray(CORRUPTIONS[name](picture()), int) for _ in range(2))
+    assert changed.shape == original.shape
+    assert np.array_equal(changed, again)
+    if "double" not in name and "fourfold" not in name:  # box and back is the image itself
+        assert not np.array_equal(changed, original)
+    assert np.abs(changed - original).mean() < 60
+
+
+def test_random_corruptions_meet_the_share_and_follow_the_seed() -> None:
+    pixels = np.stack([np.asarray(picture())] * 400)
+    corrupted = corruptions.at_random(pixels, 0.25, np.random.default_rng(1))
+    assert np.array_equal(corrupted, corruptions.at_random(pixels, 0.25, np.random.default_rng(1)))
+    share = (corrupted != pixels).any(axis=(1, 2, 3)).mean()
+    assert 0.15 < share <= 0.32
+    assert np.array_equal(corruptions.at_random(pixels, 0.0, np.random.default_rng(1)), pixels)
+    assert np.array_equal(pixels, np.stack([np.asarray(picture())] * 400)), "the images given were changed"
+
+
+def test_robustness_is_measured_on_the_image_at_its_own_size(tmp_path: Path) -> None:
+    for label, grey in (("FAKE", 60), ("REAL", 200)):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(-20, 20, (48, 64, 3)) + grey
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "test" / label / f"{number}.png")
+    dataset, _ = datasets.load(tmp_path, "test")
+    seen: list[tuple[int, ...]] = []
+
+    def brightness(pixels: image.Pixels) -> Any:
+        seen.append(pixels.shape)
+        return pixels.mean(axis=(1, 2, 3)) / 255
+
+    measured = robustness(brightness, (16, 12), dataset, 0.5)
+    assert set(seen) == {(6, 12, 16, 3)}
+    assert list(measured) == list(CORRUPTIONS)
+    assert all(metrics.accuracy == 1 for metrics in measured.values())
+    assert robustness(lambda pixels: 1 - brightness(pixels), (16, 12), dataset, 0.5)["clean"].accuracy == 0
+
+
+def test_the_temperature_is_found_and_a_calibrated_network_is_left_alone() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, 20_000)
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-logits))).astype(np.int8)
+    for factor in (0.4, 1.0, 2.5):
+        scores = 1 / (1 + np.exp(-factor * logits))
+        found = temperature(scores, labels)
+        assert found == pytest.approx(factor, rel=0.05)
+        cooled = 1 / (1 + np.exp(-factor * logits / found))
+        assert measure(cooled, labels).expected_calibration_error < 0.01
+    assert temperature(np.array([0.9, 0.1]), np.array([1, 0], np.int8)) == 1, "never wrong: no temperature is best"
+
+
+def test_the_average_approaches_the_weights_and_forgets_the_first_ones() -> None:
+    from train.averaging import WeightAverage
+
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    average = WeightAverage(0.9, network, [np.array([[5.0]]), np.array([5.0])])
+    network.set_weights([np.array([[1.0]]), np.array([2.0])])
+    average.on_train_batch_end(0)
+    assert average.weights[0] == 5, "a few steps at a time"
+    for batch in range(1, 200):
+        average.on_train_batch_end(batch)
+    assert [float(weight.squeeze()) for weight in average.weights] == pytest.approx([1.0, 2.0], abs=1e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the fused kernel is TensorFlow's")
+def test_fused_normalisation_trains_as_the_plain_one() -> None:
+    from train.normalization import FusedBatchNormalization, fused
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(inputs)
+    plain = keras.Model(inputs, keras.layers.BatchNormalization(momentum=0.9)(x))
+    quick = fused(plain)
+    assert any(isinstance(layer, FusedBatchNormalization) for layer in quick.layers)
+    images = np.random.default_rng(0).random((16, 8, 8, 3)).astype(np.float32)
+    for model in (plain, quick):
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        for _ in range(5):
+            model.train_on_batch(images, np.zeros((16, 6, 6, 4), np.float32))
+    for one, other in zip(plain.get_weights(), quick.get_weights(), strict=True):
+        assert one == pytest.approx(other, abs=0.01)  # the variance over n - 1 instead of n is the difference
+    assert plain.predict(images, verbose=0) == pytest.approx(quick.predict(images, verbose=0), abs=0.05)
+
+
+def test_muon_moves_a_kernel_along_an_orthogonal_matrix() -> None:
+    from train.optimizers import OPTIMIZERS
+
+    network = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(8, 3, use_bias=False)])
+    before = network.get_weights()[0]
+    optimizer = OPTIMIZERS["muon"](0.01, 0.0)
+    gradient = np.random.default_rng(0).normal(size=before.shape).astype(np.float32)
+    optimizer.apply([keras.ops.convert_to_tensor(gradient)], network.trainable_variables)
+    moved = (network.get_weights()[0] - before).reshape(-1, 8)
+    strengths = np.linalg.svd(moved, compute_uv=False)
+    assert strengths.max() / strengths.min() < 2, "the update of plain momentum spreads far more"
+    assert np.sum(moved * gradient.reshape(-1, 8)) < 0
+
+
+def test_subjects_are_told_by_cifake_s_names_alone(tmp_path: Path) -> None:
+    def named(*names: str) -> datasets.Dataset:
+        paths = tuple(tmp_path / name for name in names)
+        return datasets.Dataset(paths, np.zeros(len(paths), np.int8), (b"",) * len(paths))
+
+    found = datasets.subjects(named("0000.jpg", "0001 (2).jpg", "0002 (10).jpg", "holiday.jpg", "0003 (11).jpg"))
+    assert found is not None
+    assert found.tolist() == [0, 1, 9, -1, -1]
+    assert datasets.subjects(named("0000.jpg", "0001.jpg", "a (2).jpg")) is None
+
+
+def test_a_network_without_subjects_and_one_with_them_are_the_same_kind_of_file(tmp_path: Path) -> None:
+    """Pictures of one's own have other names; and the second output is nowhere in what is kept."""
+    for label in ("REAL", "FAKE"):
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        for number, path in enumerate(sorted((CIFAKE / "train" / label).iterdir())[:12]):
+            (tmp_path / "data" / "train" / label / f"mine-{number}.jpg").write_bytes(path.read_bytes())
+    kept = []
+    for data, out in ((CIFAKE, tmp_path / "theirs"), (tmp_path / "data", tmp_path / "mine")):
+        command = [sys.executable, "-m", "train", "fit", "--epochs", "1", "--batch-size", "8", "--corrupted", "0.5"]
+        done = subprocess.run(
+            [*command, "--data", str(data), "--out", str(out)],
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        assert done.returncode == 0, done.stderr
+        kept.append(keras.models.load_model(out / "model.keras", compile=False))
+        told = json.loads((out / "run.json").read_text())
+        assert told["temperature"] > 0
+        assert told["settings"]["corrupted"] == 0.5
+    assert [weight.shape for weight in kept[0].weights] == [weight.shape for weight in kept[1].weights]
+    assert [type(layer).__name__ for layer in kept[0].layers] == [type(layer).__name__ for layer in kept[1].layers]
+    assert len(kept[0].outputs) == 1
+
+
+def test_training_on_frozen_features_is_training_the_last_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed's recipe with weights from a file: what is frozen stays as it was, the rest moves."""
+    from train import fit
+    from train.recipes import RECIPES
+    from train.runs import Settings
+
+    keras.utils.set_random_seed(1)
+    backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(128, 128, 3))
+    weights = tmp_path / "resnet50_notop.weights.h5"
+    backbone.save_weights(weights)
+    settings = Settings("resnet50", str(weights), epochs=2, batch_size=8, learning_rate=1e-3)
+    fit.fit(CIFAKE, tmp_path / "run", settings)
+    model = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
+    begun = RECIPES["resnet50"].build(str(weights))
+    for name, moved in (("resnet50_lower", False), ("resnet50_upper", True)):
+        pairs = zip(model.get_layer(name).get_weights(), begun.get_layer(name).get_weights(), strict=True)
+        assert any(not np.array_equal(one, other) for one, other in pairs) == moved
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    pixels = np.stack(
+        [
+            image.pixels(CIFAKE / name, (128, 128))
+            for name in json.loads((tmp_path / "run" / "validation.json").read_text())
+        ]
+    )
+    from train.predict import predict
+
+    labels = np.array(
+        ["REAL" in name for name in json.loads((tmp_path / "run" / "validation.json").read_text())], np.int8
+    )
+    assert measure(predict(model, pixels), labels).accuracy == pytest.approx(told["validation"]["accuracy"])
+
+
+def test_evaluate_tells_how_a_model_bears_corruption() -> None:
+    command = [sys.executable, "-m", "train", "evaluate", "models/compact_int8.tflite", "--data", os.fspath(CIFAKE)]
+    done = [
+        subprocess.run(
+            [*command, "--corruptions", *more],
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        for more in ((), ("--json",))
+    ]
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr
+    told = json.loads(done[1].stdout)["corrupted"]
+    assert set(told) == set(CORRUPTIONS)
+    assert told["clean"]["accuracy"] == json.loads(done[1].stdout)["as_published"]["accuracy"]
+    for name, metrics in told.items():
+        assert any(
+            line.startswith(name) and f"{metrics['accuracy']:.2%}" in line for line in done[0].stdout.splitlines()
+        )

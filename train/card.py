@@ -150,13 +150,13 @@ def _runtimes(path: Path, data: Path) -> str:
         return "(Only one LiteRT runtime was installed when this was written, so the two were not compared.)"
     told = [_classified(path, data / "test", runtime) for runtime in RUNTIMES]
     one, other = (np.array([answer["score"] for answer in answers]) for answers in told)
-    steps = np.abs(one - other) * 256
+    differences = np.abs(one - other)
     called = sum(a["label"] != b["label"] for a, b in zip(*told, strict=True))
     accuracies = [np.mean([answer["label"] in Path(answer["path"]).parts for answer in answers]) for answers in told]
     return (
         f"The int8 file on the two runtimes, {' and '.join(RUNTIMES)}, as installed on {platform.machine()}:"
-        f" {(steps > 0.5).mean():.1%} of the scores differ, by {steps.max():.0f} of 256 steps at most, and {called} of"
-        f" {len(one):,} labels; accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
+        f" {(differences > 0).mean():.1%} of the scores differ, by {differences.mean():.5f} on average and"
+        f" {differences.max():.3f} at most, and {called} of {len(one):,} labels; accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
     )
 
 

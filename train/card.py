@@ -156,7 +156,8 @@ def _runtimes(path: Path, data: Path) -> str:
     return (
         f"The int8 file on the two runtimes, {' and '.join(RUNTIMES)}, as installed on {platform.machine()}:"
         f" {(differences > 0).mean():.1%} of the scores differ, by {differences.mean():.5f} on average and"
-        f" {differences.max():.3f} at most, and {called} of {len(one):,} labels; accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
+        f" {differences.max():.3f} at most, and {called} of {len(one):,} labels;"
+        f" accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
     )
 
 

@@ -39,7 +39,8 @@ def load_keras(path: Path) -> keras.Model:
 def logits(model: keras.Model) -> keras.Model | None:
     """The same network without the sigmoid at its end; None if it does not end with a dense layer that has one."""
     last = model.layers[-1]
-    if not (isinstance(last, keras.layers.Dense) and last.activation is keras.activations.sigmoid):
+    ends_so = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.sigmoid
+    if not ends_so or last.output is not model.outputs[0]:  # an operation may follow that is no layer
         return None
     linear = keras.layers.Dense.from_config(last.get_config() | {"activation": None})
     network = keras.Model(model.input, linear(last.input), name=model.name)

@@ -196,8 +196,14 @@ def _score_limit(value: Any) -> float:
 def _domain(value: Any) -> Domain | None:
     if value is None:
         return None
-    (width, height) = ((int(low), int(high)) for low, high in (value["width"], value["height"]))
-    return Domain(width, height)
+    return Domain(_range(value["width"]), _range(value["height"]))
+
+
+def _range(value: Any) -> tuple[int, int]:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
+    if not is_pair or not 1 <= value[0] <= value[1]:
+        raise ValueError("domain does not give (least, greatest) in pixels")
+    return value[0], value[1]
 
 
 def _quantisation(value: dict[str, Any]) -> Quantisation:

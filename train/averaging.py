@@ -24,13 +24,21 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras sh
             decay: what a step leaves of the average, 0-1; less in the beginning, when the average is of little worth.
         """
         super().__init__()
-        self.network, self.decay, self.steps = network, decay, steps
+        self.network, self.decay = network, decay
+        self.steps = self._averaged_at = steps
         self.weights = [np.array(weight, np.float32) for weight in weights]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.steps += 1
-        if self.steps % EVERY_STEPS:
-            return
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) ** EVERY_STEPS
+        if self.steps % EVERY_STEPS == 0:
+            self._update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._update()
+
+    def _update(self) -> None:
+        steps, self._averaged_at = self.steps - self._averaged_at, self.steps
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) ** steps
+        _ = self.model  # on JAX, asking for it is what brings the weights up to date
         for average, weight in zip(self.weights, self.network.get_weights(), strict=True):
             average += (1 - decay) * (weight - average)

@@ -6,6 +6,7 @@ from train.backend import keras
 from train.metrics import Floats, Labels
 
 STEPS = 30
+HIGHEST = 10.0  # and its inverse the lowest: beyond, a handful of images is speaking
 
 
 def temperature(scores: Floats, labels: Labels) -> float:
@@ -20,13 +21,14 @@ def temperature(scores: Floats, labels: Labels) -> float:
     """
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     logits = np.log(clipped / (1 - clipped))
-    if np.all((logits > 0) == (labels == 1)):
-        return 1.0  # never wrong: the loss would fall forever with the temperature
+    is_never_wrong = np.all((logits > 0) == (labels == 1))
+    if is_never_wrong or np.mean((0.5 - labels) * logits) >= 0:
+        return 1.0  # the loss would fall forever with the temperature, or with its rise: there is nothing to learn
     inverse = 1.0
     for _ in range(STEPS):  # Newton's method; the loss is convex in the inverse of the temperature
         p = 1 / (1 + np.exp(-inverse * logits))
         slope, curvature = np.mean((p - labels) * logits), np.mean(p * (1 - p) * logits**2)
-        inverse = float(np.clip(inverse - slope / max(curvature, 1e-9), inverse / 2, inverse * 2))
+        inverse = float(np.clip(inverse - slope / max(curvature, 1e-9), 1 / HIGHEST, HIGHEST))
     return 1 / inverse
 
 

@@ -117,12 +117,12 @@ def _robustness(evaluations: dict[str, Evaluation]) -> str:
 
 def _resnet50(run: Path | None) -> str:
     if run is None:
-        return "It was not trained for this card."
+        return "it was not trained for this card."
     told, network = _record(run), run / "model.keras"
     settings, images = told["settings"], told["images"]
     weights = "random weights" if settings["weights"] == "none" else f"the weights `{settings['weights']}`"
     lines = [
-        f"Trained from {weights} on {images['training']:,} images for {len(told['history'])} epochs:",
+        f"trained from {weights} on {images['training']:,} images for {len(told['history'])} epochs:",
         "",
         f"    {_command(settings)}",
         "",

@@ -19,6 +19,7 @@ from edge.errors import EdgeDetectError, ImageError
 from edge.model import LABELS
 from edge.sources.files import images
 
+CIFAR_CLASSES = 10
 _CIFAKE_NAME = re.compile(r"\d{4}(?: \(([1-9]|10)\))?")  # the first class has no number
 
 
@@ -81,11 +82,11 @@ def subjects(dataset: Dataset) -> npt.NDArray[np.int64] | None:
     """What each picture shows, where the file names tell: CIFAKE's do, `0123 (4).jpg` is of CIFAR-10's fourth class.
 
     Returns:
-        Class indices, shape (n,), -1 for a file that is named otherwise; None where fewer than two classes are told.
+        Class indices, shape (n,), -1 for a file that is named otherwise; None unless all ten classes are told.
     """
     matches = [_CIFAKE_NAME.fullmatch(path.stem) for path in dataset.paths]
     found = np.array([-1 if match is None else int(match[1] or 1) - 1 for match in matches], np.int64)
-    return found if len(np.unique(found[found >= 0])) > 1 else None
+    return found if len(np.unique(found[found >= 0])) == CIFAR_CLASSES else None
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

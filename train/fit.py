@@ -19,6 +19,7 @@ from train.normalization import fused
 from train.optimizers import OPTIMIZERS
 from train.predict import features, predict
 from train.recipes import P_REAL, RECIPES, Recipe
+from train.recipes.recipe import RecipeError
 from train.runs import MODEL, Run, Settings
 
 
@@ -54,6 +55,8 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     model = recipe.build(settings.weights)
     frozen, measured_network = None, model
     if recipe.frozen and settings.weights != "none":
+        if settings.corrupted or recipe.crop_padding:
+            raise RecipeError(f"{recipe.name} keeps what its frozen layers make of an image, so images cannot vary")
         frozen, measured_network = _cut(model, recipe.frozen)
     training_images, validation_images = (
         (pixels if frozen is None else features(frozen, pixels, out)) for pixels in (training_pixels, validation_pixels)
@@ -62,6 +65,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     subjects = datasets.subjects(training) if recipe.subject_weight else None
     if resume:
         trained = keras.models.load_model(run.checkpoint)
+        _spare_from_decay(trained.optimizer)  # which no file keeps
         measured_network.load_weights(run.weights)
     else:
         trained = _compiled(
@@ -95,7 +99,6 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
 
     measured_network.load_weights(run.best)
     run.record["temperature"] = calibrate(model, predict(measured_network, validation_images), validation.labels)
-    run.replace(MODEL, model.save)
 
     from train import figures  # here, for matplotlib is slow to start and the training does not need it
 
@@ -104,6 +107,8 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     figures.training_curves(run.history, out)
     figures.of_scores(scores, validation.labels, validation.paths, out, "validation")
     run.record["validation"] = asdict(measured)
+    run.write()
+    run.replace(MODEL, model.save)  # after all else: who finds it finds a run that is whole
     run.finish()
     _say(f"{out / MODEL}: validation accuracy {measured.accuracy:.2%}")
 
@@ -123,8 +128,6 @@ def _compiled(
         model = _cut(model, recipe.frozen)[1]
     model = fused(model)
     model.set_weights(like.get_weights())
-    # A converter and a reader of the finished file should meet no trace of mixed precision.
-    keras.config.set_dtype_policy("float32")
 
     rate: Any = settings.learning_rate
     if recipe.warmup_epochs is not None:
@@ -136,20 +139,27 @@ def _compiled(
             warmup_steps=warmup,
         )
     optimizer = OPTIMIZERS[recipe.optimizer](rate, recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if not subjects:
+    _spare_from_decay(optimizer)
+    if subjects:
+        last = model.get_layer(P_REAL)
+        subject = keras.layers.Dense(subjects, activation="softmax", dtype="float32", name="subject")(last.input)
+        model = keras.Model(model.input, (last.output, subject))
+        model.compile(
+            optimizer,
+            ("binary_crossentropy", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)),
+            loss_weights=(1.0, recipe.subject_weight),
+            metrics=(["accuracy"], []),
+        )
+    else:
         model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
-        return model
-    last = model.get_layer(P_REAL)
-    subject = keras.layers.Dense(subjects, activation="softmax", dtype="float32", name="subject")(last.input)
-    model = keras.Model(model.input, (last.output, subject))
-    model.compile(
-        optimizer,
-        ("binary_crossentropy", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)),
-        loss_weights=(1.0, recipe.subject_weight),
-        metrics=(["accuracy"], []),
-    )
+    # A converter and a reader of the finished file should meet no trace of mixed precision.
+    keras.config.set_dtype_policy("float32")
     return model
+
+
+def _spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # within the one that scales the loss of 16-bit floats
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
 def _cut(model: keras.Model, last: str) -> tuple[keras.Model, keras.Model]:

@@ -87,4 +87,14 @@ class Recipe:
         recipe = replace(self, **values)
         if recipe.optimizer not in OPTIMIZER_NAMES:
             raise RecipeError(f"--set optimizer={recipe.optimizer}: none of {', '.join(OPTIMIZER_NAMES)}")
+        ranges = {
+            "average_decay": (recipe.average_decay or 0.0, 1.0),
+            "crop_padding": (recipe.crop_padding, min(recipe.size)),
+            "subject_weight": (recipe.subject_weight, 100.0),
+            "warmup_epochs": (recipe.warmup_epochs or 0.0, 1000.0),
+            "weight_decay": (recipe.weight_decay, 100.0),
+        }
+        for name, (value, limit) in ranges.items():
+            if not 0 <= value < limit:  # a NaN is not, either
+                raise RecipeError(f"--set {name}={value}: not at least 0 and below {limit:g}")
         return recipe

@@ -16,7 +16,7 @@ from train.metrics import Metrics, measure
 from train.scorers import Scorer
 
 CHUNK = 512
-LONGEST = 4096  # pixels; a larger image is corrupted after it was reduced to that
+LONGEST = 1024  # pixels; a larger image is corrupted after it was reduced to that
 
 
 def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold: float) -> dict[str, Metrics]:
@@ -29,11 +29,16 @@ def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold
     scores: dict[str, list[float]] = {name: [] for name in CORRUPTIONS}
     with ThreadPoolExecutor() as pool:
         for paths in _chunks(dataset.paths):
-            originals = list(pool.map(lambda path: image.upright(path, LONGEST), paths))
-            for name, corruption in CORRUPTIONS.items():
-                corrupted = pool.map(partial(_corrupted, corruption=corruption, size=size), originals)
-                scores[name].extend(score(np.stack(list(corrupted))))
+            versions = list(pool.map(partial(_versions, size=size), paths))
+            for name, pixels in zip(CORRUPTIONS, zip(*versions, strict=True), strict=True):
+                scores[name].extend(score(np.stack(pixels)))
     return {name: measure(np.array(found), dataset.labels, threshold) for name, found in scores.items()}
+
+
+def _versions(path: Path, size: tuple[int, int]) -> list[Pixels]:
+    """An image under each corruption, as the network sees it; the image itself is let go again."""
+    original = image.upright(path, LONGEST)
+    return [_corrupted(original, corruption, size) for corruption in CORRUPTIONS.values()]
 
 
 def _corrupted(original: Image.Image, corruption: Corruption, size: tuple[int, int]) -> Pixels:

@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 CIFAKE ?= CIFAKE
-PRECISION ?= float32
+FIT ?=
 
 .PHONY: run test models format clean
 
@@ -20,12 +20,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
 # Everything in models/, from the data set: train, convert, verify, measure, write the card. Goes on where it stopped.
+# FIT="..." has options for the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.
 models: $(VENV)/installed-dev
 	test -f runs/compact/model.keras || $(BIN)/python -m train fit --data $(CIFAKE) --out runs/compact \
-	  --precision $(PRECISION) $$(test -f runs/compact/run.json && echo --resume)
+	  $(FIT) $$(test -f runs/compact/run.json && echo --resume)
 	$(BIN)/python -m convert runs/compact/model.keras --data $(CIFAKE) --out models
 	cp runs/compact/model.keras models/compact.keras
-	$(BIN)/python -m train card --data $(CIFAKE) --run runs/compact
+	$(BIN)/python -m train card --data $(CIFAKE) --run runs/compact $(if $(RESNET50),--resnet50 $(RESNET50))
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -16,7 +16,9 @@ CHATTER = (
 with without_lines(*CHATTER):
     import keras
     import tensorflow as tf
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
 
     tf.zeros(1)  # looks for a GPU now, and remarks here that there is none
 
-__all__ = ["CHATTER", "keras", "tf"]
+__all__ = ["CHATTER", "flatbuffer_utils", "keras", "schema", "tf"]

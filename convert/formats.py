@@ -1,6 +1,7 @@
 """The line from a Keras file to verified LiteRT files with their descriptions."""
 
 import hashlib
+import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from convert import litert, sample
 from convert.litert import RUNTIME
+from convert.refine import refined
 from convert.verify import Measured, keras_milliseconds, keras_scores, verify
-from edge.classifier import Classifier
+from edge.classifier import Classifier, signature
 from edge.image import RESAMPLING
+from edge.interpreter import interpreter
 from edge.model import LOGIT, PROBABILITY, THRESHOLD, Model, ModelDescription, description_path
 
 
@@ -48,24 +51,27 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
 
     # In 8 bits the logit, so that confidences do not end at 255/256. In floats P(REAL) itself, for plain scripts.
     linear = litert.logits(network)
+    score_limit = 1 / (len(images.names) + 2)  # Laplace's rule of succession, for never having seen an error
+    in_8_bits = litert.int8(linear or network, calibration.pixels)
+    if linear:
+        in_8_bits = refined(in_8_bits, linear, calibration.pixels, math.log(1 / score_limit - 1))
     contents = {
         "float16": (litert.float16(network), PROBABILITY),
-        "int8": (litert.int8(linear or network, calibration.pixels), LOGIT if linear else PROBABILITY),
+        "int8": (in_8_bits, LOGIT if linear else PROBABILITY),
     }
-    score_limit = 1 / (len(images.names) + 2)  # Laplace's rule of succession, for never having seen an error
     name = re.sub(r"[^\w.-]", "_", network.name)  # Keras lets it hold a slash
     rows = []
     for variant, (content, output_is) in contents.items():
         path = out / f"{name}_{variant}.tflite"
-        plain = Classifier(Model(path, content, None), runtime=RUNTIME)
+        _, input_, output = signature(interpreter(content, runtime=RUNTIME))
         description = ModelDescription(
             name=path.stem,
             width=size[0],
             height=size[1],
             resampling=RESAMPLING.name.lower(),
             sha256=hashlib.sha256(content).hexdigest(),
-            input=plain.input,
-            output=plain.output,
+            input=input_,
+            output=output,
             output_is=output_is,
             score_limit=score_limit,
             domain=images.domain,

@@ -36,21 +36,21 @@ class Classifier:
                 require_whole(model.content)
                 probe(model.content, runtime)
             self._interpreter = interpreter(model.content, threads, runtime)
-            input_, output = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-            shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in (*input_, *output)]
-            if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][::3] != (1, 3) or shapes[1] != (1, 1):
-                raise ModelError(f"has the shapes {shapes}; an image classifier has (1, height, width, 3) and (1, 1)")
-            self.size = (shapes[0][2], shapes[0][1])
-            self.input, self.output = _quantisation(input_[0]), _quantisation(output[0])
+            self.size, self.input, self.output = signature(self._interpreter)
             if model.description:
                 _require_as_described(self, model.description)
+            else:
+                _require_probability(self.output)
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
         self.model = model
         self._returns_logit = model.description is not None and model.description.output_is == LOGIT
         self._score_limit = model.description.score_limit if model.description else 0.0
-        self._table = _input_of_pixel(self.input)
-        self._input_index, self._output_index = input_[0]["index"], output[0]["index"]
+        self._table = input_of_pixel(self.input)
+        self._input_index, self._output_index = (
+            details[0]["index"]
+            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+        )
 
     def score(self, pixels: Pixels) -> float:
         """P(REAL) of one image, within the limits that the description gives.
@@ -106,6 +106,19 @@ class Classifier:
         return _sigmoid(real) if self._returns_logit else real
 
 
+def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisation]:
+    """The (width, height) that a network takes, and how its file quantises input and output.
+
+    Raises:
+        ModelError: it does not take one RGB image and return one number, or in a type that no model of ours has.
+    """
+    tensors = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in tensors]
+    if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][::3] != (1, 3) or shapes[1] != (1, 1):
+        raise ModelError(f"has the shapes {shapes}; an image classifier has (1, height, width, 3) and (1, 1)")
+    return (shapes[0][2], shapes[0][1]), _quantisation(tensors[0]), _quantisation(tensors[1])
+
+
 def _sigmoid(logit: float) -> float:
     """Of one number; written so that no exponential overflows."""
     odds = math.exp(-abs(logit))
@@ -118,6 +131,15 @@ def _require_as_described(classifier: Classifier, description: ModelDescription)
         raise ModelError("its description gives another size or quantisation than the file has")
 
 
+def _require_probability(output: Quantisation) -> None:
+    """A file without description has to return P(REAL): one whose output can lie far outside of 0-1 does not."""
+    if output.scale:
+        limits = np.iinfo(output.dtype)
+        least, greatest = ((int(end) - output.zero_point) * output.scale for end in (limits.min, limits.max))
+        if least < -output.scale or greatest > 1 + output.scale:
+            raise ModelError(f"its output, {least:.3g} to {greatest:.3g}, is no probability: its .json is missing")
+
+
 def _quantisation(tensor: dict[str, Any]) -> Quantisation:
     """As the file has it."""
     dtype = np.dtype(tensor["dtype"])
@@ -127,7 +149,7 @@ def _quantisation(tensor: dict[str, Any]) -> Quantisation:
     return Quantisation(dtype.name, 0.0 if dtype == np.float32 else float(scale), int(zero_point))
 
 
-def _input_of_pixel(input_: Quantisation) -> npt.NDArray[Any]:
+def input_of_pixel(input_: Quantisation) -> npt.NDArray[Any]:
     """What the network takes for each pixel value 0-255: float32 in [0, 1], or that quantised. Shape (256,).
 
     A table, because there are only 256 cases: one look-up a pixel replaces a

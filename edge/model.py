@@ -99,6 +99,8 @@ class ModelDescription:
             known["labels"] = _two_labels(data["labels"])
             known["threshold"] = float(data["threshold"])
             known["score_limit"] = _score_limit(data.get("score_limit", 0.0))
+            if not known["score_limit"] < known["threshold"] < 1 - known["score_limit"]:
+                raise ValueError("threshold is not between score_limit and 1 - score_limit")
             if data.get("output_is", PROBABILITY) not in (PROBABILITY, LOGIT):
                 raise ValueError(f"output_is is neither {PROBABILITY} nor {LOGIT}")
             known["domain"] = _domain(data.get("domain"))

@@ -172,6 +172,33 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras
         assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
+    from convert import litert
+    from convert.refine import _by_file, _by_network, refined
+    from convert.sample import calibration
+
+    pixels = calibration(CIFAKE, (16, 12), 40, 0).pixels
+    network = litert.logits(litert.load_keras(keras_file))
+    assert network is not None
+    content = litert.int8(network, pixels)
+    last = network.layers[-1]
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel, bias + 0.7])  # as if quantisation had moved all logits by that
+    greatest = float(np.quantile(np.abs(_by_network(network, pixels)), 0.8))
+    better = refined(content, network, pixels, greatest)
+
+    def error(file: bytes) -> np.ndarray:
+        return _by_file(file, pixels) - np.clip(_by_network(network, pixels), -greatest, greatest)
+
+    near = np.abs(_by_network(network, pixels)) < greatest
+    assert error(content)[near].mean() == pytest.approx(-0.7, abs=0.1)
+    assert abs(error(better)[near].mean()) < 0.1
+    assert np.abs(error(better)[~near]).max() < 0.2
+    assert np.abs(_by_file(better, pixels)).max() <= greatest * 128 / 127 * 1.001
+    steps = np.diff(np.unique(_by_file(better, pixels)))
+    assert steps.min() == pytest.approx(greatest / 127, rel=0.01)
+
+
 def compiler(folder: Path, mean: str, more: str = "") -> str:
     """A stand-in for edgetpu_compiler that prints its report: a PATH with it in front."""
     program = folder / "edgetpu_compiler"

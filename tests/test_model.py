@@ -79,6 +79,8 @@ def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         ({"resampling": "lanczos"}, "scaled with lanczos"),
         ({"input": {"dtype": "int8"}}, "scale"),
         ({"input": None}, "NoneType"),
+        ({"threshold": 0.001, "score_limit": 0.01}, "threshold is not between"),
+        ({"threshold": 0.995, "score_limit": 0.01}, "threshold is not between"),
         ({"resampling": "\x1b[2J\n"}, r"\\x1b\[2J\\n"),
     ],
 )
@@ -104,6 +106,13 @@ def test_a_description_that_contradicts_its_file_is_refused(tmp_path: Path) -> N
 def test_a_model_without_description_gets_the_contract_s_labels_and_threshold(brightness: Path) -> None:
     loaded = model.load(brightness)
     assert (loaded.description, loaded.labels, loaded.threshold) == (None, ("FAKE", "REAL"), 0.5)
+
+
+def test_a_file_that_returns_a_logit_is_refused_without_its_description(tmp_path: Path) -> None:
+    path = tmp_path / "alone.tflite"
+    path.write_bytes(model.default_path().read_bytes())
+    with pytest.raises(ModelError, match=r"alone\.tflite: its output, .*, is no probability: its \.json is missing"):
+        Classifier(model.load(path))
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from edge import image
 from tests.conftest import CHECKOUT, CIFAKE, environment
 from train import corruptions
 from train import dataset as datasets
+from train.augment import cut_and_mix
 from train.corruptions import CORRUPTIONS
 from train.metrics import measure
 from train.robustness import robustness
@@ -145,8 +146,40 @@ def test_subjects_are_told_by_cifake_s_names_alone(tmp_path: Path) -> None:
     of_each = [f"0001 ({number}).jpg" for number in range(2, 11)]
     found = datasets.subjects(named("0000.jpg", *of_each, "holiday.jpg", "0003 (11).jpg"))
     assert found is not None
-    assert found.tolist() == [*range(10), -1, -1]
+    assert np.array_equal(found[:10], np.eye(10))
+    assert not found[10:].any()
     assert datasets.subjects(named("0000.jpg", "0001.jpg", "a (2).jpg")) is None
+
+
+def test_pasting_a_part_of_another_image_mixes_the_targets_by_its_area() -> None:
+    random = np.random.default_rng(0)
+    pixels = np.repeat(np.arange(200, dtype=np.uint8), 8 * 10 * 3).reshape(200, 8, 10, 3)
+    targets = np.eye(200, dtype=np.float32)
+    mixed, mixture = cut_and_mix(pixels, targets, 0.6, random)
+    untouched = 0
+    for number in range(200):
+        values, counts = np.unique(mixed[number], return_counts=True)
+        assert set(np.flatnonzero(mixture[number])) == set(values.tolist())
+        assert mixture[number][values] == pytest.approx(counts / counts.sum())
+        others = np.argwhere(mixed[number, :, :, 0] != number)
+        if len(others):
+            (top, left), (bottom, right) = others.min(axis=0), others.max(axis=0)
+            assert len(others) == (bottom - top + 1) * (right - left + 1), "not a rectangle"
+        untouched += len(values) == 1
+    assert 0.3 < untouched / 200 < 0.55
+    assert 0.05 < 1 - mixture.diagonal().mean() < 0.35
+    assert (pixels == np.arange(200)[:, None, None, None]).all(), "the images given were changed"
+    same, unmixed = cut_and_mix(pixels, targets, 0.0, random)
+    assert np.array_equal(same, pixels)
+    assert np.array_equal(unmixed, targets)
+
+
+def test_the_accuracy_of_a_mixed_image_is_that_of_its_larger_part() -> None:
+    pytest.importorskip("keras")
+    from train.fit import accuracy
+
+    targets = np.array([[1.0], [0.8], [0.3], [0.0]], np.float32)
+    assert float(accuracy(targets, np.array([[0.9], [0.4], [0.1], [0.2]], np.float32))) == 0.75
 
 
 def test_a_network_without_subjects_and_one_with_them_are_the_same_kind_of_file(tmp_path: Path) -> None:

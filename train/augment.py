@@ -31,6 +31,45 @@ def flip_and_crop(pixels: Pixels, padding: int, random: np.random.Generator) -> 
     return moved
 
 
+def cut_and_mix(
+    pixels: Pixels, targets: npt.NDArray[np.float32], share: float, random: np.random.Generator
+) -> tuple[Pixels, npt.NDArray[np.float32]]:
+    """Paste a rectangle of another image of the batch into a `share` of the images, and mix the targets by area.
+
+    CutMix, as Yun et al. 2019 (arXiv:1905.04899) have it: the rectangle has
+    the image's proportions and lies anywhere, its area is uniform before what
+    sticks out is cut off. The network has to find its evidence everywhere
+    instead of learning images by heart.
+
+    Args:
+        pixels: uint8, shape (n, height, width, 3).
+        targets: float32, shape (n, k).
+        share: 0-1.
+
+    Returns:
+        New arrays of the same shapes.
+    """
+    count, height, width, _ = pixels.shape
+    size = np.sqrt(random.random(count)) * np.less(random.random(count), share)
+    top, bottom = _span(size, height, random)
+    left, right = _span(size, width, random)
+    rows, columns = np.arange(height), np.arange(width)
+    pasted = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+    others = random.permutation(count)
+    area = pasted.mean((1, 2), dtype=np.float32)[:, None]
+    mixed: Pixels = np.where(pasted[..., None], pixels[others], pixels)
+    return mixed, (1 - area) * targets + area * targets[others]
+
+
+def _span(
+    size: npt.NDArray[np.float64], length: int, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """First and past-the-last index, each of shape (n, 1), of a stretch around a random point."""
+    middle = random.integers(length, size=len(size))
+    half = size * length / 2
+    return np.rint(middle - half)[:, None], np.rint(middle + half)[:, None]
+
+
 def _reflect(index: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
     """Indices outside of 0..length-1 mirrored back, the edge itself not repeated."""
     index = np.abs(index)

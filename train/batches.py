@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train import corruptions
-from train.augment import flip_and_crop
+from train.augment import cut_and_mix, flip_and_crop
 from train.backend import keras
 from train.runs import Settings
 
@@ -21,16 +21,18 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         settings: Settings,
         epoch: int,
         crop_padding: int = 0,
-        subjects: npt.NDArray[np.int64] | None = None,
+        mixed: float = 0.0,
+        subjects: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """
         Args:
             images: pixels as uint8, shape (n, height, width, 3); or what a frozen network made of them, any floats.
+            mixed: share of the images that others are pasted into, see `cut_and_mix`.
             subjects: see `train.dataset.subjects`.
         """
         super().__init__()
         self.images, self.labels, self.subjects = images, labels, subjects
-        self.settings, self.epoch, self.crop_padding = settings, epoch, crop_padding
+        self.settings, self.epoch, self.crop_padding, self.mixed = settings, epoch, crop_padding, mixed
         self.order = np.random.default_rng([settings.seed, epoch]).permutation(len(labels))
 
     def __len__(self) -> int:
@@ -39,13 +41,17 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Any]:
         size = self.settings.batch_size
         chosen = self.order[index * size : (index + 1) * size]
-        images, labels = self.images[chosen], self.labels[chosen].astype(np.float32)[:, None]
+        images, targets = self.images[chosen], self.labels[chosen].astype(np.float32)[:, None]
+        if self.subjects is not None:
+            targets = np.concatenate((targets, self.subjects[chosen]), axis=1)
         random = np.random.default_rng([self.settings.seed, self.epoch, index])
         if self.crop_padding:
             images = flip_and_crop(images, self.crop_padding, random)
         if self.settings.corrupted and images.dtype == np.uint8:
             images = corruptions.at_random(images, self.settings.corrupted, random)
-        return as_input(images), labels if self.subjects is None else (labels, self.subjects[chosen])
+        if self.mixed:
+            images, targets = cut_and_mix(images, targets, self.mixed, random)
+        return as_input(images), targets if self.subjects is None else (targets[:, :1], targets[:, 1:])
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -81,6 +81,7 @@ def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> 
         parameters=f"{parameters:,}",
         multiply_adds=f"{multiply_adds / 1e6:.1f}",
         fit=_command(told["settings"]),
+        make=_make(told["settings"]),
         epochs=len(history),
         best_epoch=1 + max(range(len(history)), key=lambda epoch: history[epoch]["validation_accuracy"]),
         validation=f"{told['images']['validation']:,}",
@@ -190,6 +191,12 @@ def _cost(path: Path) -> tuple[int, int]:
             positions = int(np.prod(layer.output.shape[1:-1])) if isinstance(layer, keras.layers.Conv2D) else 1
             multiply_adds += positions * int(np.prod(layer.kernel.shape))
     return model.count_params(), multiply_adds
+
+
+def _make(settings: dict[str, Any]) -> str:
+    """The same by way of `make`, which hands the options on to the training."""
+    options = _command(settings).split(f"--recipe {settings['recipe']}")[1].strip()
+    return "make models CIFAKE=..." + (f' FIT="{options}"' if options else "")
 
 
 def _command(settings: dict[str, Any]) -> str:

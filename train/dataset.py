@@ -78,15 +78,17 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
     return dataset, errors
 
 
-def subjects(dataset: Dataset) -> npt.NDArray[np.int64] | None:
+def subjects(dataset: Dataset) -> npt.NDArray[np.float32] | None:
     """What each picture shows, where the file names tell: CIFAKE's do, `0123 (4).jpg` is of CIFAR-10's fourth class.
 
     Returns:
-        Class indices, shape (n,), -1 for a file that is named otherwise; None unless all ten classes are told.
+        One row an image, shape (n, 10), 1 at its class and 0 elsewhere, all 0 for a file that is named otherwise;
+        None unless all ten classes are told.
     """
     matches = [_CIFAKE_NAME.fullmatch(path.stem) for path in dataset.paths]
-    found = np.array([-1 if match is None else int(match[1] or 1) - 1 for match in matches], np.int64)
-    return found if len(np.unique(found[found >= 0])) == CIFAR_CLASSES else None
+    classes = np.array([-1 if match is None else int(match[1] or 1) - 1 for match in matches])
+    rows = np.equal(classes[:, None], np.arange(CIFAR_CLASSES)).astype(np.float32)
+    return rows if rows.any(axis=0).all() else None
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -55,7 +55,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     model = recipe.build(settings.weights)
     frozen, measured_network = None, model
     if recipe.frozen and settings.weights != "none":
-        if settings.corrupted or recipe.crop_padding:
+        if settings.corrupted or recipe.crop_padding or recipe.mixed:
             raise RecipeError(f"{recipe.name} keeps what its frozen layers make of an image, so images cannot vary")
         frozen, measured_network = _cut(model, recipe.frozen)
     training_images, validation_images = (
@@ -68,9 +68,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
         _spare_from_decay(trained.optimizer)  # which no file keeps
         measured_network.load_weights(run.weights)
     else:
-        trained = _compiled(
-            recipe, settings, steps, measured_network, 0 if subjects is None else int(subjects.max()) + 1
-        )
+        trained = _compiled(recipe, settings, steps, measured_network, 0 if subjects is None else subjects.shape[1])
     network = trained if subjects is None else keras.Model(trained.input, trained.get_layer(P_REAL).output)
     callbacks = []
     if recipe.average_decay:
@@ -79,7 +77,9 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
 
     while (epoch := len(run.history)) < settings.epochs and not run.has_stalled:
         began = time.monotonic()
-        batches = TrainingBatches(training_images, training.labels, settings, epoch, recipe.crop_padding, subjects)
+        batches = TrainingBatches(
+            training_images, training.labels, settings, epoch, recipe.crop_padding, recipe.mixed, subjects
+        )
         fitted = trained.fit(
             batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=_verbosity(), callbacks=callbacks
         )
@@ -146,15 +146,21 @@ def _compiled(
         model = keras.Model(model.input, (last.output, subject))
         model.compile(
             optimizer,
-            ("binary_crossentropy", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)),
+            ("binary_crossentropy", "categorical_crossentropy"),  # the latter is 0 where the subject is unknown
             loss_weights=(1.0, recipe.subject_weight),
-            metrics=(["accuracy"], []),
+            metrics=([accuracy], []),
         )
     else:
-        model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+        model.compile(optimizer, "binary_crossentropy", metrics=[accuracy])
     # A converter and a reader of the finished file should meet no trace of mixed precision.
     keras.config.set_dtype_policy("float32")
     return model
+
+
+@keras.saving.register_keras_serializable(package="edge_detect")  # type: ignore[untyped-decorator]  # Keras ships no types
+def accuracy(targets: Any, scores: Any) -> Any:
+    """Share of the images whose label was met; that of a mixed one is the label of its larger part."""
+    return keras.ops.mean(keras.ops.equal(targets > 0.5, scores > 0.5))
 
 
 def _spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:

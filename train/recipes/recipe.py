@@ -17,6 +17,7 @@ CHANGEABLE: dict[str, Callable[[str], Any]] = {
     "subject_weight": float,
     "average_decay": lambda text: None if text == "none" else float(text),
     "crop_padding": int,
+    "mixed": float,
     "warmup_epochs": lambda text: None if text == "none" else float(text),
     "weight_decay": float,
 }
@@ -45,6 +46,7 @@ class Recipe:
         weight_decay: decoupled, as in AdamW; not on biases and normalisation.
         crop_padding: pixels of random shift; 0 trains on the images as they are, unmirrored.
         corrupted: share of the training images that are corrupted (`train.corruptions`), anew in every epoch.
+        mixed: share of the training images that a part of another is pasted into (`train.augment.cut_and_mix`).
         optimizer: "adamw", or "muon" for convolution kernels with AdamW for the rest.
         subject_weight: of the loss of a second output, which names what the picture shows, where the file names of
             the data set tell that. It exists in training only: a network that knows what it looks at judges better.
@@ -65,6 +67,7 @@ class Recipe:
     weight_decay: float
     crop_padding: int
     corrupted: float = 0.0
+    mixed: float = 0.0
     optimizer: str = "adamw"
     subject_weight: float = 0.0
     average_decay: float | None = None
@@ -90,6 +93,7 @@ class Recipe:
         ranges = {
             "average_decay": (recipe.average_decay or 0.0, 1.0),
             "crop_padding": (recipe.crop_padding, min(recipe.size)),
+            "mixed": (recipe.mixed, 1.0),
             "subject_weight": (recipe.subject_weight, 100.0),
             "warmup_epochs": (recipe.warmup_epochs or 0.0, 1000.0),
             "weight_decay": (recipe.weight_decay, 100.0),

@@ -55,6 +55,17 @@ def test_equal_files_stay_together_for_every_seed() -> None:
         assert not set(training.digests) & set(validation.digests)
 
 
+def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
+    whole, _ = datasets.load(CIFAKE, "train")
+    half = datasets.part(whole, 0.5, seed=0)
+    assert [int((half.labels == label).sum()) for label in (0, 1)] == [24, 24]
+    assert set(half.paths) < set(whole.paths)
+    assert datasets.part(whole, 0.5, seed=0).paths == half.paths
+    assert datasets.part(whole, 0.5, seed=1).paths != half.paths
+    assert len(datasets.part(whole, 1e-9, seed=0)) == 2
+    assert datasets.part(whole, 1.0, seed=0).paths == whole.paths
+
+
 def test_a_folder_without_the_layout_is_a_named_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="train/REAL and train/FAKE"):
         datasets.load(tmp_path, "train")

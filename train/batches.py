@@ -54,6 +54,25 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         return as_input(images), targets if self.subjects is None else (targets[:, :1], targets[:, 1:])
 
 
+def for_training(batches: TrainingBatches) -> Any:
+    """What `fit` is given: on TensorFlow a data set without autotuning, elsewhere the batches themselves.
+
+    The thread that tunes a data set looks up from its sleep once in a minute at last, and the end of each epoch waited
+    for that: half a minute on average.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    signature = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), batches[0])
+    dataset = tf.data.Dataset.from_generator(
+        lambda: (batches[index] for index in range(len(batches))), output_signature=signature
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(4).with_options(options)
+
+
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Whole batches only: the rest gets its turn in another epoch's order."""
     return max(1, images // batch_size)

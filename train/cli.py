@@ -35,6 +35,7 @@ def main() -> None:
 @click.option("--corrupted", type=click.FloatRange(0, 1), help="Share of re-encoded, blurred, ... training images.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, the weights and the order.")
 @click.option("--validation", default=0.05, type=click.FloatRange(0, 0.5, min_open=True), help="Share held out.")
+@click.option("--fraction", default=1.0, type=click.FloatRange(0, 1, min_open=True), help="Train on so much, to try.")
 @click.option("--patience", default=10, type=click.IntRange(1), help="Epochs without progress before stopping.")
 @click.option(
     "--precision",
@@ -69,6 +70,7 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
         corrupted=chosen.corrupted if options["corrupted"] is None else options["corrupted"],
         seed=options["seed"],
         validation_fraction=options["validation"],
+        fraction=options["fraction"],
         patience_epochs=options["patience"],
         precision=options["precision"],
         changes=dict(change.split("=", 1) for change in options["changes"]),

@@ -120,6 +120,22 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
     return dataset.subset(np.flatnonzero(~validation)), dataset.subset(np.flatnonzero(validation))
 
 
+def part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """A fraction of a data set, of each class the same; the same images on every machine.
+
+    Args:
+        fraction: 0-1; at least one image of each class is left.
+    """
+    if fraction == 1:
+        return dataset
+    ranks = [hashlib.sha256(b"part %d:" % seed + digest).digest() for digest in dataset.digests]
+    kept: list[int] = []
+    for label in range(len(LABELS)):
+        of_class = sorted(np.flatnonzero(dataset.labels == label), key=lambda i: ranks[i])
+        kept += of_class[: max(1, round(len(of_class) * fraction))]
+    return dataset.subset(np.array(sorted(kept), np.intp))
+
+
 def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[image.Pixels, Dataset, list[ImageError]]:
     """Every image as the network sees it, prepared by `edge.image` like on the device.
 

@@ -12,7 +12,7 @@ from edge import image
 from train import dataset as datasets
 from train.averaging import WeightAverage
 from train.backend import keras
-from train.batches import TrainingBatches, steps_per_epoch
+from train.batches import TrainingBatches, for_training, steps_per_epoch
 from train.calibration import calibrate
 from train.metrics import Metrics, measure
 from train.normalization import fused
@@ -42,6 +42,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
 
     whole, errors = datasets.load(data, "train")
     training, validation = datasets.split_validation(whole, settings.validation_fraction, settings.seed)
+    training = datasets.part(training, settings.fraction, settings.seed)
     _say(f"decoding {len(training)} training and {len(validation)} validation images at {recipe.size}")
     training_pixels, training, more_errors = datasets.decode(training, recipe.size, out)
     validation_pixels, validation, still_more_errors = datasets.decode(validation, recipe.size, out)
@@ -81,7 +82,12 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
             training_images, training.labels, settings, epoch, recipe.crop_padding, recipe.mixed, subjects
         )
         fitted = trained.fit(
-            batches, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=_verbosity(), callbacks=callbacks
+            for_training(batches),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+            verbose=_verbosity(),
+            callbacks=callbacks,
         )
         measured_network.set_weights(average.weights if recipe.average_decay else network.get_weights())
         measured = measure(predict(measured_network, validation_images), validation.labels)

@@ -27,6 +27,7 @@ class Settings:
     Attributes:
         weights: of the backbone: "imagenet", "none" or a file.
         validation_fraction: of each class of the train split, held out to choose the best epoch.
+        fraction: of the other images, trained on: less than 1 to try an idea.
         patience_epochs: stop after so many epochs without a better validation accuracy.
         corrupted: share of the training images that are corrupted, see `train.corruptions`.
         changes: of the recipe, see `Recipe.changed`.
@@ -41,6 +42,7 @@ class Settings:
     corrupted: float = 0.0
     seed: int = 0
     validation_fraction: float = 0.05
+    fraction: float = 1.0
     patience_epochs: int = 10
     precision: str = "float32"
     changes: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.backend import flatbuffer_utils, keras, schema
-from convert.errors import ConversionError
 from convert.litert import RUNTIME
 from edge.classifier import input_of_pixel, signature
 from edge.image import Pixels
@@ -31,20 +30,22 @@ def refined(content: bytes, network: keras.Model, calibration: Pixels, greatest:
         calibration: uint8, shape (n, height, width, 3).
         greatest: the largest logit that need be told apart, above 0.
 
-    Raises:
-        ConversionError: the file does not end with a dense layer.
+    Returns:
+        As it was, if it does not end with a dense layer; one without bias keeps its error.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     graph = model.subgraphs[0]
     last = graph.operators[-1]
     is_dense = model.operatorCodes[last.opcodeIndex].builtinCode == schema.BuiltinOperator.FULLY_CONNECTED
     if not is_dense or list(last.outputs) != list(graph.outputs):
-        raise ConversionError("the int8 file does not end with a dense layer")
-    bias, output = graph.tensors[last.inputs[2]], graph.tensors[last.outputs[0]].quantization
+        return content
+    output = graph.tensors[last.outputs[0]].quantization
 
-    error = float((_by_file(content, calibration) - _by_network(network, calibration)).mean())
-    values = model.buffers[bias.buffer].data.view(np.int32) - round(error / bias.quantization.scale[0])
-    model.buffers[bias.buffer].data = values.astype(np.int32).view(np.uint8)
+    if len(last.inputs) > 2 and last.inputs[2] >= 0:  # else it has no bias
+        bias = graph.tensors[last.inputs[2]]
+        error = float((_by_file(content, calibration) - _by_network(network, calibration)).mean())
+        values = model.buffers[bias.buffer].data.view(np.int32) - round(error / bias.quantization.scale[0])
+        model.buffers[bias.buffer].data = values.astype(np.int32).view(np.uint8)
     if greatest / 127 < output.scale[0]:
         output.scale, output.zeroPoint = [greatest / 127], [0]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

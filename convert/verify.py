@@ -69,14 +69,16 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
     """
     scores = np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64)
     threshold = classifier.model.threshold
+    limit = classifier.model.description.score_limit if classifier.model.description else 0.0
+    differences = np.abs(scores - np.clip(by_keras, limit, 1 - limit))  # the classifier keeps its scores within that
     measured = Measured(
         images=len(scores),
         origin=sample.origin,
         accuracy_keras=float(np.mean((by_keras > threshold) == sample.is_real)),
         accuracy=float(np.mean((scores > threshold) == sample.is_real)),
         label_agreement=float(np.mean((scores > threshold) == (by_keras > threshold))),
-        max_difference=float(np.max(np.abs(scores - by_keras))),
-        mean_difference=float(np.mean(np.abs(scores - by_keras))),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
         bytes=len(classifier.model.content),
         milliseconds=_milliseconds(lambda: classifier.score(sample.pixels[0])),
     )

@@ -199,6 +199,18 @@ def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
     assert steps.min() == pytest.approx(greatest / 127, rel=0.01)
 
 
+def test_a_last_layer_without_bias_converts(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((12, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    keras.utils.set_random_seed(0)
+    network = keras.Model(inputs, keras.layers.Dense(1, "sigmoid", use_bias=False)(x), name="plain")
+    network.save(tmp_path / "model.keras")
+    done = convert(tmp_path / "model.keras", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
 def compiler(folder: Path, mean: str, more: str = "") -> str:
     """A stand-in for edgetpu_compiler that prints its report: a PATH with it in front."""
     program = folder / "edgetpu_compiler"

@@ -175,14 +175,14 @@ def test_a_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> 
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 100
-    while not (out / "checkpoint-1.keras").exists() and process.poll() is None:
+    while not (out / "run.json").exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    begun = len(json.loads((out / "run.json").read_text())["history"]) if (out / "run.json").exists() else 0
-    assert begun < 3, "it was killed too late to show anything"
-    done = train("fit", *FIT, "--out", out, *(["--resume"] if begun else []))
+    begun = len(json.loads((out / "run.json").read_text())["history"])
+    assert 1 <= begun < 3, "it was killed too late to show anything"
+    done = train("fit", *FIT, "--out", out, "--resume")
     assert done.returncode == 0, done.stderr
     histories = [json.loads((folder / "run.json").read_text())["history"] for folder in (run, out)]
     for key in ("training_loss", "validation_loss", "validation_accuracy"):
@@ -213,6 +213,60 @@ def test_mistakes_of_the_user_are_one_line(run: Path, tmp_path: Path, arguments:
     assert done.returncode == 2
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_of_a_former_version_is_resumed_and_one_of_other_images_is_not(run: Path, tmp_path: Path) -> None:
+    begun, data = tmp_path / "begun", tmp_path / "data"
+    shutil.copytree(CIFAKE / "train", data / "train")
+    fit_here = ("fit", *FIT, "--data", data, "--epochs", "3", "--out", begun)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train", *map(os.fspath, fit_here)],
+        cwd=CHECKOUT,
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 100
+    while not (begun / "run.json").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    told = json.loads((begun / "run.json").read_text())
+    held_out = set(json.loads((begun / "validation.json").read_text()))
+    one = next(
+        path for path in sorted((data / "train" / "REAL").iterdir()) if f"train/REAL/{path.name}" not in held_out
+    )
+    content = one.read_bytes()
+    one.unlink()
+    done = train(*fit_here, "--resume")
+    assert done.returncode == 2
+    assert "begun with other images" in done.stderr
+    one.write_bytes(content)
+    (begun / "run.json").write_text(json.dumps(told | {"recipe": told["recipe"] | {"mixed": 0.1}}))
+    assert "another version of the recipe" in train(*fit_here, "--resume").stderr
+    del told["settings"]["fraction"]
+    (begun / "run.json").write_text(json.dumps(told))
+    done = train(*fit_here, "--resume")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_run_held_out_can_be_measured_on(run: Path, tmp_path: Path) -> None:
+    told = json.loads((run / "run.json").read_text())
+    done = train("evaluate", run / "model.keras", "--data", CIFAKE, "--run", run, "--json")
+    assert json.loads(done.stdout)["as_published"]["accuracy"] == pytest.approx(told["validation"]["accuracy"])
+    done = train("evaluate", run / "model.keras", "--data", CIFAKE, "--run", tmp_path)
+    assert done.returncode == 2
+    assert "no list of images" in done.stderr
+
+
+def test_a_class_that_is_too_small_is_a_named_error(tmp_path: Path) -> None:
+    for label, count in (("REAL", 1), ("FAKE", 20)):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for path in sorted((CIFAKE / "train" / label).iterdir())[:count]:
+            shutil.copy(path, tmp_path / "train" / label)
+    done = train("fit", "--data", tmp_path, "--out", tmp_path / "out", "--epochs", "1")
+    assert done.returncode == 2
+    assert "REAL: too few images" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite"])

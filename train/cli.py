@@ -82,9 +82,10 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--run", type=FOLDER, help="Measure on what this run held out, not on the test split: to choose by.")
 @click.option("--corruptions", is_flag=True, help="Also under re-encoding, blur, noise, rescaling, brightness.")
 @click.option("--figures", type=FOLDER, help="Draw confusion matrix, ROC, reliability and mistakes there.")
-def evaluate(model: Path, data: Path, as_json: bool, corruptions: bool, figures: Path | None) -> None:
+def evaluate(model: Path, data: Path, as_json: bool, run: Path | None, corruptions: bool, figures: Path | None) -> None:
     """Measure MODEL, a .keras or a .tflite file, on DATA/test.
 
     All figures stand twice: on the split as published, and without the leaked
@@ -94,12 +95,12 @@ def evaluate(model: Path, data: Path, as_json: bool, corruptions: bool, figures:
 
     out = output_folder(figures) if figures else None
     with TemporaryDirectory() as scratch:
-        evaluation, scores, test = evaluate_model(model, data, Path(scratch), corruptions=corruptions)
+        evaluation, scores, test = evaluate_model(model, data, Path(scratch), run=run, corruptions=corruptions)
     click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
     if out:
         from train.figures import of_scores
 
-        of_scores(scores, test.labels, test.paths, out, "test", evaluation.threshold)
+        of_scores(scores, test.labels, test.paths, out, "test" if run is None else "validation", evaluation.threshold)
 
 
 @main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")

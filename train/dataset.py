@@ -5,6 +5,8 @@ A data set is a folder with `train/REAL` and `train/FAKE`, optionally also
 """
 
 import hashlib
+import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from edge.model import LABELS
 from edge.sources.files import images
 
 CIFAR_CLASSES = 10
+VALIDATION = "validation.json"  # in the folder of a run: the images that it held out
 _CIFAKE_NAME = re.compile(r"\d{4}(?: \(([1-9]|10)\))?")  # the first class has no number
 
 
@@ -44,6 +47,22 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def fingerprint(self, folder: Path) -> str:
+        """SHA-256, hexadecimal, of the names below a folder and the contents."""
+        found = hashlib.sha256()
+        for path, digest in zip(self.paths, self.digests, strict=True):
+            found.update(os.fsencode(path.relative_to(folder)) + b"\0" + digest)
+        return found.hexdigest()
+
+    def require_both_classes(self) -> None:
+        """
+        Raises:
+            DatasetError: there are images of one class alone.
+        """
+        for label, name in enumerate(LABELS):
+            if label not in self.labels:
+                raise DatasetError(f"{name}: too few images: none is left to train on")
+
     def subset(self, indices: npt.NDArray[np.intp]) -> "Dataset":
         return Dataset(
             tuple(self.paths[i] for i in indices), self.labels[indices], tuple(self.digests[i] for i in indices)
@@ -66,6 +85,10 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
             raise DatasetError(f"{of_class}: no images there; a data set has {split}/REAL and {split}/FAKE")
         paths += found
         labels += [label] * len(found)
+    return _digested(paths, labels)
+
+
+def _digested(paths: list[Path], labels: list[int]) -> tuple[Dataset, list[ImageError]]:
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(_digest, paths, chunksize=256))
     errors = [digest for digest in digests if isinstance(digest, ImageError)]
@@ -76,6 +99,20 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
         tuple(digest for digest in digests if isinstance(digest, bytes)),
     )
     return dataset, errors
+
+
+def held_out(folder: Path, run: Path) -> tuple[Dataset, list[ImageError]]:
+    """The images below `folder` that a training run kept from training, in the order of its list.
+
+    Raises:
+        DatasetError: the run left no list of them, or it is damaged.
+    """
+    try:
+        names = json.loads((run / VALIDATION).read_text("utf-8"))
+        labels = [LABELS.index(Path(name).parts[1]) for name in names]
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise DatasetError(f"{run / VALIDATION}: no list of images that a training held out: {error}") from error
+    return _digested([folder / name for name in names], labels)
 
 
 def subjects(dataset: Dataset) -> npt.NDArray[np.float32] | None:

@@ -38,11 +38,12 @@ class Evaluation:
 
 
 def evaluate(
-    path: Path, data: Path, scratch: Path, *, corruptions: bool = False
+    path: Path, data: Path, scratch: Path, *, run: Path | None = None, corruptions: bool = False
 ) -> tuple[Evaluation, npt.NDArray[np.float64], Dataset]:
     """Measure a model on `data/test`, with and without the images that are also in `data/train`.
 
     Args:
+        run: measure on the images that this training run held out instead: what is chosen is chosen on those.
         scratch: a folder for the decoded images.
         corruptions: also measure under each of `train.corruptions`.
 
@@ -50,8 +51,11 @@ def evaluate(
         The figures; the scores, shape (n,); and the images that they belong to.
     """
     score, size, threshold = scorer(path)
-    known = set(datasets.load(data, "train")[0].digests) if (data / "train").is_dir() else None
-    test, unreadable = datasets.load(data, "test")
+    if run is None:
+        known = set(datasets.load(data, "train")[0].digests) if (data / "train").is_dir() else None
+        test, unreadable = datasets.load(data, "test")
+    else:
+        known, (test, unreadable) = None, datasets.held_out(data, run)
     pixels, test, undecodable = datasets.decode(test, size, scratch)
     scores = score(pixels)
     fresh = np.array([known is not None and digest not in known for digest in test.digests], bool)

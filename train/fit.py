@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
         "preprocessing": {"resampling": image.RESAMPLING.name.lower(), "range": [0, 1]},
         "software": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
     }
+    is_frozen = recipe.frozen is not None and settings.weights != "none"
+    if is_frozen and (settings.corrupted or recipe.crop_padding or recipe.mixed):
+        raise RecipeError(f"{recipe.name} keeps what its frozen layers make of an image, so images cannot vary")
     run = Run(out, settings, about, resume=resume)
 
     whole, errors = datasets.load(data, "train")
@@ -46,18 +50,18 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     _say(f"decoding {len(training)} training and {len(validation)} validation images at {recipe.size}")
     training_pixels, training, more_errors = datasets.decode(training, recipe.size, out)
     validation_pixels, validation, still_more_errors = datasets.decode(validation, recipe.size, out)
+    training.require_both_classes()
     left_out = errors + more_errors + still_more_errors
     for error in left_out:
         _say(f"left out: {error}")
     run.hold_out(validation, data)
+    run.keep_to(recipe.as_json(), training, data)
     run.record["images"] = {"training": len(training), "validation": len(validation), "left_out": len(left_out)}
 
     keras.utils.set_random_seed(settings.seed)
     model = recipe.build(settings.weights)
     frozen, measured_network = None, model
-    if recipe.frozen and settings.weights != "none":
-        if settings.corrupted or recipe.crop_padding or recipe.mixed:
-            raise RecipeError(f"{recipe.name} keeps what its frozen layers make of an image, so images cannot vary")
+    if is_frozen and recipe.frozen:
         frozen, measured_network = _cut(model, recipe.frozen)
     training_images, validation_images = (
         (pixels if frozen is None else features(frozen, pixels, out)) for pixels in (training_pixels, validation_pixels)
@@ -78,6 +82,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
 
     while (epoch := len(run.history)) < settings.epochs and not run.has_stalled:
         began = time.monotonic()
+        _seed_dropout(trained, settings.seed, epoch)
         batches = TrainingBatches(
             training_images, training.labels, settings, epoch, recipe.crop_padding, recipe.mixed, subjects
         )
@@ -167,6 +172,21 @@ def _compiled(
 def accuracy(targets: Any, scores: Any) -> Any:
     """Share of the images whose label was met; that of a mixed one is the label of its larger part."""
     return keras.ops.mean(keras.ops.equal(targets > 0.5, scores > 0.5))
+
+
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Let chance within the network, too, be a function of (seed, epoch): Keras keeps its state in no file."""
+    for number, layer in enumerate(_layers(model)):
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(np.random.default_rng([seed, epoch, number]).integers(2**31, size=2))
+
+
+def _layers(model: keras.Model) -> Iterator[Any]:
+    """Those of the models within it, too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from edge.commands import output_folder
 from edge.errors import EdgeDetectError
-from train.dataset import Dataset
+from train.dataset import VALIDATION, Dataset
 
 RECORD = "run.json"
-VALIDATION = "validation.json"
 MODEL = "model.keras"
 
 
@@ -96,6 +95,21 @@ class Run:
         """The same of the best epoch."""
         return self._weights(self.best_epoch + 1)
 
+    def keep_to(self, recipe: dict[str, Any], training: Dataset, data: Path) -> None:
+        """Note what the recipe and the training images are, beside the settings.
+
+        Raises:
+            ResumeError: the run was begun with others.
+        """
+        found = {"recipe": recipe, "training_images": training.fingerprint(data)}
+        words = {"recipe": "another version of the recipe", "training_images": "other images"}
+        for name, value in found.items():
+            if self.history and self.record.get(name, value) != value:
+                raise ResumeError(
+                    f"{self.folder}: this run was begun with {words[name]}; it can only go on as it began"
+                )
+        self.record |= found
+
     def hold_out(self, validation: Dataset, data: Path) -> None:
         """Keep the names of the validation images, paths below `data`: the conversion measures on the same.
 
@@ -159,7 +173,8 @@ class Run:
             raise ResumeError(f"{self.folder}: no run to resume; leave --resume away to begin one") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ResumeError(f"{self.folder / RECORD}: damaged: {error}") from error
-        changed = [key for key, value in asdict(self.settings).items() if begun_with.get(key) != value]
+        begun_with = asdict(Settings(**begun_with))  # what later versions have added was as it is by itself
+        changed = [key for key, value in asdict(self.settings).items() if begun_with[key] != value]
         if changed:
             raise ResumeError(
                 f"{self.folder}: this run was begun with another {', '.join(changed)}; a run keeps its settings"

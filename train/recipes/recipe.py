@@ -1,7 +1,7 @@
 """What a recipe is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from edge.errors import EdgeDetectError
@@ -72,6 +72,11 @@ class Recipe:
     subject_weight: float = 0.0
     average_decay: float | None = None
     frozen: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What it is made of, but the network itself."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "build"}
+        return values | {"size": list(self.size)}
 
     def changed(self, changes: Mapping[str, str]) -> "Recipe":
         """This recipe with other settings, each given as text.

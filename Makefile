@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test models format clean
+.PHONY: run test test-systemd soak models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -27,6 +27,14 @@ models: $(VENV)/installed-dev
 	$(BIN)/python -m convert runs/compact/model.keras --data $(CIFAKE) --out models
 	cp runs/compact/model.keras models/compact.keras
 	$(BIN)/python -m train card --data $(CIFAKE) --run runs/compact $(if $(RESNET50),--resnet50 $(RESNET50))
+
+# The service under a real systemd in a container; as the super-user, with debootstrap and systemd-container.
+test-systemd: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m systemd tests/test_systemd.py
+
+# Ten minutes of files pouring in, kills and restarts; prints what it has seen.
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m tests.soak --minutes 10
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

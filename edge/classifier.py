@@ -80,18 +80,29 @@ class Classifier:
         """
         began = time.perf_counter()
         pixels, own_size = image.pixels_and_size(path, self.size, data)
+        return self.verdict(os.fspath(path), pixels, own_size, time.perf_counter() - began)
+
+    def verdict(self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float) -> Verdict:
+        """The verdict on an image that was read and decoded already, in so many seconds.
+
+        Args:
+            own_size: the image's own upright (width, height).
+
+        Raises:
+            ModelError: see `score`.
+        """
+        began = time.perf_counter()
         score = self.score(pixels)
-        elapsed = time.perf_counter() - began
         is_real = score > self.model.threshold
         domain = self.model.description.domain if self.model.description else None
         return Verdict(
-            path=os.fspath(path),
+            path=path,
             label=self.model.labels[is_real],
             is_real=is_real,
             score=score,
             confidence=score if is_real else 1 - score,
             outside=domain.reason_outside(own_size) if domain else None,
-            elapsed_seconds=elapsed,
+            elapsed_seconds=seconds + time.perf_counter() - began,
         )
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None) -> Answer:

@@ -9,6 +9,8 @@ import click
 
 from edge.errors import EdgeDetectError, SinkError, printable
 
+_ARGUMENTS = f"{__name__}.arguments"
+PREFIX = "EDGE_DETECT_"  # of the variables of the environment that set options
 UNUSABLE = 2  # exit status: nothing could be done; click's own for wrong options
 
 
@@ -33,6 +35,28 @@ class _ErrorsInOneLine(click.Command):
 
 class Command(_ErrorsInOneLine):
     """A command that reports errors so."""
+
+
+class ReloadableCommand(click.Command):
+    """A command whose options can be read anew while it runs."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given = tuple(args)  # click consumes the list
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_ARGUMENTS] = given
+        return context
+
+
+def read_again(context: click.Context) -> dict[str, Any]:
+    """The parameters of a `ReloadableCommand` as its arguments and the present defaults of its group give them.
+
+    Raises:
+        click.ClickException: they make no sense together.
+    """
+    command = context.command.make_context(context.info_name, list(context.meta[_ARGUMENTS]), context.parent)
+    return command.params
 
 
 class Group(_ErrorsInOneLine, click.Group):

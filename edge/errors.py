@@ -48,12 +48,50 @@ class LedgerError(EdgeDetectError):
     """The record of verdicts cannot be opened or written."""
 
 
+class BusyError(EdgeDetectError):
+    """Another process does the same work already."""
+
+
+class WorkerError(EdgeDetectError):
+    """A process that decodes cannot be started."""
+
+
+class ServiceError(EdgeDetectError):
+    """The background service cannot be installed, removed or asked."""
+
+
+class SettingsError(EdgeDetectError):
+    """The settings file cannot be read, or says something that means nothing."""
+
+
 class SourceError(EdgeDetectError):
     """The folder to watch cannot be watched."""
 
 
+class MovedAwayError(SourceError):
+    """The name of the folder leads to another one now."""
+
+
+class CommandStoppedError(EdgeDetectError):
+    """A command of the user's was ended because we are to end."""
+
+
+class DurationError(EdgeDetectError):
+    """A length of time that nobody can read."""
+
+
 class SinkError(EdgeDetectError):
-    """An output of ours cannot be written."""
+    """An output of ours cannot be written.
+
+    Attributes:
+        told: the id of the last answer that it has taken nevertheless; None if it has taken none.
+    """
+
+    told: int | None = None
+
+
+class NotRunnableError(SinkError):
+    """A command of the user's cannot even be begun."""
 
 
 def printable(path: str | bytes | os.PathLike[str]) -> str:

@@ -1,6 +1,7 @@
 """`<name>_results.png`: the picture, what the network saw of it, and the verdict."""
 
 import os
+import stat
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -12,6 +13,7 @@ from edge.verdict import Verdict, percentage
 
 SUFFIX = "_results.png"
 SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
+_OURS = b"tEXtSoftware\0" + SOFTWARE.encode("ascii")
 
 PANEL = 360
 MARGIN = 24
@@ -23,7 +25,7 @@ COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # REAL, FAKE; both readable on wh
 
 def is_figure(path: str) -> bool:
     """Whether a file is a figure that we wrote: then it is no input of ours."""
-    return path.endswith(SUFFIX) and _source_of(path) is not None
+    return path.endswith(SUFFIX) and _OURS in _beginning(path)
 
 
 def write(verdict: Verdict, seen: Pixels) -> str:
@@ -63,6 +65,15 @@ def write(verdict: Verdict, seen: Pixels) -> str:
     except OSError as error:
         raise SinkError(f"{printable(free[0])}: {(error.strerror or str(error)).lower()}") from error
     return free[0]
+
+
+def _beginning(path: str) -> bytes:
+    """Of a regular file; what comes before the pixels is enough to know a figure by, whatever else may lie there."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return file.read(4096) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except OSError:
+        return b""
 
 
 def _candidates(path: str) -> tuple[str, str]:

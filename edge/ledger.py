@@ -1,61 +1,38 @@
 """What has been answered: an SQLite file that outlives the process."""
 
 import os
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.errors import LedgerError, printable
+from edge import schema
+from edge.errors import LedgerError
 from edge.stamp import Stamp
-from edge.verdict import Answer, Verdict
+from edge.verdict import Answer, Failure, Recorded, Verdict
 
-FILE = "ledger.sqlite3"
-BUSY_SECONDS = 30.0
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
+TOLD_AT_ONCE = 256
+MOVED_AT_ONCE = 64
 
-# What brings a ledger of each version, from 0 (an empty file), to the next. Only ever added to.
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
-    CREATE TABLE answers (
-        id INTEGER PRIMARY KEY,
-        path BLOB NOT NULL,          -- absolute, and bytes, for that is what a name is on Linux
-        sha256 BLOB NOT NULL,        -- of the content that was answered
-        label TEXT,                  -- NULL if there is no verdict but an error
-        score REAL,                  -- P(REAL)
-        error TEXT,
-        model_sha256 TEXT NOT NULL,
-        answered_at REAL NOT NULL,   -- seconds since the epoch
-        UNIQUE (path, sha256)
-    )
-    """,
-        """
-    CREATE TABLE files (             -- how each file looked when it was last met
-        path BLOB PRIMARY KEY,
-        stamp TEXT NOT NULL,         -- edge.stamp.Stamp
-        seen_ns INTEGER NOT NULL,    -- when that was, nanoseconds since the epoch
-        sha256 BLOB NOT NULL
-    ) WITHOUT ROWID
-    """,
-        "CREATE INDEX files_by_stamp ON files (stamp)",
-    ),
-    (
-        # Why the image is none of those that the model was measured on; NULL if it may be one.
-        "ALTER TABLE answers ADD COLUMN outside TEXT",
-    ),
-)
-SCHEMA_VERSION = len(_MIGRATIONS)
+ANSWER_COLUMNS = "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to"
 
 
 @dataclass(frozen=True)
 class AnsweredAs:
-    """That a content was answered before, under this path: another one if the file was renamed since."""
+    """That a content was answered before.
+
+    Attributes:
+        path: under which: another one if the file was renamed since.
+        sha256: of the content.
+        label: of the verdict; None if there was none but an error.
+    """
 
     path: str
+    sha256: bytes
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +43,7 @@ class Entry:
         path: absolute.
         seen_ns: when the stamp was taken, nanoseconds since the epoch.
         sha256: of its content.
+        target: where it is to be moved to, absolute; None to leave it where it is.
     """
 
     path: str
@@ -73,30 +51,43 @@ class Entry:
     seen_ns: int
     sha256: bytes
     answer: Answer | AnsweredAs
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Move:
+    """A file that is to be moved: because of an answer, and only while it looks as it did then."""
+
+    source: str
+    target: str
+    stamp: str
+    sha256: bytes
 
 
 class Ledger:
     """The record of one state folder; several processes may share it.
 
+    Attributes:
+        remarks: what was found to be wrong and has been mended, in words for a person; who tells them, clears them.
+        identity: of the file that is written to; another one knows nothing of this one's answers.
+
     Raises:
         LedgerError: from every method, if the file cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LedgerError(f"{printable(folder)}: cannot make the state folder: {error.strerror}") from error
-        with self._named_errors():
-            self._database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
-            try:
-                self._use_write_ahead_log()
-                self._database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
-                self._create()
-            except BaseException:
-                self._database.close()
-                raise
+    def __init__(self, folder: Path, *, check: str = schema.QUICK) -> None:
+        """
+        Args:
+            check: see `schema.opened`; needless where someone else has just done so.
+        """
+        self.path = folder / schema.FILE
+        self.remarks: list[str] = []
+        self._folder = folder
+        self._open(check=check)
+
+    def _open(self, *, check: str) -> None:
+        self._database = schema.opened(self._folder, say=self.remarks, check=check)
+        self.identity = self._identity_on_disk()
 
     def close(self) -> None:
         self._database.close()
@@ -107,60 +98,171 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def is_unchanged(self, path: str, stamp: Stamp) -> bool:
-        """Whether the file was answered and has certainly not been written to since: it need not even be opened.
+    def reopen(self, after: LedgerError | None = None) -> None:
+        """Begin again on the file that has our name now, after an error or when that is another one."""
+        self._database.close()
+        was_damaged = after is not None and schema.is_damage(after.__cause__)
+        self._open(check=schema.THOROUGH if was_damaged else schema.QUICK if after is None else "")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file that we write is still the one that others find."""
+        return self.identity == self._identity_on_disk()
+
+    def known(self, path: str, stamp: Stamp) -> AnsweredAs | None:
+        """The answer of a file that has certainly not been written to since: it need not even be opened.
 
         A file that had been written to just before it was seen might have been
         written to again within the same tick of the file system's clock.
         """
-        seen = self._rows("SELECT seen_ns FROM files WHERE path = ? AND stamp = ?", os.fsencode(path), str(stamp))
-        return bool(seen) and seen[0][0] - stamp.mtime_ns > RECENT_NS
+        rows = self._rows(
+            "SELECT seen_ns, sha256, label FROM files JOIN answers USING (path, sha256) WHERE path = ? AND stamp = ?",
+            os.fsencode(path),
+            str(stamp),
+        )
+        if not rows or abs(rows[0][0] - stamp.mtime_ns) <= RECENT_NS:  # of the future, if a clock is wrong
+            return None
+        return AnsweredAs(path, *rows[0][1:])
 
     def answered_as(self, path: str, stamp: Stamp, sha256: bytes, root: str) -> AnsweredAs | None:
-        """Under which path this content was answered, or None if it was not.
+        """The answer of this content, or None if it has none.
 
-        That is `path` itself, or the path below `root` that the file had before it was renamed.
+        It is that of `path` itself, or of the path below `root` that the file had before it was renamed.
         """
-        name = os.fsencode(path)
-        if self._rows("SELECT 1 FROM answers WHERE path = ? AND sha256 = ?", name, sha256):
-            return AnsweredAs(path)
+        label_of = "SELECT label FROM answers WHERE path = ? AND sha256 = ?"
+        if rows := self._rows(label_of, os.fsencode(path), sha256):
+            return AnsweredAs(path, sha256, rows[0][0])
         # A renamed file: the same identity and content, and nothing at the old path any more.
         within = os.fsencode(root).rstrip(b"/") + b"/"
         for (before,) in self._rows("SELECT path FROM files WHERE stamp = ? AND sha256 = ?", str(stamp), sha256):
-            if before.startswith(within) and not os.path.lexists(before):
-                return AnsweredAs(os.fsdecode(before))
+            if (
+                before.startswith(within)
+                and not os.path.lexists(before)
+                and (rows := self._rows(label_of, before, sha256))
+            ):
+                return AnsweredAs(os.fsdecode(before), sha256, rows[0][0])
         return None
 
-    def record(self, entries: Iterable[Entry], model_sha256: str) -> list[Entry]:
-        """Commit entries, all or none, and return those whose answer nobody had recorded before."""
-        new = []
-        with self._named_errors():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                for entry in entries:
-                    if self._insert(entry, model_sha256):
-                        new.append(entry)
-                    self._remember(entry)
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-        return new
+    def record(self, entries: Iterable[Entry], model_sha256: str, folder: str) -> list[Entry]:
+        """Commit entries with the moves that they ask for, all or none.
 
-    def _create(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        for statement in (statement for migration in _MIGRATIONS[version:] for statement in migration):
-            self._database.execute(statement)
-        if version < SCHEMA_VERSION:
-            self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._database.execute("COMMIT")
-        if version > SCHEMA_VERSION:
-            raise LedgerError(f"{printable(self.path)}: written by a later edge-detect (schema {version})")
+        Args:
+            folder: the one that is watched, absolute.
 
-    def _insert(self, entry: Entry, model_sha256: str) -> bool:
+        Returns:
+            Those whose answer nobody had recorded before.
+        """
+        with self._transaction():
+            return [entry for entry in entries if self._insert(entry, model_sha256, os.fsencode(folder))]
+
+    def subscribe(self, folder: str, sink: str) -> None:
+        """Let a sink be told of every answer in a folder, from now on if it is new."""
+        with self._transaction():
+            self._database.execute(
+                "INSERT OR IGNORE INTO deliveries SELECT ?, ?, IFNULL(MAX(id), 0) FROM answers",
+                (os.fsencode(folder), sink),
+            )
+
+    def keep_subscribed(self, folder: str, sinks: Iterable[str]) -> None:
+        """Forget the other sinks of a folder: one that is taken up again later is a new one."""
+        with self._transaction():
+            name, kept = os.fsencode(folder), set(sinks)
+            for table in ("deliveries", "given_up"):
+                rows = self._database.execute(f"SELECT DISTINCT sink FROM {table} WHERE folder = ?", (name,))
+                for sink in {sink for (sink,) in rows.fetchall()} - kept:
+                    self._database.execute(f"DELETE FROM {table} WHERE folder = ? AND sink = ?", (name, sink))
+
+    def given_up(self, folder: str, sink: str, after: int = 0) -> list[Recorded]:
+        """Answers that a sink could not be told of, the oldest first.
+
+        Args:
+            after: an id; only later ones.
+        """
+        rows = self._rows(
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE id > ? AND id IN "
+            "(SELECT answer_id FROM given_up WHERE folder = ? AND sink = ?) ORDER BY id LIMIT ?",
+            after,
+            os.fsencode(folder),
+            sink,
+            TOLD_AT_ONCE,
+        )
+        return [recorded(row) for row in rows]
+
+    def give_up(self, folder: str, sink: str, answer_id: int, *, for_now: bool) -> None:
+        """Note that a sink could not be told of an answer; or, if not `for_now`, that it could at last."""
+        with self._quickly(), self._named_errors():
+            if for_now:
+                statement = "INSERT OR IGNORE INTO given_up (folder, sink, answer_id) VALUES (?, ?, ?)"
+            else:
+                statement = "DELETE FROM given_up WHERE folder = ? AND sink = ? AND answer_id = ?"
+            self._database.execute(statement, (os.fsencode(folder), sink, answer_id))
+
+    def untold(self, folder: str, sink: str, limit: int = TOLD_AT_ONCE) -> list[Recorded]:
+        """The answers that a sink has not been told of, the oldest first.
+
+        One that never subscribed here has done so at another ledger, in whose place this one came: it hears all.
+        """
+        rows = self._rows(
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ?1 AND id > IFNULL("
+            "(SELECT answer_id FROM deliveries WHERE folder = ?1 AND sink = ?2), 0) ORDER BY id LIMIT ?3",
+            os.fsencode(folder),
+            sink,
+            limit,
+        )
+        return [recorded(row) for row in rows]
+
+    def told(self, folder: str, sink: str, last: int) -> None:
+        """Note that a sink knows all answers up to this one.
+
+        Without waiting for the disk: it costs little then, and survives the
+        process; after a power cut the last lines may be told a second time.
+        """
+        with self._quickly(), self._named_errors():
+            self._database.execute(
+                "INSERT OR REPLACE INTO deliveries (answer_id, folder, sink) VALUES (?, ?, ?)",
+                (last, os.fsencode(folder), sink),
+            )
+
+    def moves(self, root: str, after: str = "", limit: int = MOVED_AT_ONCE) -> list[Move]:
+        """Moves out of a folder that are not known to be done, in the order of their sources.
+
+        Args:
+            after: a source; only those behind it.
+        """
+        below = os.fsencode(root).rstrip(b"/") + b"/"
+        rows = self._rows(
+            "SELECT source, target, stamp, sha256 FROM moves JOIN answers ON answers.id = answer_id"
+            " WHERE source > ? AND substr(source, 1, ?) = ? ORDER BY source LIMIT ?",
+            os.fsencode(after),
+            len(below),
+            below,
+            limit,
+        )
+        return [Move(os.fsdecode(source), os.fsdecode(target), stamp, sha256) for source, target, stamp, sha256 in rows]
+
+    def is_to_be_moved(self, path: str, stamp: Stamp) -> bool:
+        """Whether a move of this very file is in the record already."""
+        return bool(self._rows("SELECT 1 FROM moves WHERE source = ? AND stamp = ?", os.fsencode(path), str(stamp)))
+
+    def moved(self, done: Sequence[tuple[Move, str | None]]) -> None:
+        """Note moves that are done, with where the file is now; None for one that is not to be done any more.
+
+        Without waiting for the disk, like `told`: a move that is found to be done already does no harm.
+        """
+        with self._quickly(), self._transaction():
+            for move, place in done:
+                source = os.fsencode(move.source)
+                if place is not None:
+                    self._database.execute(
+                        "UPDATE answers SET moved_to = ? WHERE id = (SELECT answer_id FROM moves WHERE source = ?)",
+                        (os.fsencode(place), source),
+                    )
+                    self._database.execute("DELETE FROM files WHERE path = ?", (source,))
+                self._database.execute("DELETE FROM moves WHERE source = ?", (source,))
+
+    def _insert(self, entry: Entry, model_sha256: str, folder: bytes) -> bool:
         name, answer = os.fsencode(entry.path), entry.answer
+        is_new = False
         if isinstance(answer, AnsweredAs):
             if answer.path != entry.path:
                 before = os.fsencode(answer.path)
@@ -168,46 +270,80 @@ class Ledger:
                     "UPDATE OR IGNORE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, entry.sha256)
                 )
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
-            return False
-        columns: tuple[object, ...]
-        if isinstance(answer, Verdict):
-            columns = (answer.label, answer.score, answer.outside, None)
         else:
-            columns = (None, None, None, answer.reason)
-        inserted = self._database.execute(
-            "INSERT OR IGNORE INTO answers (path, sha256, label, score, outside, error, model_sha256, answered_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, entry.sha256, *columns, model_sha256, time.time()),
-        )
-        return inserted.rowcount == 1
-
-    def _remember(self, entry: Entry) -> None:
+            is_new = self._insert_answer(name, entry.sha256, answer, model_sha256, folder)
         self._database.execute(
             "INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES (?, ?, ?, ?)",
-            (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256),
+            (name, str(entry.stamp), entry.seen_ns, entry.sha256),
         )
+        if entry.target is not None:
+            self._database.execute(
+                "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
+                " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ?",
+                (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256),
+            )
+        return is_new
+
+    def _insert_answer(self, name: bytes, sha256: bytes, answer: Answer, model_sha256: str, folder: bytes) -> bool:
+        told: tuple[object, ...] = (None, None, None, None, None)
+        if isinstance(answer, Verdict):
+            elapsed_ms = round(answer.elapsed_seconds * 1000, 3)
+            told = (answer.label, answer.score, answer.confidence, answer.outside, elapsed_ms)
+        error = answer.reason if isinstance(answer, Failure) else None
+        inserted = self._database.execute(
+            "INSERT OR IGNORE INTO answers (path, sha256, label, score, confidence, outside, elapsed_ms, error,"
+            " model_sha256, answered_at, folder) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (name, sha256, *told, error, model_sha256, time.time(), folder),
+        )
+        return inserted.rowcount == 1
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._named_errors():
             return self._database.execute(query, values).fetchall()
 
-    def _use_write_ahead_log(self) -> None:
-        """Readers and the writer do not wait for each other then; the switch itself waits for nobody, so we do."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
+    @contextmanager
+    def _quickly(self) -> Iterator[None]:
+        with self._named_errors():
+            self._database.execute("PRAGMA synchronous = NORMAL")
             try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, of an extended code
-                if not is_busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+                yield
+            finally:
+                self._database.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._named_errors():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Turns SQLite's errors into ours, with the file's name."""
-        try:
+        with schema.named_errors(self.path):
             yield
-        except sqlite3.Error as error:
-            raise LedgerError(f"{printable(self.path)}: {error}") from error
+
+    def _identity_on_disk(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return (0, 0)
+        return status.st_dev, status.st_ino
+
+
+def recorded(row: tuple[Any, ...]) -> Recorded:
+    """A row of the columns that `ANSWER_COLUMNS` names."""
+    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to = row
+    name = os.fsdecode(path)
+    answer: Answer
+    if label is None:
+        answer = Failure(name, error)
+    else:
+        if confidence is None:  # a row of the first versions
+            confidence = max(score, 1 - score)
+        answer = Verdict(name, label, score == confidence, score, confidence, outside, (elapsed_ms or 0) / 1000)
+    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to))

@@ -1,9 +1,13 @@
 """Where what must outlive the process is kept."""
 
+import fcntl
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from edge.errors import LedgerError
+from edge.errors import BusyError, LedgerError, printable
 
 
 def default_folder() -> Path:
@@ -21,3 +25,25 @@ def default_folder() -> Path:
         return Path.home() / ".local" / "state" / "edge-detect"
     except RuntimeError as error:
         raise LedgerError("this account has no home folder to remember in; name a folder with --state") from error
+
+
+@contextmanager
+def alone(state: Path, watched: str) -> Iterator[None]:
+    """Only one process at a time may watch a folder with the same record, else each file would be told of twice.
+
+    Raises:
+        BusyError: another one does.
+    """
+    path = state / f".{hashlib.sha256(os.fsencode(watched)).hexdigest()[:16]}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(f"{printable(state)}: cannot write to the state folder: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{printable(watched)}: is watched already by another edge-detect") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,7 @@
 """What is told of an image: a verdict, or the reason why there is none."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -50,6 +51,31 @@ class Failure:
 
 
 Answer = Verdict | Failure
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An answer that the ledger holds.
+
+    Attributes:
+        id: of the answer in its ledger; later answers have greater ones.
+        answered_at: seconds since the epoch.
+        moved_to: where the file was sorted into, if it was.
+    """
+
+    id: int
+    answered_at: float
+    answer: Answer
+    moved_to: str | None
+
+    @property
+    def time(self) -> str:
+        """When it was answered, as ISO 8601 has it, in UTC."""
+        return datetime.fromtimestamp(self.answered_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"id": self.id, "time": self.time, **self.answer.as_json()}
+        return told if self.moved_to is None else told | {"moved_to": self.moved_to}
 
 
 def percentage(confidence: float) -> str:

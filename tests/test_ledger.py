@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from edge import schema
 from edge.errors import LedgerError
-from edge.ledger import _MIGRATIONS, SCHEMA_VERSION, AnsweredAs, Entry, Ledger
+from edge.ledger import AnsweredAs, Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Failure, Verdict
 from tests.conftest import environment
@@ -25,34 +26,38 @@ def entry(path: str, digest: bytes = DIGEST, seen_ns: int = SEEN_NS) -> Entry:
     return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, "too large", 0.001))
 
 
+def answered(path: str) -> AnsweredAs:
+    return AnsweredAs(path, DIGEST, "REAL")
+
+
 def test_an_answer_is_new_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "m")) == 2
-        assert ledger.record([entry("/in/a")], "m") == []
-        assert len(ledger.record([entry("/in/a", b"e" * 32)], "m")) == 1
+        assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "m", "/in")) == 2
+        assert ledger.record([entry("/in/a")], "m", "/in") == []
+        assert len(ledger.record([entry("/in/a", b"e" * 32)], "m", "/in")) == 1
     with Ledger(tmp_path) as ledger:
-        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == AnsweredAs("/in/b")
+        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == answered("/in/b")
 
 
 def test_a_file_seen_just_after_it_was_written_is_looked_into_again(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "m")
-        assert not ledger.is_unchanged("/in/a", STAMP)
-        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == AnsweredAs("/in/a")
-        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, AnsweredAs("/in/a"))], "m")
-        assert ledger.is_unchanged("/in/a", STAMP)
+        ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "m", "/in")
+        assert ledger.known("/in/a", STAMP) is None
+        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == answered("/in/a")
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, answered("/in/a"))], "m", "/in")
+        assert ledger.known("/in/a", STAMP) == answered("/in/a")
 
 
 def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     with Ledger(tmp_path) as ledger:
-        ledger.record([entry(before)], "m")
+        ledger.record([entry(before)], "m", "/in")
         assert ledger.answered_as(after, STAMP, b"other", str(tmp_path)) is None
         assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path / "elsewhere")) is None
-        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == AnsweredAs(before)
-        assert ledger.record([Entry(after, STAMP, SEEN_NS, DIGEST, AnsweredAs(before))], "m") == []
-        assert not ledger.is_unchanged(before, STAMP)
-        assert ledger.is_unchanged(after, STAMP)
+        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == answered(before)
+        assert ledger.record([Entry(after, STAMP, SEEN_NS, DIGEST, answered(before))], "m", "/in") == []
+        assert ledger.known(before, STAMP) is None
+        assert ledger.known(after, STAMP) == answered(after)
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         rows = database.execute("SELECT path, label, score FROM answers").fetchall()
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
@@ -60,7 +65,7 @@ def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
 
 def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"))], "m")
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"))], "m", "/in")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         rows = database.execute("SELECT label, score, error FROM answers").fetchall()
     assert rows == [(None, None, "the file is empty")]
@@ -69,7 +74,7 @@ def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
 def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
     def record(state: Path) -> int:
         with Ledger(state) as ledger:
-            return sum(len(ledger.record([entry(f"/in/{number}")], "m")) for number in range(20))
+            return sum(len(ledger.record([entry(f"/in/{number}")], "m", "/in")) for number in range(20))
 
     for attempt in range(20):  # all of them create it at once, each time
         state = tmp_path / str(attempt)
@@ -92,7 +97,7 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
 
 def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
-    for statement in _MIGRATIONS[0]:
+    for statement in schema.MIGRATIONS[0]:
         database.execute(statement)
     database.execute("PRAGMA user_version = 1")
     database.execute(
@@ -103,10 +108,10 @@ def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> Non
     database.close()
     with Ledger(tmp_path) as migrated:
         assert migrated.answered_as("/inbox/a.jpg", STAMP, b"1", "/inbox") is not None
-        assert migrated.record([entry("/inbox/b.jpg", b"2")], "model")
+        assert migrated.record([entry("/inbox/b.jpg", b"2")], "model", "/inbox")
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     assert database.execute("SELECT outside FROM answers ORDER BY id").fetchall() == [(None,), ("too large",)]
-    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert database.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
     database.close()
 
 

@@ -191,7 +191,7 @@ def test_a_link_to_a_file_that_is_being_written_waits_for_it(inbox: Path, watchi
     watcher = watching()
     picture(inbox / "first.png")
     watcher.until(lambda w: w.names == ["first.png"])
-    with (inbox.parent / "target.png").open("wb") as file:
+    with (inbox / ".target.png").open("wb") as file:
         (inbox / "link.png").symlink_to(file.name)
         for start in range(0, len(content), len(content) // 5):
             file.write(content[start : start + len(content) // 5])
@@ -208,3 +208,22 @@ def test_a_link_to_nothing_is_told(inbox: Path, watching: Callable[..., Watching
     (inbox / "link.png").symlink_to("nowhere.png")
     watcher.until(lambda w: w.names == ["first.png", "link.png"])
     assert watcher.answers[1]["error"] == "broken symbolic link"
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_a_clock_that_jumps_hides_no_file_and_answers_none_twice(
+    inbox: Path, watching: Callable[..., Watching], years: int
+) -> None:
+    """Files of the past and of the future, as a clock leaves them that was set while they were written."""
+    for number in range(4):
+        path = picture(inbox / f"{number}.png", seed=number)
+        shifted = time.time() + (years * 31_556_952 if number % 2 else 0)
+        os.utime(path, (shifted, shifted))
+    watcher = watching()
+    watcher.until(lambda w: len(w.names) == 4)
+    watcher.stop()
+    again = watching()
+    picture(inbox / "last.png", seed=9)
+    again.until(lambda w: w.names == ["last.png"])
+    again.stop()
+    assert sorted(watcher.names) == [f"{number}.png" for number in range(4)]

@@ -22,6 +22,7 @@ class Watching:
             arguments,
             cwd=folder.parent,
             env=environment(HOME=str(folder.parent)),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,16 +1,33 @@
 """Verdicts as lines of text: for people, or as JSON for programs."""
 
 import json
+from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import Answer, Failure, percentage
+from edge.verdict import Answer, Failure, Recorded, percentage
 
 
 class Sink(Protocol):
-    """Anything that takes note of an answer."""
+    """Anything that takes note of answers that the ledger holds.
 
-    def tell(self, answer: Answer) -> None:
+    Attributes:
+        name: under which the ledger remembers how far it has been told.
+    """
+
+    name: str
+
+    def tell(self, batch: Sequence[Recorded]) -> None:
+        """
+        Raises:
+            SinkError: they could not be written down.
+        """
+
+
+class Lines(Protocol):
+    """A stream of lines for whoever started us."""
+
+    def write(self, answer: Answer | Recorded) -> None:
         """
         Raises:
             SinkError: it could not be written down.
@@ -23,8 +40,16 @@ class JsonLines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def tell(self, answer: Answer) -> None:
+    def write(self, answer: Answer | Recorded) -> None:
         _write(self._stream, json.dumps(answer.as_json()) + "\n")
+
+
+def text(answer: Answer) -> str:
+    """One readable line, without its end."""
+    if isinstance(answer, Failure):
+        return f"ERROR          {printable(answer.path)}: {answer.reason}"
+    remark = f"  (outside: {answer.outside})" if answer.outside else ""
+    return f"{answer.label}  {percentage(answer.confidence):>7}  {printable(answer.path)}{remark}"
 
 
 class HumanLines:
@@ -33,14 +58,29 @@ class HumanLines:
     def __init__(self, stream: TextIO, errors: TextIO) -> None:
         self._stream, self._errors = stream, errors
 
-    def tell(self, answer: Answer) -> None:
-        if isinstance(answer, Failure):
-            _write(self._errors, f"ERROR          {printable(answer.path)}: {answer.reason}\n")
-        else:
-            remark = f"  (outside: {answer.outside})" if answer.outside else ""
-            _write(
-                self._stream, f"{answer.label}  {percentage(answer.confidence):>7}  {printable(answer.path)}{remark}\n"
-            )
+    def write(self, answer: Answer | Recorded) -> None:
+        if isinstance(answer, Recorded):
+            answer = answer.answer
+        _write(self._errors if isinstance(answer, Failure) else self._stream, f"{text(answer)}\n")
+
+
+class Output:
+    """The lines as one more sink: what was not told before a stop is told by the next start."""
+
+    name = "output"
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def tell(self, batch: Sequence[Recorded]) -> None:
+        last = None
+        for told in batch:
+            try:
+                self._lines.write(told)
+            except SinkError as error:
+                error.told = last
+                raise
+            last = told.id
 
 
 def _write(stream: TextIO, line: str) -> None:

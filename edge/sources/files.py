@@ -4,21 +4,17 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 
-from edge.figure import is_figure
-from edge.image import SUFFIXES
+from edge.sources.names import Names
 
 
-def is_candidate(path: str) -> bool:
-    """Whether a file found in a folder is named like an image, and is neither hidden nor a figure of ours."""
-    name = os.path.basename(path)
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES and not is_figure(path)
-
-
-def entries(folder: str, recursive: bool) -> Iterator[tuple[str, bool]]:
-    """What a folder holds for us, in the order of the disk: (path, is it a sub-folder to enter).
+def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[tuple[str, bool]]:
+    """What a folder holds, in the order of the disk: (path, is it a sub-folder to enter); "" for what is not for us.
 
     A sub-folder is entered only with `recursive`, never through a symbolic
     link; otherwise one that is named like an image counts as a bad image.
+
+    Args:
+        root: the folder that patterns with a slash are relative to.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -28,8 +24,8 @@ def entries(folder: str, recursive: bool) -> Iterator[tuple[str, bool]]:
             is_folder = recursive and entry.is_dir(follow_symlinks=False)
             if is_folder and not entry.name.startswith("."):
                 yield entry.path, True
-            elif not is_folder and is_candidate(entry.path):
-                yield entry.path, False
+            else:
+                yield ("" if is_folder or not names.admit(entry.path, root) else entry.path), False
 
 
 def images(paths: Iterable[str], recursive: bool) -> Iterator[str | OSError]:
@@ -59,6 +55,6 @@ def _below(folder: str, recursive: bool) -> Iterator[str | OSError]:
             yield path
             continue
         try:
-            waiting += sorted(entries(path, recursive), reverse=True)
+            waiting += sorted((one for one in entries(path, recursive, Names(), folder) if one[0]), reverse=True)
         except OSError as error:
             yield error

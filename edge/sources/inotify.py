@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,6 +15,7 @@ class Happened(Enum):
     CREATED = auto()  # by who goes on to open it, or by a link, which nobody need open
     OPENED = auto()
     COMPLETED = auto()  # closed after writing, or moved in
+    PERMITTED = auto()  # its permissions, times or number of names have changed: it may be readable now
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Events:
             | flags.OPEN
             | flags.CLOSE_WRITE
             | flags.MOVED_TO
+            | flags.ATTRIB
             | flags.DELETE_SELF
             | flags.MOVE_SELF
             | flags.ONLYDIR
@@ -80,9 +81,9 @@ class Events:
                 reason = "too many folders to watch; raise the sysctl fs.inotify.max_user_watches"
             raise OSError(error.errno, reason, folder) from error
 
-    def wait(self, seconds: float) -> None:
-        """Until something happens, at most so long."""
-        select.select([self._inotify], [], [], seconds)
+    def fileno(self) -> int:
+        """What becomes readable when something has happened."""
+        return int(self._inotify.fileno())
 
     def read(self) -> Iterator[Event]:
         """All that has happened since, without waiting.
@@ -103,9 +104,12 @@ class Events:
                     raise SourceError(f"{printable(folder)}: the folder has been moved, deleted or unmounted")
                 yield from self._forget(event.wd, folder)
             elif event.name:
-                happened = Happened.COMPLETED
-                if event.mask & (flags.CREATE | flags.OPEN):
-                    happened = Happened.CREATED if event.mask & flags.CREATE else Happened.OPENED
+                kinds = (
+                    (flags.CREATE, Happened.CREATED),
+                    (flags.OPEN, Happened.OPENED),
+                    (flags.ATTRIB, Happened.PERMITTED),
+                )
+                happened = next((kind for flag, kind in kinds if event.mask & flag), Happened.COMPLETED)
                 yield Event(os.path.join(folder, event.name), bool(event.mask & flags.ISDIR), happened)
 
     def _forget(self, descriptor: int, folder: str) -> Iterator[Event]:

@@ -1,0 +1,123 @@
+"""`edge-detect results`."""
+
+import csv
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli.options import option
+
+if TYPE_CHECKING:
+    from edge.history import Query
+    from edge.verdict import Recorded
+
+WATCH_SECONDS = 1.0
+COLUMNS = ("id", "time", "path", "label", "confidence", "score", "outside", "error", "moved_to")
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="\b\nExamples:\n  edge-detect results --label FAKE --since 2h\n  edge-detect results --watch\n"
+    "  edge-detect results prune --older-than 90d",
+)
+@option("--label", metavar="LABEL", help="FAKE, REAL, or ERROR for images without a verdict.")
+@option("--since", metavar="AGE", help="No older than that: 90s, 30m, 2h, 7d, 1w.")
+@option("--folder", type=click.Path(), help="Of files that were below this folder when they were answered.")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a heading.")
+@option("--watch", is_flag=True, help="Then go on with what is answered, until Ctrl-C.")
+@option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Whose record.  [default: your account's, and the services' as far as you may read them]",
+)
+@click.pass_context
+def results(
+    context: click.Context,
+    label: str | None,
+    since: str | None,
+    folder: str | None,
+    as_json: bool,
+    as_csv: bool,
+    watch: bool,
+    state: Path | None,
+) -> None:
+    """What was answered, also while a watcher runs."""
+    from edge import history
+
+    if context.invoked_subcommand is not None:
+        context.obj = state
+        return
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    query = history.Query(label, time.time() - history.seconds(since) if since else 0.0, folder)
+    found = _found(history.ledgers(state), query, watch=watch)
+    try:
+        _tell(found, as_json=as_json, as_csv=as_csv)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@results.command(epilog="Example: edge-detect results prune --older-than 90d")
+@option("--older-than", required=True, metavar="AGE", help="90s, 30m, 2h, 7d, 1w.")
+@click.pass_obj
+def prune(state: Path | None, older_than: str) -> None:
+    """Forget old answers of files that are gone or were sorted.
+
+    The answers of files that are still there stay, so that none is answered twice.
+    """
+    from edge import history
+
+    age = history.seconds(older_than)
+    for ledger in history.ledgers(state):
+        click.echo(f"{ledger}: {history.prune(ledger, age)} forgotten")
+
+
+def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
+    from edge import history
+    from edge.errors import LedgerError
+
+    last, unreadable = dict.fromkeys(ledgers, 0), set[Path]()
+    while True:
+        for ledger in ledgers:
+            try:
+                for told in history.answers(ledger, query, after=last[ledger]):
+                    last[ledger] = told.id
+                    yield told
+            except LedgerError as error:
+                if len(ledgers) == 1:
+                    raise
+                if ledger not in unreadable:
+                    click.echo(f"edge-detect: {error}", err=True)
+                unreadable.add(ledger)
+        if not watch:
+            return
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
+    from edge.cli.options import lines
+    from edge.errors import printable
+    from edge.sinks.lines import text
+
+    output = lines(as_json)
+    if not as_csv:
+        for told in found:
+            if as_json:
+                output.write(told)
+            else:
+                click.echo(f"{told.time}  {text(told.answer)}")
+        return
+    table = csv.writer(sys.stdout)
+    table.writerow(COLUMNS)
+    for told in found:
+        row = told.as_json()
+        cells = (row.get(column, "") for column in COLUMNS)
+        table.writerow([printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells])
+        sys.stdout.flush()

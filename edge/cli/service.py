@@ -1,0 +1,113 @@
+"""`edge-detect service`."""
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.cli.options import Seconds
+
+if TYPE_CHECKING:
+    from edge.service.units import Service
+
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+@click.group(
+    epilog="\b\nExamples:\n  sudo edge-detect service install watch /srv/inbox --sort-into /srv/sorted\n"
+    "  edge-detect service status\n  sudo edge-detect service uninstall",
+)
+def service() -> None:
+    """The background service, run by systemd."""
+
+
+@service.group()
+def install() -> None:
+    """Set up the service: account, unit and drop-in, settings, folders.
+
+    May be called again, with all the options that it shall have.
+    """
+
+
+@install.command("watch", epilog="Example: sudo edge-detect service install watch /srv/inbox")
+@click.argument("folder", type=click.Path())
+@click.option("--include", multiple=True, metavar="PATTERN", help="As for `edge-detect watch`, like the following.")
+@click.option("--exclude", multiple=True, metavar="PATTERN")
+@click.option("--poll", type=Seconds(), metavar="SECONDS")
+@click.option("--sort-into", type=click.Path(), metavar="DIR")
+@click.option("--log", type=click.Path(), metavar="FILE")
+@click.option("--on-fake", metavar="COMMAND")
+@click.option("--on-verdict", metavar="COMMAND")
+@click.option("--model", type=click.Path(), metavar="FILE")
+@DRY_RUN
+def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
+    """Watch FOLDER from now on, also after the next start of the machine."""
+    from edge.service.units import Watch
+
+    for pattern in (*options["include"], *options["exclude"]):
+        if len(pattern.split()) != 1:  # the environment's lists are parted by spaces
+            raise click.UsageError(f"{pattern!r} is empty or holds a space: set it in /etc/edge-detect.toml instead.")
+    variables, elsewhere = _settled(options, "sort_into", "log")
+    _install(Watch(os.path.abspath(folder), elsewhere, variables), dry_run=dry_run)
+
+
+def _settled(options: dict[str, Any], *writable: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The options as variables of the environment, with absolute paths; and the folders that some of them write to."""
+    settled = dict(options)
+    for name in ("model", *writable):
+        settled[name] = os.path.abspath(options[name]) if options[name] else None
+    folders = [os.path.dirname(settled[name]) if name == "log" else settled[name] for name in writable if settled[name]]
+    variables = {
+        f"EDGE_DETECT_{name.upper()}": " ".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in settled.items()
+        if value
+    }
+    return variables, tuple(dict.fromkeys(folders))
+
+
+def _install(what: "Service", *, dry_run: bool) -> None:
+    from edge.service.install import Installer, Places
+
+    Installer(Places(), click.echo, dry_run=dry_run).install(what)
+    if not dry_run:
+        click.echo(f"{what.unit} runs; its answers: journalctl -u '{what.unit}' -f")
+
+
+@service.command(epilog="Example: sudo edge-detect service uninstall watch /srv/inbox")
+@click.argument("kind", required=False, type=click.Choice(["watch"]))
+@click.argument("folder", required=False, type=click.Path())
+@DRY_RUN
+def uninstall(kind: str | None, folder: str | None, dry_run: bool) -> None:
+    """Remove the service of one folder, or all that was installed.
+
+    What was answered stays in /var/lib/edge-detect, and no image is touched.
+    """
+    from edge.service.install import Installer, Places
+    from edge.service.units import Watch
+
+    if (kind is None) != (folder is None):
+        raise click.UsageError("Name a folder: service uninstall watch FOLDER")
+    unit = Watch(os.path.abspath(folder)).unit if folder else None
+    Installer(Places(), click.echo, dry_run=dry_run).uninstall(unit)
+
+
+@service.command("status", epilog="Exit status: systemctl's own.")
+def status_of_units() -> None:
+    """What systemd says of the services."""
+    from edge.errors import ServiceError
+
+    try:
+        done = subprocess.run(["systemctl", "--no-pager", "--full", "status", "edge-detect-*"], check=False)
+    except OSError as error:
+        raise ServiceError("systemctl: there is no systemd here") from error
+    sys.exit(done.returncode)
+
+
+@service.command(epilog="Example: edge-detect service show | sudo tee /etc/systemd/system/edge-detect-watch@.service")
+def show() -> None:
+    """Print the unit that watches a folder, with this installation's path in it."""
+    from edge.service.units import WATCH_UNIT, unit_text
+
+    click.echo(unit_text(WATCH_UNIT), nl=False)

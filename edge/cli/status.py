@@ -1,0 +1,48 @@
+"""`edge-detect status`."""
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from edge.cli.options import option
+
+
+@click.command(epilog="Exit status: 0 all watchers work, 1 one is in trouble or silent, 3 none runs.")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def status(as_json: bool) -> None:
+    """What the running watchers of your account are doing; with sudo, those of the services."""
+    from edge.status import ask
+
+    told = list(ask())
+    for one in told:
+        if isinstance(one, str):
+            click.echo(f"edge-detect: {one}", err=True)
+        else:
+            click.echo(json.dumps(one) if as_json else _text(one))
+    if not told:
+        click.echo("edge-detect: no watcher runs, or none that this account may ask", err=True)
+        sys.exit(3)
+    sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in told) else 0)
+
+
+def _text(one: dict[str, Any]) -> str:
+    from edge.errors import printable
+
+    labels = ", ".join(f"{count} {label}" for label, count in sorted(one["labels"].items())) or "nothing"
+    hours, rest = divmod(int(time.time() - one["since"]), 3600)
+    lines = [
+        f"{printable(one['folder'])}  (process {one['pid']}, edge-detect {one['version']})",
+        f"  for {hours}:{rest // 60:02} hours: {labels} answered, {one['failed']} failed,"
+        f" {one['answered_before']} answered before",
+        f"  {one['waiting']} waiting, {one['per_second']:.1f} a second in the last minute",
+    ]
+    if last := one["last"]:
+        lines.append(f"  last: {last['label']} {printable(last['path'])}")
+    if error := one["last_error"]:
+        lines.append(f"  last error: {printable(error['path'])}: {printable(error['error'])}")
+    if one["trouble"]:
+        lines.append(f"  trouble: {printable(one['trouble'])}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The runner as a background service: what it tells systemd, and how it is installed."""

@@ -1,0 +1,274 @@
+"""Installing the service: account, unit, settings, folders; each only if it is missing, and all of it or nothing.
+
+What was made is listed in a manifest, written before it is made. `uninstall`
+removes what the list names and nothing else; an installation that fails is
+taken back by the same list, and one that a power cut interrupts can be.
+"""
+
+import grp
+import json
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import ServiceError, printable
+from edge.service.units import Service, drop_in_text, settings_text, unit_text
+
+ACCOUNT = "edge-detect"
+DROP_IN = "installed.conf"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things go; another `root` serves to look at them, or to test."""
+
+    root: Path = Path("/")
+
+    @property
+    def units(self) -> Path:
+        return self.root / "etc/systemd/system"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "etc/edge-detect"
+
+    @property
+    def manifest(self) -> Path:
+        return self.settings / "installed.json"
+
+
+class Installer:
+    """Makes what is missing and remembers what it has made."""
+
+    def __init__(self, places: Places, say: Say, *, dry_run: bool = False) -> None:
+        self._places, self._say, self._dry_run = places, say, dry_run
+        self._made: list[dict[str, str]] = self._listed()
+        self._new: list[dict[str, str]] = []
+        self._former: dict[Path, bytes] = {}  # of the files that were there already
+        self._has_changed = False
+
+    def install(self, service: Service) -> None:
+        """
+        Raises:
+            ServiceError: it cannot be installed; what had been made for it is gone again.
+        """
+        self._require_root()
+        unit, settings = service.unit, self._places.settings / service.settings_name
+        drop_in = self._places.units / f"{unit}.d" / DROP_IN
+        try:
+            self._account()
+            for path in service.folders:
+                self._folder(path)
+            self._file(self._places.units / service.unit_file, unit_text(service.unit_file), "shared")
+            self._file(settings, settings_text(service), unit)
+            self._file(drop_in, drop_in_text(service, Path("/") / settings.relative_to(self._places.root)), unit)
+            self._run("systemctl", "daemon-reload")
+            self._note("enabled", unit, unit)
+            self._run("systemctl", "enable", unit)
+            self._run("systemctl", "restart" if self._has_changed else "start", unit)
+        except BaseException as error:  # also Ctrl-C: never half an installation
+            self._say(f"taking back what was done: {error or 'interrupted'}")
+            self._take_back(self._new)
+            self._restore(unit)
+            if isinstance(error, OSError):
+                raise ServiceError(str(error)) from error
+            raise
+        if not self._dry_run:
+            self._warn_of_permissions(service)
+
+    def uninstall(self, unit: str | None) -> None:
+        """Remove one unit with what was made for it alone, or everything.
+
+        Raises:
+            ServiceError: nothing of that name was installed by us.
+        """
+        self._require_root()
+        units = {one["for"] for one in self._made} - {"shared"}
+        if unit is not None and unit not in units:
+            raise ServiceError(f"{printable(unit)}: was not installed by `edge-detect service install`")
+        left = units - {unit} if unit is not None else set()
+        gone = [one for one in self._made if one["for"] == unit or not left]
+        self._take_back(gone)
+
+    def _listed(self) -> list[dict[str, str]]:
+        try:
+            made: list[dict[str, str]] = json.loads(self._places.manifest.read_text("utf-8"))
+            return made
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise ServiceError(f"{self._places.manifest}: {error}") from error
+
+    def _require_root(self) -> None:
+        if os.geteuid() and not self._dry_run and self._places.root == Path("/"):
+            raise ServiceError("needs the super-user: sudo edge-detect service ...")
+
+    def _account(self) -> None:
+        try:
+            pwd.getpwnam(ACCOUNT)
+        except KeyError:
+            self._note("account", ACCOUNT, "shared")
+            self._run(
+                "useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--no-create-home",
+                "--shell", "/usr/sbin/nologin", ACCOUNT,
+            )  # fmt: skip
+
+    def _folder(self, path: str) -> None:
+        """A folder for the account to write to, with those above it that are missing."""
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            self._folder(parent)
+        self._note("folder", path, "shared")
+        self._say(f"make the folder {printable(path)}")
+        if not self._dry_run:
+            os.mkdir(path)
+            os.chmod(path, 0o2775)
+            shutil.chown(path, ACCOUNT, ACCOUNT)
+
+    def _file(self, path: Path, text: str, for_unit: str) -> None:
+        content = os.fsencode(text)
+        if path.exists() and path.read_bytes() == content:
+            return
+        if path.exists() and not any(one["path"] == str(path) for one in self._made):
+            raise ServiceError(f"{path}: is there already and is not ours; move it away first")
+        self._say(f"write {path}")
+        if self._dry_run:
+            self._say("".join(f"    {line}\n" for line in text.splitlines()).rstrip("\n"))
+            return
+        for parent in reversed(path.parents):
+            if not parent.exists():
+                self._note("folder", str(parent), "shared")
+                parent.mkdir()
+        self._note("file", str(path), for_unit)
+        self._has_changed = True
+        if path.exists():
+            self._former[path] = path.read_bytes()
+        _replace(path, content)
+
+    def _note(self, kind: str, path: str, for_unit: str) -> None:
+        """Write down what is about to be made."""
+        one = {"kind": kind, "path": path, "for": for_unit}
+        if self._dry_run or one in self._made:
+            return
+        self._made.append(one)
+        self._new.append(one)
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        self._places.manifest.parent.mkdir(parents=True, exist_ok=True)
+        _replace(self._places.manifest, (json.dumps(self._made, indent=1) + "\n").encode("ascii"))
+
+    def _take_back(self, made: Sequence[dict[str, str]]) -> None:
+        """Remove things in the reverse order of their making; what is not empty, or is not there, is left.
+
+        What cannot be removed stays in the list, for another attempt.
+        """
+        for one in list(reversed(made)):
+            is_gone = self._remove(one["kind"], one["path"])
+            if is_gone and not self._dry_run:
+                self._made.remove(one)
+                self._write_manifest()
+        if not self._dry_run and not self._made:
+            self._places.manifest.unlink(missing_ok=True)
+            _remove_if_empty(self._places.settings)
+        self._run("systemctl", "daemon-reload", may_fail=True)
+
+    def _restore(self, unit: str) -> None:
+        """Give files that were changed their former content back, and let the service run with that."""
+        for path, content in self._former.items():
+            self._say(f"restore {path}")
+            _replace(path, content)
+        if self._former:
+            self._run("systemctl", "daemon-reload", may_fail=True)
+            self._run("systemctl", "restart", unit, may_fail=True)
+
+    def _remove(self, kind: str, path: str) -> bool:
+        """Returns whether it is gone, or was left on purpose."""
+        if kind == "enabled":
+            return self._run("systemctl", "disable", "--now", path, may_fail=True)
+        if kind == "account":
+            return self._run("userdel", path, may_fail=True)
+        if kind == "folder":
+            self._say(f"remove the folder {printable(path)}, if it is empty")
+            if not self._dry_run:
+                _remove_if_empty(Path(path))
+            return True
+        self._say(f"remove {path}")
+        if self._dry_run:
+            return True
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"  {error}")
+            return False
+        if os.path.basename(path) == DROP_IN:
+            _remove_if_empty(Path(path).parent)
+        return True
+
+    def _run(self, *words: str, may_fail: bool = False) -> bool:
+        """Returns whether it worked; only what may fail returns otherwise."""
+        self._say(shlex.join(words))
+        if self._dry_run:
+            return True
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        except OSError as error:
+            reason = f"{words[0]}: {(error.strerror or '').lower()}"
+        else:
+            if not done.returncode:
+                return True
+            said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
+            reason = f"{shlex.join(words)}: {said[-1]}"
+        if not may_fail:
+            raise ServiceError(reason)
+        self._say(f"  {reason}")
+        return False
+
+    def _warn_of_permissions(self, service: Service) -> None:
+        for path in service.folders:
+            needs_writing = path in service.writable
+            if not _may(path, writing=needs_writing):
+                what = "write to" if needs_writing else "read"
+                self._say(
+                    f"warning: the account {ACCOUNT} may not {what} {printable(path)}; for example:"
+                    f" chgrp {ACCOUNT} {shlex.quote(path)} && chmod g+rwxs {shlex.quote(path)}"
+                )
+
+
+def _may(path: str, *, writing: bool) -> bool:
+    """Whether the account may list a folder, and write to it, by its permissions; access lists are not looked at."""
+    try:
+        account, status = pwd.getpwnam(ACCOUNT), os.stat(path)
+    except (KeyError, OSError):
+        return False
+    groups = {account.pw_gid, *(group.gr_gid for group in grp.getgrall() if ACCOUNT in group.gr_mem)}
+    shift = 6 if status.st_uid == account.pw_uid else 3 if status.st_gid in groups else 0
+    wanted = 0o7 if writing else 0o5
+    return (status.st_mode >> shift) & wanted == wanted
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.part")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.chmod(0o644)
+    os.replace(partial, path)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return

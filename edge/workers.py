@@ -1,0 +1,246 @@
+"""Processes that read and decode, so that a hostile image harms one of them and not the daemon.
+
+Decoders are large C programs that meet whatever lies in the folder. One that
+crashes, or that does not come to an end, takes its process along; the image
+gets its answer, and another process takes over. As a gift the work runs on
+all cores beside the network's.
+
+The processes come from `multiprocessing`'s fork server: it has the decoders
+loaded already, so that a new process costs milliseconds and shares its memory
+with the others.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+
+from edge import image
+from edge.errors import WorkerError
+from edge.reading import Changed, Died, Outcome, Task, prepare, unprepared
+
+DEPTH = 8  # tasks that wait at a process, so that it never waits for us
+ATTEMPTS = 2  # a process may have died for another reason than its image
+# By which a decoder ends that meets what it was not made for; other deaths come from outside.
+CRASHES = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
+)
+# What the interpreter, Pillow and numpy map without using it, beside what decoding may take.
+OVERHEAD_BYTES = 1_000_000_000
+AWAY_SECONDS = 10.0
+OWN_BYTES = 60_000_000  # what a process really takes beside that
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one image may cost.
+
+    Attributes:
+        seconds: of processor time, for reading and decoding.
+        bytes: of memory.
+    """
+
+    seconds: float = 30.0
+    bytes: int = image.MAX_DECODING_BYTES
+    least_waiting_seconds: float = 120.0
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Of any time: a share whose server has gone lets its reader wait forever."""
+        return max(self.least_waiting_seconds, 10 * self.seconds)
+
+
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    connection: Connection
+    tasks: deque[Task] = field(default_factory=deque)
+    since: float = 0.0  # when it began with the first of them
+
+
+class Workers:
+    """A fixed number of processes; tasks go in, outcomes come out as they are done."""
+
+    def __init__(self, count: int, root: str, network_size: tuple[int, int], limits: Limits | None = None) -> None:
+        """
+        Args:
+            count: processes, at least 1.
+            root: the real path of the folder in which every file must lie.
+            network_size: (width, height) of the pixels.
+
+        Raises:
+            WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
+        """
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["edge.reading"])
+        self._root, self._network_size, self._limits = root, network_size, limits or Limits()
+        self._failed: dict[Task, int] = {}
+        self._outcomes: list[tuple[Task, Outcome]] = []
+        self._count, self._looked_at = count, time.monotonic()
+        self._hung: list[ForkServerProcess] = []  # those that even the kernel cannot end, for a disk does not answer
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(count):
+                self._workers.append(self._started())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(worker.tasks) for worker in self._workers) + len(self._outcomes)
+
+    @property
+    def has_room(self) -> bool:
+        return any(len(worker.tasks) < DEPTH for worker in self._workers)
+
+    @property
+    def waitables(self) -> Sequence[Connection]:
+        """What becomes readable when there is an outcome."""
+        return [worker.connection for worker in self._workers if worker.tasks]
+
+    def submit(self, task: Task) -> None:
+        """Give a task to the process that has the fewest; there must be room."""
+        self._submit_to(min(self._workers, key=lambda worker: len(worker.tasks)), task)
+
+    def outcomes(self, seconds: float = 0.0) -> list[tuple[Task, Outcome]]:
+        """What has been done since, waiting so long for the first of it."""
+        self._receive_all(0 if self._outcomes else seconds)
+        self._end_the_waiting()
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def close(self) -> None:
+        """End the processes; what they had not finished is lost."""
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(1.0)  # one that waits for a disk that does not answer cannot be ended by anyone
+        self._workers = []
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _started(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, self._root, self._network_size, self._limits), daemon=True
+        )
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            ours.close()
+            raise WorkerError(f"cannot start a process that decodes: {error}") from error
+        finally:
+            theirs.close()
+        return _Worker(process, ours)
+
+    def _submit_to(self, worker: _Worker, task: Task) -> None:
+        if not worker.tasks:
+            worker.since = time.monotonic()
+        worker.tasks.append(task)
+        with contextlib.suppress(OSError):  # it has died; that is seen when its outcome is asked for
+            worker.connection.send(task)
+
+    def _receive_all(self, seconds: float) -> None:
+        for connection in wait(self.waitables, seconds):
+            worker = next(worker for worker in self._workers if worker.connection is connection)
+            self._receive(worker)
+        now = time.monotonic()
+        if now - self._looked_at > AWAY_SECONDS:  # it was us who did not look, and not they who did not work
+            for worker in self._workers:
+                worker.since = now
+        self._looked_at = now
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            while worker.tasks and worker.connection.poll():
+                outcome: Outcome = worker.connection.recv()
+                task = worker.tasks.popleft()
+                worker.since = time.monotonic()
+                self._failed.pop(task, None)
+                self._outcomes.append((task, outcome))
+        except (EOFError, OSError):
+            self._replace(worker)
+
+    def _end_the_waiting(self) -> None:
+        """Give up on files that nobody can read, and as long as there are too many of those, on their folder."""
+        self._hung = [process for process in self._hung if process.exitcode is None]
+        for worker in list(self._workers):
+            if not worker.tasks or time.monotonic() - worker.since < self._limits.waiting_seconds:
+                continue
+            worker.process.kill()
+            worker.connection.close()
+            worker.process.join(1.0)
+            if worker.process.exitcode is None:
+                self._hung.append(worker.process)
+            self._workers.remove(worker)
+            culprit, *others = worker.tasks
+            died = Died(f"could not be read within {self._limits.waiting_seconds:g} s")
+            self._outcomes += [(culprit, died), *((task, Changed()) for task in others)]
+        while len(self._workers) < self._count and len(self._hung) < self._count:
+            self._workers.append(self._started())
+
+    def _of_a_death(self, task: Task, number: int) -> Outcome:
+        if number == signal.SIGPROF:
+            return unprepared(self._root, task, f"took more than {self._limits.seconds:g} s to decode")
+        if number in CRASHES:
+            return unprepared(self._root, task, f"its decoder crashed ({signal.Signals(number).name})")
+        how = signal.strsignal(number) if number > 0 else f"exit status {-number}"
+        return Died(f"the process that decoded it was ended ({how}), perhaps for want of memory")
+
+    def _replace(self, worker: _Worker) -> None:
+        """Another process in its place, with what it had still to do."""
+        worker.connection.close()
+        worker.process.join()
+        exit_code, left = worker.process.exitcode or 0, worker.tasks
+        self._workers.remove(worker)
+        fresh = self._started()
+        self._workers.append(fresh)
+        culprit = left.popleft()
+        self._failed[culprit] = self._failed.get(culprit, 0) + 1
+        took_too_long = exit_code == -signal.SIGPROF
+        if took_too_long or self._failed[culprit] == ATTEMPTS:
+            del self._failed[culprit]
+            self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
+        else:
+            left.appendleft(culprit)
+        for task in left:
+            self._submit_to(fresh, task)
+
+
+def usual_count() -> int:
+    """A process for each core, but no more than may meet the largest images at once in three quarters of the memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    by_memory = int(0.75 * memory) // (image.MAX_DECODING_BYTES + OWN_BYTES)
+    return max(1, min(len(os.sched_getaffinity(0)), by_memory))
+
+
+def _serve(tasks: Connection, root: str, network_size: tuple[int, int], limits: Limits) -> None:
+    """The life of a process: until the other end is closed, by whatever happens there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    room = OVERHEAD_BYTES + limits.bytes
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    # A service whose sandbox forbids it has a limit for all of its processes together.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (room if most == resource.RLIM_INFINITY else min(room, most), most))
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            task: Task = tasks.recv()
+            # The kernel ends us when the time is up, also from within a decoder that never returns.
+            signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+            outcome = prepare(root, task, network_size)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            tasks.send(outcome)

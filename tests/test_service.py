@@ -1,0 +1,200 @@
+"""Installing the service: idempotent, all or nothing, and gone again without a trace."""
+
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.errors import ServiceError
+from edge.service import install
+from edge.service.install import Installer, Places
+from edge.service.units import Watch, drop_in_text, escaped, settings_text
+from tests.conftest import command, environment
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/srv/inbox", "srv-inbox"),
+        ("/srv//inbox/", "srv-inbox"),
+        ("/", "-"),
+        ("/srv/my pictures", r"srv-my\x20pictures"),
+        ("/srv/a-b", r"srv-a\x2db"),
+        ("/.hidden", r"\x2ehidden"),
+        ("/srv/caf\u00e9", r"srv-caf\xc3\xa9"),
+    ],
+)
+def test_a_folder_s_instance_is_what_systemd_escape_makes_of_it(path: str, name: str) -> None:
+    assert escaped(path) == name
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine in a folder: systemctl, useradd and userdel only note that they were called."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("systemctl", "useradd", "userdel"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/called\n[ ! -e {tmp_path}/fail-$1 ]\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "srv/inbox").mkdir(parents=True)
+    monkeypatch.setattr(install, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)  # an account that there is
+    return tmp_path
+
+
+def watch(system: Path, *, sort: bool = False) -> Watch:
+    sorted_into = str(system / "srv/sorted")
+    options = {"EDGE_DETECT_SORT_INTO": sorted_into} if sort else {}
+    return Watch(str(system / "srv/inbox"), (sorted_into,) if sort else (), options)
+
+
+def installer(system: Path, said: list[str] | None = None, *, dry_run: bool = False) -> Installer:
+    return Installer(Places(system), (said if said is not None else []).append, dry_run=dry_run)
+
+
+def tree(system: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(system)): path.read_bytes() if path.is_file() else b""
+        for path in system.rglob("*")
+        if path.name != "called"
+    }
+
+
+def test_an_installation_can_be_repeated_and_leaves_nothing_behind(system: Path) -> None:
+    before = tree(system)
+    installer(system).install(watch(system, sort=True))
+    made = tree(system)
+    unit = watch(system).unit
+    assert "etc/systemd/system/edge-detect-watch@.service" in made
+    assert f"etc/systemd/system/{unit}.d/installed.conf" in made
+    called = (system / "called").read_text()
+    assert f"systemctl enable {unit}" in called
+    assert f"systemctl restart {unit}" in called
+
+    installer(system).install(watch(system, sort=True))
+    assert tree(system) == made
+    assert (system / "called").read_text().count(f"restart {unit}") == 1, "nothing has changed, so nothing restarts"
+
+    installer(system).uninstall(unit)
+    assert f"systemctl disable --now {unit}" in (system / "called").read_text()
+    assert tree(system) == before
+
+
+def test_one_of_two_goes_and_the_other_stays(system: Path) -> None:
+    (system / "srv/other").mkdir()
+    other = Watch(str(system / "srv/other"), (), {})
+    installer(system).install(other)
+    only_one = tree(system)
+    installer(system).install(watch(system, sort=True))
+    (system / "srv/sorted/kept.jpg").write_bytes(b"a picture of the user's")
+    installer(system).uninstall(watch(system).unit)
+    left = tree(system)
+    assert left.pop("srv/sorted/kept.jpg") == b"a picture of the user's"
+    left.pop("srv/sorted")
+    manifest = "etc/edge-detect/installed.json"
+    assert {name: text for name, text in left.items() if name != manifest} == {
+        name: text for name, text in only_one.items() if name != manifest
+    }
+    installer(system).uninstall(None)
+    assert not (system / "etc/edge-detect").exists()
+    assert (system / "srv/sorted/kept.jpg").exists()
+
+
+def test_an_installation_that_fails_is_taken_back(system: Path) -> None:
+    before = tree(system)
+    (system / "fail-enable").write_text("")
+    said: list[str] = []
+    with pytest.raises(ServiceError, match="systemctl enable"):
+        installer(system, said).install(watch(system, sort=True))
+    (system / "fail-enable").unlink()
+    assert tree(system) == before
+    assert any("taking back" in line for line in said)
+
+
+def test_another_installation_that_fails_leaves_the_former_one(system: Path) -> None:
+    installer(system).install(watch(system))
+    before = tree(system)
+    (system / "fail-restart").write_text("")
+    with pytest.raises(ServiceError, match="systemctl restart"):
+        installer(system).install(watch(system, sort=True))
+    (system / "fail-restart").unlink()
+    assert tree(system) == before
+
+
+def test_what_could_not_be_removed_is_removed_by_another_attempt(system: Path) -> None:
+    before = tree(system)
+    installer(system).install(watch(system))
+    (system / "fail-disable").write_text("")
+    installer(system).uninstall(None)
+    assert (system / "etc/edge-detect/installed.json").exists()
+    (system / "fail-disable").unlink()
+    installer(system).uninstall(None)
+    assert tree(system) == before
+
+
+def test_a_unit_that_writes_elsewhere_or_runs_commands_is_allowed_to() -> None:
+    plain = Watch("/srv/my-in box", (), {})
+    assert plain.settings_name.isascii()
+    assert not set(plain.settings_name) & set(" \\*?[")
+    text = drop_in_text(plain, Path("/etc/edge-detect/x.env"))
+    assert text == "[Service]\nEnvironmentFile=/etc/edge-detect/x.env\n"
+    sorting = drop_in_text(Watch("/srv/in", ("/home/a",), {}), Path("/x"))
+    assert "ProtectSystem=full" in sorting
+    assert "ProtectHome=no" in sorting
+    assert "PrivateNetwork" not in sorting
+    assert "PrivateNetwork=no" in drop_in_text(Watch("/srv/in", (), {"EDGE_DETECT_ON_FAKE": "curl x"}), Path("/x"))
+
+
+@pytest.mark.parametrize("pattern", ["two words*", "*\t*"])
+def test_a_pattern_that_the_environment_cannot_hold_is_refused(pattern: str) -> None:
+    done = subprocess.run(
+        command("service", "install", "watch", "/srv", "--exclude", pattern, "--dry-run"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "edge-detect.toml" in done.stderr
+
+
+def test_a_file_of_the_user_s_is_not_overwritten(system: Path) -> None:
+    theirs = system / "etc/systemd/system/edge-detect-watch@.service"
+    theirs.write_text("mine")
+    with pytest.raises(ServiceError, match="is not ours"):
+        installer(system).install(watch(system))
+    assert theirs.read_text() == "mine"
+    with pytest.raises(ServiceError, match="was not installed"):
+        installer(system).uninstall(watch(system).unit)
+
+
+def test_a_dry_run_shows_all_and_does_nothing(system: Path) -> None:
+    before = tree(system)
+    said: list[str] = []
+    installer(system, said, dry_run=True).install(watch(system, sort=True))
+    assert tree(system) == before
+    assert not (system / "called").exists()
+    text = "\n".join(said)
+    assert "ExecStart=" in text
+    assert "EDGE_DETECT_SORT_INTO" in text
+    assert "systemctl enable" in text
+
+
+def test_settings_survive_the_environment_file() -> None:
+    text = settings_text(Watch("/srv/in", (), {"A": 'say "$HOME" \\ `x`'}))
+    assert text.splitlines()[-1] == 'A="say \\"\\$HOME\\" \\\\ \\`x\\`"'
+
+
+def test_without_being_root_it_is_one_line(tmp_path: Path) -> None:
+    if not os.geteuid():
+        pytest.skip("the tests run as root")
+    done = subprocess.run(
+        command("service", "install", "watch", tmp_path), env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "sudo edge-detect" in done.stderr
+    assert stat.S_ISDIR(tmp_path.stat().st_mode)

@@ -1,0 +1,180 @@
+"""The processes that decode: what harms one of them harms nothing else."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edge import image
+from edge.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
+from edge.stamp import Stamp
+from edge.workers import DEPTH, Limits, Workers
+from tests.conftest import picture
+
+SIZE = (16, 12)
+
+
+def task(path: Path) -> Task:
+    return Task(str(path), Stamp.of(path.stat()), time.time_ns())
+
+
+def outcomes(workers: Workers, count: int) -> list[tuple[Task, object]]:
+    found: list[tuple[Task, object]] = []
+    deadline = time.monotonic() + 30
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"{len(found)} of {count}"
+        found += workers.outcomes(1)
+    return found
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Workers]:
+    with Workers(2, str(tmp_path), SIZE) as started:
+        yield started
+
+
+def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path, workers: Workers) -> None:
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(40)]
+    (tmp_path / "bad.png").write_text("no image")
+    tasks.append(task(tmp_path / "bad.png"))
+    left, found = list(tasks), []
+    while left or workers.in_flight:
+        while left and workers.has_room:
+            workers.submit(left.pop())
+        assert workers.in_flight <= 2 * DEPTH
+        found += workers.outcomes(1)
+    assert sorted(done.path for done, _ in found) == sorted(one.path for one in tasks)
+    for done, outcome in found:
+        alone = prepare(str(tmp_path), done, SIZE)
+        assert isinstance(outcome, Prepared)
+        assert isinstance(alone, Prepared)
+        assert (outcome.sha256, outcome.size, outcome.reason) == (alone.sha256, alone.size, alone.reason)
+        if outcome.pixels is None:
+            assert done.path.endswith("bad.png")
+        else:
+            assert (outcome.pixels == image.pixels(done.path, SIZE)).all()
+
+
+def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_path: Path) -> None:
+    Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
+    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.05)) as workers:
+        slow, quick = task(tmp_path / "slow.png"), task(picture(tmp_path / "quick.png", size=(4, 4)))
+        workers.submit(quick)  # the first loads the decoders, which takes time of its own
+        outcomes(workers, 1)
+        workers.submit(slow)
+        workers.submit(quick)
+        found = dict(outcomes(workers, 2))
+    assert isinstance(found[slow], Prepared)
+    assert found[slow].pixels is None
+    assert found[slow].reason == "took more than 0.05 s to decode"
+    assert len(found[slow].sha256) == 32
+    assert found[quick].pixels is not None
+
+
+def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path, workers: Workers) -> None:
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(2 * DEPTH)]
+    for worker in workers._workers:
+        os.kill(worker.process.pid or 0, signal.SIGSTOP)
+    for one in tasks:
+        workers.submit(one)
+    for worker in workers._workers:
+        os.kill(worker.process.pid or 0, signal.SIGKILL)
+    found = outcomes(workers, len(tasks))
+    assert all(isinstance(outcome, Prepared) and outcome.pixels is not None for _, outcome in found)
+
+
+def test_a_task_at_which_two_processes_have_died_is_answered_with_that(tmp_path: Path) -> None:
+    with Workers(1, str(tmp_path), SIZE) as workers:
+        one = task(picture(tmp_path / "a.png"))
+        for _ in range(2):
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
+            if not workers.in_flight:
+                workers.submit(one)
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGSEGV)
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGCONT)
+            found = workers.outcomes(10)
+        ((_, outcome),) = found
+    assert isinstance(outcome, Prepared)
+    assert outcome.reason == "its decoder crashed (SIGSEGV)"
+
+
+def test_a_process_that_was_ended_from_outside_says_nothing_of_its_image(tmp_path: Path) -> None:
+    with Workers(1, str(tmp_path), SIZE) as workers:
+        one = task(picture(tmp_path / "a.png"))
+        for _ in range(2):
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
+            if not workers.in_flight:
+                workers.submit(one)
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGKILL)
+            found = workers.outcomes(10)
+        ((_, outcome),) = found
+    assert isinstance(outcome, Died)
+    assert "Killed" in outcome.reason
+
+
+def test_a_file_that_nobody_can_read_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """A process that is stopped stands for one whose read never comes back."""
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3)]
+    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
+        os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
+        for one in tasks:
+            workers.submit(one)
+        found = dict(outcomes(workers, 3))
+        assert found[tasks[0]] == Died("could not be read within 1 s")
+        assert found[tasks[1]] == found[tasks[2]] == Changed()
+        workers.submit(tasks[1])
+        ((_, outcome),) = outcomes(workers, 1)
+    assert isinstance(outcome, Prepared)
+
+
+def test_what_is_not_a_file_inside_the_folder_is_not_read(tmp_path: Path) -> None:
+    root = tmp_path / "inbox"
+    root.mkdir()
+    outside = picture(tmp_path / "secret.png")
+    (root / "link.png").symlink_to(outside)
+    os.mkfifo(root / "fifo.png")
+    picture(root / "real.png")
+    (root / "inner.png").symlink_to("real.png")
+    for name, reason in (("link.png", "a link that leads out of the folder"), ("fifo.png", "not a regular file")):
+        outcome = prepare(str(root), task(root / name), SIZE)
+        assert isinstance(outcome, Unread)
+        assert reason in outcome.reason
+    assert isinstance(prepare(str(root), task(root / "inner.png"), SIZE), Prepared)
+
+
+def test_a_file_that_changes_is_read_later(tmp_path: Path) -> None:
+    chosen = task(picture(tmp_path / "a.png"))
+    picture(tmp_path / "a.png", seed=5, size=(50, 50))
+    assert isinstance(prepare(str(tmp_path), chosen, SIZE), Changed)
+    assert isinstance(read_inside(str(tmp_path), chosen.path, chosen.stamp), Changed)
+
+
+def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from tests.conftest import environment
+
+    program = (
+        "import sys, time\nfrom edge.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    workers = Workers(2, sys.argv[1], (16, 12))\n"
+        "    print(*[w.process.pid for w in workers._workers], flush=True)\n    time.sleep(60)\n"
+    )
+    script = tmp_path / "hold.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, script, tmp_path], env=environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "they live on"
+        time.sleep(0.05)
+    process.stdout.close()

@@ -11,7 +11,7 @@ import pytest
 from edge.errors import ServiceError
 from edge.service import install
 from edge.service.install import Installer, Places
-from edge.service.units import Watch, drop_in_text, escaped, settings_text
+from edge.service.units import Camera, Watch, drop_in_text, escaped, settings_text
 from tests.conftest import command, environment
 
 
@@ -102,6 +102,35 @@ def test_one_of_two_goes_and_the_other_stays(system: Path) -> None:
     installer(system).uninstall(None)
     assert not (system / "etc/edge-detect").exists()
     assert (system / "srv/sorted/kept.jpg").exists()
+
+
+def test_the_camera_s_service_is_installed_beside_and_leaves_nothing_behind(system: Path) -> None:
+    installer(system).install(watch(system))
+    before = tree(system)
+    camera = Camera((str(system / "srv/snapshots"),), {"EDGE_DETECT_TPU": "True", "EDGE_DETECT_SOURCE": "rtsp://x"})
+    installer(system).install(camera)
+    made = tree(system)
+    assert b"ExecStart=" in made["etc/systemd/system/edge-detect-camera.service"]
+    drop_in = made["etc/systemd/system/edge-detect-camera.service.d/installed.conf"].decode()
+    assert "PrivateNetwork=no" in drop_in, "its source is elsewhere"
+    assert 'EDGE_DETECT_TPU="True"' in made["etc/edge-detect/camera.env"].decode()
+    installer(system).uninstall(camera.unit)
+    manifest = "etc/edge-detect/installed.json"
+    left = tree(system)
+    shared = {"etc/systemd/system/edge-detect-camera.service", "srv/snapshots"}
+    assert {name for name in left if name not in shared} == set(before)
+    installer(system).uninstall(None)
+    assert manifest not in tree(system)
+    assert not shared & set(tree(system))
+
+
+def test_the_camera_s_service_is_not_installed_where_nothing_could_run_it(tmp_path: Path) -> None:
+    words = command("service", "install", "camera", "--tpu")
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no `camera` command yet" in done.stderr
+    shown = subprocess.run([*words, "--dry-run"], env=environment(), capture_output=True, text=True, timeout=60)
+    assert 'EDGE_DETECT_TPU="True"' in shown.stdout
 
 
 def test_an_installation_that_fails_is_taken_back(system: Path) -> None:

@@ -53,6 +53,28 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
     _install(Watch(os.path.abspath(folder), elsewhere, variables), dry_run=dry_run)
 
 
+@install.command("camera", epilog="Example: sudo edge-detect service install camera --tpu")
+@click.option("--source", metavar="SOURCE", help="As for `edge-detect camera`, like the following.")
+@click.option("--tpu", is_flag=True)
+@click.option("--snapshots", type=click.Path(), metavar="DIR")
+@click.option("--log", type=click.Path(), metavar="FILE")
+@click.option("--on-fake", metavar="COMMAND")
+@click.option("--on-verdict", metavar="COMMAND")
+@click.option("--model", type=click.Path(), metavar="FILE")
+@DRY_RUN
+@click.pass_context
+def install_camera(context: click.Context, /, dry_run: bool, **options: Any) -> None:
+    """Classify what the camera sees from now on, also after the next start of the machine."""
+    from edge.errors import ServiceError
+    from edge.service.units import Camera
+
+    commands = context.find_root().command
+    if not dry_run and isinstance(commands, click.Group) and "camera" not in commands.commands:
+        raise ServiceError("this edge-detect has no `camera` command yet, so its service could not run")
+    variables, folders = _settled(options, "snapshots", "log")
+    _install(Camera(folders, variables), dry_run=dry_run)
+
+
 def _settled(options: dict[str, Any], *writable: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The options as variables of the environment, with absolute paths; and the folders that some of them write to."""
     settled = dict(options)
@@ -76,20 +98,20 @@ def _install(what: "Service", *, dry_run: bool) -> None:
 
 
 @service.command(epilog="Example: sudo edge-detect service uninstall watch /srv/inbox")
-@click.argument("kind", required=False, type=click.Choice(["watch"]))
+@click.argument("kind", required=False, type=click.Choice(["watch", "camera"]))
 @click.argument("folder", required=False, type=click.Path())
 @DRY_RUN
 def uninstall(kind: str | None, folder: str | None, dry_run: bool) -> None:
-    """Remove the service of one folder, or all that was installed.
+    """Remove the service of one folder or of the camera, or all that was installed.
 
     What was answered stays in /var/lib/edge-detect, and no image is touched.
     """
     from edge.service.install import Installer, Places
-    from edge.service.units import Watch
+    from edge.service.units import CAMERA_UNIT, Watch
 
-    if (kind is None) != (folder is None):
+    if (kind == "watch") != (folder is not None):
         raise click.UsageError("Name a folder: service uninstall watch FOLDER")
-    unit = Watch(os.path.abspath(folder)).unit if folder else None
+    unit = CAMERA_UNIT if kind == "camera" else Watch(os.path.abspath(folder)).unit if folder else None
     Installer(Places(), click.echo, dry_run=dry_run).uninstall(unit)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ MODELS = DATA / "models"
 CHECKOUT = Path(__file__).parent.parent
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hang_ups_are_not_ignored() -> None:
+    """As they are under nohup, which the processes that the tests start would inherit; a handler they do not."""
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -141,6 +141,7 @@ def test_systemd_is_told_of_readiness_work_and_the_end(inbox: Path, brightness: 
     process = subprocess.Popen(
         command("watch", inbox, "--model", brightness),
         env=variables,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -44,6 +44,18 @@ class RuntimeMissingError(EdgeDetectError):
     """The LiteRT runtime that was asked for is not installed."""
 
 
+class NotInstalledError(EdgeDetectError):
+    """An optional part is not installed; the text says what to install."""
+
+
+class CameraError(EdgeDetectError):
+    """A camera that cannot be opened, or that has gone."""
+
+
+class CoralError(EdgeDetectError):
+    """A Coral that cannot be used, or that has gone; the text says what to do."""
+
+
 class LedgerError(EdgeDetectError):
     """The record of verdicts cannot be opened or written."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge import __version__
 from edge.classifier import Classifier
-from edge.daemon import Tally, Watcher
+from edge.daemon import Watcher
 from edge.errors import LedgerError, MovedAwayError, SourceError, printable
 from edge.ledger import Ledger
 from edge.moving import Sorter
@@ -28,6 +28,7 @@ from edge.sources.folder import Folder
 from edge.sources.names import Names
 from edge.state import alone
 from edge.status import StatusServer
+from edge.tally import Tally
 from edge.terminal import Progress
 from edge.trouble import Say, Trouble
 from edge.workers import Limits, Workers, usual_count
@@ -129,6 +130,7 @@ def watch(
             alive=lambda: alive(),
             sorter=sorter,
             is_patient=notifier.is_listening,
+            once=once,
         )
         status = partial(_status, watcher, real_root, time.time())
 
@@ -138,7 +140,7 @@ def watch(
 
         try:
             is_begun = False
-            for tally in watcher.run(requests.stop, once=once):
+            for tally in watcher.run(requests.stop):
                 if not is_begun and (watcher.is_watching or notifier.is_listening):
                     is_begun = True
                     begun()
@@ -212,7 +214,7 @@ def _status(watcher: Watcher, real_root: str, since: float) -> dict[str, Any]:
         "failed": tally.failures,
         "answered_before": tally.known,
         "waiting": watcher.queue,
-        "per_second": round(watcher.rate, 3),
+        "per_second": round(tally.rate, 3),
         "last": tally.last.as_json() if tally.last else None,
         "last_error": tally.last_error.as_json() if tally.last_error else None,
         "trouble": watcher.trouble or None,

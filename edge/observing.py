@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge import __version__, snapshots
+from edge import __version__
 from edge.cameras import address
 from edge.cameras.capture import Capture
 from edge.cameras.opening import open_camera
@@ -21,7 +21,7 @@ from edge.reporting import Told, Voice, reporting
 from edge.schedule import Span
 from edge.service.notify import Notifier
 from edge.signals import Requests
-from edge.snapshots import Snapshots
+from edge.snapshots import Limits, Snapshots
 from edge.tally import Tally
 
 BAR = 20
@@ -47,7 +47,7 @@ class Settings(Told):
     rules: Rules = field(default_factory=Rules)
     snapshots: Path | None = None
     plain: bool = False
-    limits: snapshots.Limits = field(default_factory=snapshots.Limits)
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def is_recording(self) -> bool:
@@ -81,7 +81,7 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         raise SettingsError(f"{printable(label)}: no label of this model, whose labels are {network.model.labels}")
     pictures = None
     if settings.snapshots:
-        pictures = Snapshots(settings.snapshots, settings.limits, is_plain=settings.plain)
+        pictures = Snapshots(settings.snapshots.absolute(), settings.limits, is_plain=settings.plain)
     of_a_replay = 1 / settings.pace.interval_seconds if settings.pace.interval_seconds else None
     opened = partial(
         open_camera, settings.source, settings.size, of_a_replay if settings.is_recording else None, voice.say
@@ -130,7 +130,8 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         finally:
             voice.progress.clear()
             told.end(requests, alive, finish=recorder.once)
-            voice.conclude(tally, requests)
+            if observer.frames or requests.stop.is_set():
+                voice.conclude(tally, requests)
     return tally
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option, with_classifier
+from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option
 from edge.cli.running import run
 from edge.commands import ReloadableCommand
 

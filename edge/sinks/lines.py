@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import BEGAN, FRAME, Answer, Failure, Recorded, percentage
+from edge.verdict import ENDED, FRAME, Answer, Failure, Recorded, percentage
 
 
 class Sink(Protocol):
@@ -57,12 +57,17 @@ def line_of(told: Answer | Recorded) -> str:
     if not isinstance(told, Recorded):
         return text(told)
     seen = told.sighting
-    if seen is None or seen.state == FRAME:
+    if seen is None:
         return text(told.answer)
-    lasted = "" if seen.seconds is None or seen.state == BEGAN else f" after {seen.seconds:.1f} s"
-    at = "" if seen.position is None else f" at {seen.position:.1f} s"
-    snapshot = "" if seen.snapshot is None else f"  {printable(seen.snapshot)}"
-    return f"{text(told.answer)}  event {seen.state}{lasted}{at}{snapshot}"
+    end = seen.seconds if seen.state == ENDED else None
+    moment = None if seen.position is None else seen.position + (end or 0.0)
+    parts = [
+        "" if seen.state == FRAME else f"event {seen.state}",
+        "" if moment is None else f"at {moment:.1f} s",
+        "" if end is None else f"after {end:.1f} s",
+        "" if seen.snapshot is None else printable(seen.snapshot),
+    ]
+    return "  ".join([text(told.answer), " ".join(part for part in parts if part)]).rstrip()
 
 
 class HumanLines:

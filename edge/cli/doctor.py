@@ -62,9 +62,10 @@ def _show(finding: "Finding") -> None:
     state, colour = finding.state.ljust(STATE_WIDTH), COLOURS[finding.state]
     if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         state = click.style(state, colour, bold=colour == "red")
-    click.echo(f"{state}{finding.name.ljust(NAME_WIDTH)}{finding.found}")
+    # Not click's echo, which writes UTF-8 to a terminal that says it knows only ASCII.
+    print(f"{state}{finding.name.ljust(NAME_WIDTH)}{finding.found}")
     if finding.mend:
-        click.echo(f"{'':{STATE_WIDTH + NAME_WIDTH}}-> {finding.mend}")
+        print(f"{'':{STATE_WIDTH + NAME_WIDTH}}-> {finding.mend}")
     sys.stdout.flush()  # the next one may take its time
 
 

@@ -2,123 +2,84 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 
+from edge import coral as corals
 from edge import resources
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.machine import Machine
 from edge.doctor.runtime import is_there
-from edge.errors import printable
+from edge.errors import CoralError, printable
 
-USB_IDS = ("1a6e:089a", "18d1:9302")  # before and after its first use
-PCI_ID = ("0x1ac1", "0x089a")
-LIBRARY = "libedgetpu.so.1"
-LIBRARY_FOLDERS = ("/usr/lib/aarch64-linux-gnu", "/usr/lib/arm-linux-gnueabihf", "/usr/lib/x86_64-linux-gnu")
 SLOW_MEGABITS = 480  # USB 2
-NEEDED_PAGE_SIZE = 4096
-_INSTALL = "add Google's package source (https://coral.ai/docs/accelerator/get-started), then: sudo apt install libedgetpu1-std"
-_DRIVER = "add Google's package source, then: sudo apt install gasket-dkms && sudo modprobe apex"
-
-
-@dataclass(frozen=True)
-class Device:
-    """A Coral.
-
-    Attributes:
-        node: that a program has to open; "" if its driver made none.
-        megabits: a second, of its USB connection; None if it has none, or if it is not known.
-    """
-
-    kind: str
-    node: str
-    megabits: int | None = None
-
-
-def devices(machine: Machine) -> list[Device]:
-    """The Corals that are connected."""
-    nodes = machine.names("/dev", "apex_*")
-    cards = [
-        path
-        for path in machine.names("/sys/bus/pci/devices")
-        if (machine.text(f"{path}/vendor"), machine.text(f"{path}/device")) == PCI_ID
-    ]
-    found = [Device("PCIe", node) for node in nodes]
-    found += [Device("PCIe", "") for _ in cards[len(nodes) :]]
-    for path in machine.names("/sys/bus/usb/devices"):
-        if f"{machine.text(f'{path}/idVendor')}:{machine.text(f'{path}/idProduct')}" in USB_IDS:
-            bus, number = (machine.number(f"{path}/{name}") or 0 for name in ("busnum", "devnum"))
-            found.append(Device("USB", f"/dev/bus/usb/{bus:03}/{number:03}", machine.number(f"{path}/speed")))
-    return found
-
-
-def library(machine: Machine) -> str | None:
-    """The path of libedgetpu; None if it is not installed."""
-    folders = (*LIBRARY_FOLDERS, "/usr/lib", "/usr/local/lib", "/lib")
-    paths = (os.path.join(folder, LIBRARY) for folder in folders)
-    return next((path for path in paths if os.path.lexists(machine.path(path))), None)
+_SOURCE = "add Google's package source (https://coral.ai/docs/accelerator/get-started), then:"
+_LIBRARY = f"{_SOURCE} sudo apt install libedgetpu1-std"
+_DRIVER = f"{_SOURCE} sudo apt install gasket-dkms && sudo modprobe apex"
+_KINDS = {corals.PCI: "PCIe", corals.USB: "USB"}
 
 
 def coral(machine: Machine) -> Iterator[Finding]:
     """All of it; little is said where there is none."""
-    connected = devices(machine)
+    connected = corals.devices(machine.root)
     for device in connected:
         yield _state_of(machine, device)
     if not connected:
         yield Finding("Coral", ABSENT, "none")
-    if any(device.kind == "PCIe" for device in connected) and machine.page_size != NEEDED_PAGE_SIZE:
-        found = f"of {machine.page_size} bytes; the Coral's driver needs {NEEDED_PAGE_SIZE}"
+    if any(device.kind == corals.PCI for device in connected) and machine.page_size != corals.PAGE_BYTES:
+        found = f"of {machine.page_size} bytes; the Coral on PCIe needs {corals.PAGE_BYTES}"
         mend = "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt && sudo reboot"
         yield Finding("memory pages", PROBLEM, found, mend)
     yield _library(machine, is_needed=bool(connected))
-    yield from _pycoral(machine)
+    if corals.has_pycoral():
+        yield Finding("pycoral", OK, "Google's; not needed")
+    elif is_there("pycoral"):
+        mend = f"{machine.python} -m pip uninstall pycoral"
+        yield Finding("pycoral", WARNING, "another project of that name, about coral reefs; not needed", mend)
     if connected:
         yield _compiled_model()
 
 
-def _state_of(machine: Machine, device: Device) -> Finding:
-    found = f"{device.kind}, {device.node or 'without a driver'}"
-    if not device.node:
-        return Finding("Coral", PROBLEM, found, _DRIVER)
-    if not machine.path(device.node).exists():
-        return Finding("Coral", PROBLEM, f"{found}: no such node", "pull it out and put it in again")
-    if not machine.may_use(device.node):
-        return Finding("Coral", PROBLEM, f"{found}: permission denied", machine.permission(device.node))
-    if device.megabits is not None and device.megabits <= SLOW_MEGABITS:
+def _state_of(machine: Machine, device: corals.Device) -> Finding:
+    kind = _KINDS[device.kind]
+    if device.node is None:
+        if device.kind == corals.PCI:
+            return Finding("Coral", PROBLEM, f"{kind}, without a driver", _DRIVER)
+        mend = "pull it out and put it in again; in a container, pass /dev/bus/usb on to it"
+        return Finding("Coral", PROBLEM, f"{kind}, without a node in /dev/bus/usb", mend)
+    node = machine.absolute(device.node)
+    found = f"{kind}, {node}"
+    if not machine.may_use(node):
+        return Finding("Coral", PROBLEM, f"{found}: permission denied", machine.permission(node))
+    if device.kind == corals.USB and (_megabits(machine, node) or SLOW_MEGABITS + 1) <= SLOW_MEGABITS:
         return Finding("Coral", WARNING, f"{found}, at USB 2's speed", "put it into a USB 3 socket, which is blue")
     return Finding("Coral", OK, found)
 
 
+def _megabits(machine: Machine, node: str) -> int | None:
+    """A second, of the USB connection of a node of /dev/bus/usb."""
+    bus, number = (int(part) for part in node.split("/")[-2:])
+    for path in machine.names("/sys/bus/usb/devices"):
+        if (machine.number(f"{path}/busnum"), machine.number(f"{path}/devnum")) == (bus, number):
+            return machine.number(f"{path}/speed")
+    return None
+
+
 def _library(machine: Machine, *, is_needed: bool) -> Finding:
-    path = library(machine)
-    if path is None:
-        if is_needed:
-            return Finding("libedgetpu", PROBLEM, "not installed, but there is a Coral", _INSTALL)
-        return Finding("libedgetpu", ABSENT, "not installed; a Coral would need it")
     try:
-        told = printable(machine.ask("edgetpu", os.fspath(machine.path(path))))
-    except ProbeError as error:
-        mend = "sudo apt install --reinstall libedgetpu1-std"
-        return Finding("libedgetpu", PROBLEM if is_needed else WARNING, f"{path} does not load: {error}", mend)
-    return Finding("libedgetpu", OK, f"{path}, {told}" if told else path)
-
-
-def _pycoral(machine: Machine) -> Iterator[Finding]:
-    """Google's, or the other project of that name, which the package index has."""
-    if not is_there("pycoral"):
-        return
-    specification = find_spec("pycoral")
-    folders = list(specification.submodule_search_locations or ()) if specification else []
-    if any(os.path.exists(os.path.join(folder, "utils", "edgetpu.py")) for folder in folders):
-        yield Finding("pycoral", OK, "Google's; not needed")
-    else:
-        mend = f"{machine.python} -m pip uninstall pycoral"
-        yield Finding("pycoral", WARNING, "another project of that name, about coral reefs; not needed", mend)
+        library = corals.library(machine.edgetpu)
+    except CoralError as error:
+        if "is not installed" not in str(error):
+            mend = "sudo apt install --reinstall libedgetpu1-std"
+            return Finding("libedgetpu", PROBLEM if is_needed else WARNING, str(error), mend)
+        if is_needed:
+            return Finding("libedgetpu", PROBLEM, "not installed, but there is a Coral", _LIBRARY)
+        return Finding("libedgetpu", ABSENT, "not installed; a Coral would need it")
+    return Finding("libedgetpu", OK, printable(", ".join(filter(None, (library.path, library.version)))))
 
 
 def _compiled_model() -> Finding:
-    found = sorted(path.name for path in resources.folder("models").glob("*_edgetpu.tflite"))
+    # Not edge.model's own function, which needs numpy.
+    found = sorted(os.fspath(path.name) for path in resources.folder("models").glob(f"*{corals.COMPILED}.tflite"))
     if found:
         return Finding("compiled model", OK, ", ".join(map(printable, found)))
-    mend = 'python -m convert MODEL.keras --data CIFAKE --out FOLDER --edgetpu, on x86-64; README, "Train and convert"'
+    mend = "on x86-64: python -m convert models/compact.keras --data CIFAKE --out FOLDER --edgetpu"
     return Finding("compiled model", WARNING, "none came with this edge-detect: the Coral has nothing to run", mend)

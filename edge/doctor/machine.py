@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge import coral
 from edge.errors import EdgeDetectError, printable
 
 COMMAND_SECONDS = 10.0
@@ -80,6 +81,7 @@ class Machine:
         user, groups: who asks, as numbers.
         now: seconds since the epoch; None is the clock.
         video_capabilities: of a node, see the function.
+        edgetpu: Google's library for the Coral, by its name or path.
     """
 
     root: Path = Path("/")
@@ -87,11 +89,12 @@ class Machine:
     machine: str = field(default_factory=platform.machine)
     release: str = field(default_factory=platform.release)
     bits: int = 64 if sys.maxsize > 2**32 else 32
-    page_size: int = field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE"))
+    page_size: int = field(default_factory=coral.page_bytes)
     user: int = field(default_factory=os.geteuid)
     groups: frozenset[int] = field(default_factory=lambda: frozenset((os.getegid(), *os.getgroups())))
     now: float | None = None
     video_capabilities: Callable[[Path], int | None] = video_capabilities
+    edgetpu: str = coral.LIBRARY
 
     @property
     def time(self) -> float:
@@ -104,6 +107,10 @@ class Machine:
 
     def path(self, absolute: str | Path) -> Path:
         return self.root / os.fspath(absolute).lstrip("/")
+
+    def absolute(self, path: Path) -> str:
+        """The reverse of `path`."""
+        return "/" + os.fspath(path.relative_to(self.root))
 
     def text(self, absolute: str) -> str | None:
         """The content of a small file, stripped of what surrounds it; None if it cannot be had."""
@@ -126,7 +133,7 @@ class Machine:
             found = sorted(self.path(folder).glob(pattern))
         except OSError:
             return []
-        return ["/" + os.fspath(path.relative_to(self.root)) for path in found]
+        return [self.absolute(path) for path in found]
 
     def may_use(self, absolute: str) -> bool:
         """Whether the user may read and write a node."""

@@ -84,21 +84,13 @@ def picamera2() -> list[str]:
     return [str(camera.get("Model", camera.get("Id", "?"))) for camera in library.Picamera2.global_camera_info()]
 
 
-def edgetpu(library: str) -> str:
-    """The version that libedgetpu tells of itself (`edgetpu_version` of its edgetpu_c.h)."""
-    import ctypes
-
-    version = ctypes.CDLL(library).edgetpu_version
-    version.restype = ctypes.c_char_p
-    return (version() or b"").decode("utf-8", "replace")
-
-
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    question.__name__: question for question in (module, formats, runtime, models, inference, picamera2, edgetpu)
+    question.__name__: question for question in (module, formats, runtime, models, inference, picamera2)
 }
 
 
 def main() -> None:
+    """Answer the question of the command line."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here, and its picture fills the card
     with os.fdopen(os.dup(1), "w", encoding="ascii") as answers:
         os.dup2(2, 1)  # what libraries have to say is not the answer

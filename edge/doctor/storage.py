@@ -85,7 +85,7 @@ def ledger(chosen: Chosen) -> Iterator[Finding]:
             yield Finding("ledger", ABSENT, "none yet: nothing was answered")
     except LedgerError as error:
         is_denied = isinstance(error.__cause__, PermissionError)
-        begun_anew = "edge-detect watch FOLDER  (keeps a damaged one aside, and begins a new one)"
+        begun_anew = "edge-detect watch FOLDER  (brings an earlier one up to date, keeps a damaged one aside)"
         yield Finding("ledger", PROBLEM, str(error), "sudo edge-detect doctor" if is_denied else begun_anew)
 
 

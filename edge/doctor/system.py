@@ -19,6 +19,7 @@ _COOLING = "give the board a heat sink or a fan, and air"
 
 
 def is_raspberry_pi(machine: Machine) -> bool:
+    """Whether the firmware says so."""
     return (machine.text("/proc/device-tree/model") or "").startswith("Raspberry Pi")
 
 
@@ -116,9 +117,8 @@ def watches(machine: Machine) -> Iterator[Finding]:
     if most is None:
         yield Finding("inotify", WARNING, "the kernel does not tell its limits; without inotify only --poll works")
     elif most < LEAST_WATCHES:
-        mend = (
-            "echo fs.inotify.max_user_watches=524288 | sudo tee /etc/sysctl.d/60-inotify.conf && sudo sysctl --system"
-        )
+        setting = "fs.inotify.max_user_watches=524288"
+        mend = f"echo {setting} | sudo tee /etc/sysctl.d/60-inotify.conf && sudo sysctl --system"
         yield Finding("inotify", WARNING, f"no more than {most} folders can be watched", mend)
     elif instances == 0:
         yield Finding("inotify", PROBLEM, "no watcher is allowed", "sudo sysctl fs.inotify.max_user_instances=128")

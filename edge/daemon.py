@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from edge import image, moving
 from edge.classifier import Classifier
-from edge.errors import LedgerError, MovedAwayError, SinkError, SourceError, printable
+from edge.errors import CoralError, LedgerError, MovedAwayError, SinkError, SourceError, printable
 from edge.ledger import AnsweredAs, Entry, Ledger, Move
 from edge.moving import Sorter
 from edge.outbox import CommandOutlet, Outlet
@@ -110,12 +110,13 @@ class Watcher:
         self._source: Folder | None = None
         self._classifier, self._ledger, self._workers, self._outlets = classifier, ledger, workers, outlets
         self._tell, self._say, self._alive, self._sorter, self._is_patient = tell, say, alive, sorter, is_patient
-        self._model_sha256 = classifier.model.sha256
+        self._model, self._model_sha256 = classifier.model, classifier.model.sha256
         self._group: list[Entry] = []
         self._group_since = 0.0
         self._complaints: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
         self._put_off: OrderedDict[tuple[str, Stamp], float] = OrderedDict()  # until when
         self._at_source = Trouble(say, "; trying again")
+        self._at_coral = Trouble(say, "; trying again")
         self._at_ledger = Trouble(say, "; trying again")
         self._at_moves = Trouble(say, "; what is to go there stays where it is until then")
         self._at_telling = Trouble(say)
@@ -138,7 +139,7 @@ class Watcher:
     @property
     def trouble(self) -> str:
         """What keeps it from working just now, or those from hearing who listen; empty if nothing does."""
-        all_ = [self._at_source, self._at_ledger, self._at_moves, self._at_telling]
+        all_ = [self._at_source, self._at_coral, self._at_ledger, self._at_moves, self._at_telling]
         all_ += [outlet.trouble for outlet in self._outlets]
         return "; ".join(trouble.reason for trouble in all_ if trouble.reason)
 
@@ -150,7 +151,7 @@ class Watcher:
         Raises:
             SourceError: the folder cannot be watched in the beginning, or with `once` later; else that is said, and
                 tried again.
-            LedgerError, SinkError: likewise with `once` of the ledger or an output.
+            LedgerError, SinkError, CoralError: likewise with `once` of the ledger, an output or the Coral.
             MovedAwayError: the name of the folder leads elsewhere now.
             ModelError, WorkerError: the network has failed, or a process cannot be started.
         """
@@ -259,9 +260,38 @@ class Watcher:
         elif read.pixels is None:
             answer = Failure(task.path, read.reason)
         else:
-            answer = self._classifier.verdict(task.path, read.pixels, read.size, read.seconds)
+            verdict = yield from self._verdict(task.path, read, stop, once=once)
+            if verdict is None:
+                return  # stopped while the Coral was away: the next start answers this file
+            answer = verdict
         target = self._target(absolute, answer) if self._sorter and not os.path.islink(task.path) else None
         self._add(Entry(absolute, task.stamp, task.seen_ns, read.sha256, answer, target))
+
+    def _verdict(
+        self, path: str, read: Prepared, stop: threading.Event, *, once: bool
+    ) -> Generator[Tally, None, Verdict | None]:
+        """The network's, whose Coral is waited for if it has gone; None if we are stopped before."""
+        assert read.pixels is not None
+        has_gone = False
+        while True:
+            try:
+                if has_gone:
+                    self._classifier.reopen()
+                verdict = self._classifier.verdict(path, read.pixels, read.size, read.seconds)
+                break
+            except CoralError as error:
+                if once:
+                    raise
+                has_gone = True
+                self._at_coral.met(error)
+            yield from self._wait_for(self._at_coral, stop)
+            if stop.is_set():
+                return None
+        self._at_coral.over()
+        if self._classifier.model is not self._model:  # the processor's, from now on
+            yield from self._flush(stop, once=once)
+            self._model, self._model_sha256 = self._classifier.model, self._classifier.model.sha256
+        return verdict
 
     def _add(self, entry: Entry) -> None:
         if not self._group:

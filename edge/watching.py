@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edge import __version__
 from edge.classifier import Classifier
 from edge.daemon import Tally, Watcher
-from edge.errors import LedgerError, MovedAwayError, SourceError, printable
+from edge.errors import CoralError, LedgerError, MovedAwayError, SourceError, printable
 from edge.ledger import Ledger
 from edge.moving import Sorter
 from edge.outbox import CommandOutlet, Outlet
@@ -32,19 +32,21 @@ from edge.terminal import Progress
 from edge.trouble import Say, Trouble
 from edge.workers import Limits, Workers, usual_count
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Settings:
     """What decides how a folder is watched; the names and meanings are those of the command's options.
 
     Attributes:
-        classifier: makes it.
+        classifier: makes it; given a function that says what happens to its Coral.
         lines: where answers and errors are written to.
         as_json: whether a program reads the lines, and wants no others.
     """
 
     folder: str
-    classifier: Callable[[], Classifier]
+    classifier: Callable[[Say], Classifier]
     state: Path
     lines: Lines
     as_json: bool = False
@@ -89,7 +91,7 @@ def watch(
         with contextlib.suppress(OSError):  # nowhere left to say it, on a full disk say
             print(f"{warning}edge-detect: {line}", file=sys.stderr, flush=True)
 
-    network, commands = settings.classifier(), settings.commands
+    commands = settings.commands
     real_root = os.path.realpath(settings.folder)
     sorter = _sorter(settings.sort_into, real_root)
     source = partial(
@@ -104,7 +106,11 @@ def watch(
         source()  # an error of the user's should show before anything is begun
     sinks: list[Sink] = [Output(progress), *([JsonLog(settings.log)] if settings.log else [])]
     with ExitStack() as stack:
-        opened = _opened(settings.state, requests, notifier, say)
+        network = _patiently(lambda: settings.classifier(say), requests, notifier, say)
+        if network is None:
+            return Tally()
+        stack.callback(network.close)  # its Coral may be wanted by who is begun anew
+        opened = _patiently(lambda: Ledger(settings.state), requests, notifier, say)
         if opened is None:
             return Tally()
         ledger = stack.enter_context(opened)
@@ -157,15 +163,18 @@ def watch(
         return watcher.tally
 
 
-def _opened(state: Path, requests: Requests, notifier: Notifier, say: Say) -> Ledger | None:
-    """The ledger; a service waits until its disk has room and can be written to, or returns None if it is stopped."""
+def _patiently(make: Callable[[], T], requests: Requests, notifier: Notifier, say: Say) -> T | None:
+    """What is made; a service waits for a disk that has room and can be written to, and for a Coral.
+
+    None if it is stopped before.
+    """
     trouble = Trouble(say, "; trying again")
     while True:
         try:
-            ledger = Ledger(state)
+            made = make()
             trouble.over()
-            return ledger
-        except LedgerError as error:
+            return made
+        except (LedgerError, CoralError) as error:
             if not notifier.is_listening:
                 raise
             trouble.met(error)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import Seconds
+from edge.cli.options import TPU, Seconds
+from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
     from edge.service.units import Service
@@ -31,7 +32,9 @@ def install() -> None:
     """
 
 
-@install.command("watch", epilog="Example: sudo edge-detect service install watch /srv/inbox")
+@install.command(
+    "watch", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install watch /srv/inbox"
+)
 @click.argument("folder", type=click.Path())
 @click.option("--include", multiple=True, metavar="PATTERN", help="As for `edge-detect watch`, like the following.")
 @click.option("--exclude", multiple=True, metavar="PATTERN")
@@ -40,6 +43,7 @@ def install() -> None:
 @click.option("--log", type=click.Path(), metavar="FILE")
 @click.option("--on-fake", metavar="COMMAND")
 @click.option("--on-verdict", metavar="COMMAND")
+@click.option("--tpu", **TPU)
 @click.option("--model", type=click.Path(), metavar="FILE")
 @DRY_RUN
 def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
@@ -53,9 +57,9 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
     _install(Watch(os.path.abspath(folder), elsewhere, variables), dry_run=dry_run)
 
 
-@install.command("camera", epilog="Example: sudo edge-detect service install camera --tpu")
+@install.command("camera", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install camera --tpu")
 @click.option("--source", metavar="SOURCE", help="As for `edge-detect camera`, like the following.")
-@click.option("--tpu", is_flag=True)
+@click.option("--tpu", **TPU)
 @click.option("--snapshots", type=click.Path(), metavar="DIR")
 @click.option("--log", type=click.Path(), metavar="FILE")
 @click.option("--on-fake", metavar="COMMAND")

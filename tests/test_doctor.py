@@ -24,7 +24,7 @@ def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     machine = Machine(tmp_path, {"PATH": ""})
     found = [finding for check in (*CHECKS_OF_SYSTEM, system.watches) for finding in check(machine)]
     found += [*storage.memory(machine), *storage.disk(machine), *services.services(machine)]
-    found += [*cameras.video(machine), *cameras.pi_camera(machine), *coral.coral(machine)]
+    found += [*cameras.video(machine), *cameras.pi_camera(machine), *coral.coral(machine, Chosen())]
     assert worst([finding for finding in found if finding.name not in ("inotify", "memory")]) == OK
     assert told(found)["board"].found.startswith("unnamed")
     assert told(found)["services"].state == ABSENT

@@ -1,18 +1,22 @@
 """What the doctor says of cameras and Corals, on boards that are imitated in a folder."""
 
-import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edge.cameras.devices import Found
 from edge.doctor import cameras, coral
-from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING
-from edge.doctor.machine import video_capabilities
+from edge.doctor.chosen import Chosen
+from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
+from edge.doctor.machine import Machine
 from tests.boards import PLUGDEV, Board, told
 
-CAPTURES, ENCODES = 0x04200001, 0x04204000  # V4L2 capture and streaming; memory to memory and streaming
+
+def of_coral(machine: Machine, model: Path | None = None) -> dict[str, Finding]:
+    return told(coral.coral(machine, Chosen(model)))
 
 
 @pytest.fixture
@@ -30,11 +34,11 @@ def pi_5(tmp_path: Path) -> Board:
 
 
 def test_no_coral_is_no_problem(board: Board) -> None:
-    assert {finding.state for finding in coral.coral(board.machine(page_size=16_384))} == {ABSENT}
+    assert {finding.state for finding in coral.coral(board.machine(page_size=16_384), Chosen())} == {ABSENT}
 
 
 def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> None:
-    found = told(coral.coral(pi_5.machine(page_size=16_384)))
+    found = of_coral(pi_5.machine(page_size=16_384))
     assert {name: found[name].state for name in ("Coral", "memory pages", "libedgetpu")} == {
         "Coral": PROBLEM,
         "memory pages": PROBLEM,
@@ -47,51 +51,64 @@ def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> No
 
 def test_a_card_that_works(pi_5: Board) -> None:
     pi_5.file("/dev/apex_0", mode=0o660, group=PLUGDEV)
-    found = told(coral.coral(pi_5.machine(groups=frozenset((PLUGDEV,)))))
+    found = of_coral(pi_5.machine(groups=frozenset((PLUGDEV,))))
     assert (found["Coral"].state, found["Coral"].found) == (OK, "PCIe, /dev/apex_0")
     assert "memory pages" not in found
 
 
 def test_a_stick_that_one_may_not_use(board: Board) -> None:
     board.usb_coral()
-    found = told(coral.coral(board.machine()))["Coral"]
+    found = of_coral(board.machine())["Coral"]
     assert (found.state, found.found) == (PROBLEM, "USB, /dev/bus/usb/002/003: permission denied")
     assert (found.mend or "").startswith("sudo usermod -aG plugdev pi")
-    assert told(coral.coral(board.machine(groups=frozenset((PLUGDEV,)))))["Coral"].state == OK
+    assert of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"].state == OK
 
 
 def test_a_group_that_counts_only_after_the_next_login(board: Board) -> None:
     board.usb_coral()
     board.file("/etc/group", f"plugdev:x:{PLUGDEV}:anna,pi\n")
-    assert "log out and in again" in (told(coral.coral(board.machine()))["Coral"].mend or "")
+    assert "log out and in again" in (of_coral(board.machine())["Coral"].mend or "")
 
 
 def test_a_stick_without_its_udev_rule(board: Board) -> None:
     board.usb_coral(mode=0o644)
-    assert "udevadm" in (told(coral.coral(board.machine()))["Coral"].mend or "")
+    assert "udevadm" in (of_coral(board.machine())["Coral"].mend or "")
 
 
 def test_a_stick_in_a_slow_socket_is_a_warning(board: Board) -> None:
     board.usb_coral(megabits=480)
-    found = told(coral.coral(board.machine(groups=frozenset((PLUGDEV,)))))["Coral"]
+    found = of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"]
     assert (found.state, "USB 2" in found.found) == (WARNING, True)
 
 
 def test_a_stick_that_is_no_more_there(board: Board) -> None:
     board.usb_coral()
     (board.root / "dev/bus/usb/002/003").unlink()
-    assert told(coral.coral(board.machine()))["Coral"].state == PROBLEM
+    assert of_coral(board.machine())["Coral"].state == PROBLEM
 
 
 def test_a_library_that_is_none(board: Board) -> None:
     library = str(board.file("/usr/lib/libedgetpu.so.1", "I am a text\n"))
-    found = told(coral.coral(board.machine(edgetpu=library)))["libedgetpu"]
+    found = of_coral(board.machine(edgetpu=library))["libedgetpu"]
     assert (found.state, "cannot be loaded" in found.found) == (WARNING, True)
     board.usb_coral()
-    assert told(coral.coral(board.machine(edgetpu=library)))["libedgetpu"].state == PROBLEM
+    assert of_coral(board.machine(edgetpu=library))["libedgetpu"].state == PROBLEM
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc to make a library with")
+@pytest.fixture
+def library(board: Board) -> str:
+    """One that loads."""
+    return built(board, 'const char *edgetpu_version(void) { return "RuntimeVersion(14)"; }')
+
+
+def built(board: Board, text: str) -> str:
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc to make a library with")
+    source, result = board.file("/library.c", text), board.root / "libedgetpu.so.1"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", result, source], check=True)
+    return str(result)
+
+
 @pytest.mark.parametrize(
     ("body", "state", "words"),
     [
@@ -100,33 +117,46 @@ def test_a_library_that_is_none(board: Board) -> None:
     ],
 )
 def test_a_library_that_works_and_one_that_crashes(board: Board, body: str, state: str, words: str) -> None:
-    source, library = board.file("/library.c", body), board.root / "libedgetpu.so.1"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
     board.usb_coral()
-    found = told(coral.coral(board.machine(edgetpu=str(library))))["libedgetpu"]
+    found = of_coral(board.machine(edgetpu=built(board, body)))["libedgetpu"]
     assert (found.state, words in found.found) == (state, True)
 
 
-def test_webcams_are_told_from_the_board_s_own_nodes(board: Board) -> None:
-    names = {0: "HD Webcam", 1: "HD Webcam", 10: "bcm2835-codec-decode", 14: "bcm2835-isp-output0", 19: "Encoder"}
-    for number, name in names.items():
+def test_a_model_that_is_not_compiled_is_not_run(board: Board, library: str, brightness: Path) -> None:
+    board.usb_coral()
+    machine = board.machine(edgetpu=library, groups=frozenset((PLUGDEV,)))
+    found = of_coral(machine, brightness)
+    assert (found["compiled model"].state, "brightness_int8_edgetpu" in found["compiled model"].found) == (
+        WARNING,
+        True,
+    )
+    assert "Coral inference" not in found
+
+    model = Path(shutil.copy(brightness, board.root))
+    shutil.copy(brightness, board.root / "brightness_int8_edgetpu.tflite")
+    found = of_coral(machine, model)
+    assert (found["compiled model"].state, found["Coral inference"].state) == (OK, PROBLEM)
+    assert "not compiled for the Edge TPU" in found["Coral inference"].found
+    assert "Coral inference" not in of_coral(board.machine(edgetpu=library), model), "which may not be used"
+
+
+def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:
+    names = {0: "HD Webcam", 2: "Grabber", 10: "bcm2835-codec-decode"}
+    for number in names:
         board.file(f"/dev/video{number}", mode=0o660, group=PLUGDEV)
-        board.file(f"/sys/class/video4linux/video{number}/name", f"{name}\n")
-    can = {"video0": CAPTURES, "video1": None, "video10": CAPTURES, "video14": CAPTURES, "video19": ENCODES}
-    machine = board.machine(groups=frozenset((PLUGDEV,)), video_capabilities=lambda path: can[os.path.basename(path)])
-    assert [node.path for node in cameras.video_nodes(machine)] == ["/dev/video0"]
-    found = told(cameras.video(machine))["webcam"]
-    assert (found.state, found.found) == (OK, "/dev/video0, HD Webcam")
 
-    denied = told(cameras.video(board.machine()))["webcam"]
-    assert denied.state == PROBLEM
-    assert (denied.mend or "").startswith("sudo usermod -aG plugdev pi")
+    def listed(problems: dict[int, str]) -> Callable[[str, str], list[Found]]:
+        return lambda folder, _: [Found(f"{folder}/video{n}", names[n], why) for n, why in problems.items()]
 
-
-def test_a_file_is_no_camera_and_a_missing_one_an_error(board: Board) -> None:
-    assert video_capabilities(board.file("/dev/video0")) is None
-    with pytest.raises(FileNotFoundError):
-        video_capabilities(board.root / "dev/video9")
+    member = frozenset((PLUGDEV,))
+    one = board.machine(groups=member, webcams=listed({0: ""}))
+    assert next((line.state, line.found) for line in cameras.video(one)) == (OK, "/dev/video0, HD Webcam")
+    taken = told(cameras.video(board.machine(groups=member, webcams=listed({2: "device or resource busy"}))))["webcam"]
+    assert (taken.state, taken.mend) == (WARNING, "see who has it: sudo fuser -v /dev/video2")
+    denied = cameras.video(board.machine(webcams=listed({0: "permission denied", 10: "permission denied"})))
+    lines = [line for line in denied if line.name == "webcam"]
+    assert [line.state for line in lines] == [PROBLEM], "the decoder is none"
+    assert (lines[0].mend or "").startswith("sudo usermod -aG plugdev pi")
 
 
 def test_no_webcam_is_no_problem(board: Board) -> None:

@@ -1,11 +1,12 @@
 """Cameras, and the libraries that reach them."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from edge.cameras.devices import PARTS
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.machine import Machine, ProbeError
 from edge.doctor.runtime import installing, is_there, version
@@ -13,51 +14,24 @@ from edge.doctor.system import is_raspberry_pi
 from edge.errors import printable
 
 PICAMERA_SECONDS = 30.0
-_VIDEO_CAPTURE, _DEVICE_CAPTURES = 0x1, 0x00200001  # V4L2_CAP_VIDEO_CAPTURE; that or V4L2_CAP_META_CAPTURE
 _SYSTEM_S_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
-# Nodes of the Pi's own decoders and sensors, which libcamera uses and nobody else.
-_OF_THE_BOARD = ("bcm2835-", "unicam", "rp1-cfe", "pispbe", "rpi-", "rpivid")
-
-
-@dataclass(frozen=True)
-class VideoNode:
-    """A Video4Linux node that gives pictures.
-
-    Attributes:
-        may_use: whether the user may open it; if not, what it gives is not known.
-    """
-
-    path: str
-    name: str
-    may_use: bool
-
-
-def video_nodes(machine: Machine) -> list[VideoNode]:
-    """The nodes that capture, without those that belong to the board itself."""
-    found = []
-    for path in machine.names("/dev", "video*"):
-        name = machine.text(f"/sys/class/video4linux/{os.path.basename(path)}/name") or ""
-        if name.startswith(_OF_THE_BOARD):
-            continue
-        may_use = machine.may_use(path)
-        try:
-            captures = not may_use or _captures(machine.video_capabilities(machine.path(path)))
-        except OSError:  # another program has it for itself, say
-            captures = True
-        if captures:
-            found.append(VideoNode(path, printable(name) or "unnamed", may_use))
-    return found
 
 
 def video(machine: Machine) -> Iterator[Finding]:
     """Webcams and what else Video4Linux knows, and PyAV, which reads them."""
-    nodes = video_nodes(machine)
+    nodes = machine.webcams(os.fspath(machine.path("/dev")), os.fspath(machine.path("/sys/class/video4linux")))
+    # What may not be opened, may also be a part of the board: its name tells.
+    nodes = [node for node in nodes if not (node.problem and node.name.startswith(PARTS))]
     for node in nodes:
-        found = f"{printable(node.path)}, {node.name}"
-        if node.may_use:
+        source = machine.absolute(Path(node.source))
+        found = f"{printable(source)}, {node.name}"
+        if not node.problem:
             yield Finding("webcam", OK, found)
+        elif not machine.may_use(source):
+            yield Finding("webcam", PROBLEM, f"{found}: permission denied", machine.permission(source))
         else:
-            yield Finding("webcam", PROBLEM, f"{found}: permission denied", machine.permission(node.path))
+            mend = f"see who has it: sudo fuser -v {shlex.quote(printable(source))}"
+            yield Finding("webcam", WARNING, f"{found}: {printable(node.problem)}", mend)
     if not nodes:
         yield Finding("webcam", ABSENT, "none")
     if is_there("av"):
@@ -116,7 +90,3 @@ def _mend_of(machine: Machine, trouble: str) -> str:
     if "numpy.dtype size changed" in trouble or "_ARRAY_API" in trouble:  # the environment's numpy hides the system's
         return f"{machine.python} -m pip uninstall numpy simplejpeg  (so that the system's are used)"
     return "sudo apt install --reinstall python3-picamera2 python3-libcamera"
-
-
-def _captures(capabilities: int | None) -> bool:
-    return capabilities is not None and bool(capabilities & _VIDEO_CAPTURE)

@@ -42,5 +42,5 @@ def _checks(machine: Machine, chosen: Chosen) -> tuple[tuple[str, Iterator[Findi
         ("models", runtime.models(machine, chosen)),
         ("Pi camera", cameras.pi_camera(machine)),
         ("webcam", cameras.video(machine)),
-        ("Coral", coral.coral(machine)),
+        ("Coral", coral.coral(machine, chosen)),
     )

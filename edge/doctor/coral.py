@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from edge import coral as corals
 from edge import resources
-from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine
-from edge.doctor.runtime import is_there
+from edge.doctor.chosen import Chosen
+from edge.doctor.finding import ABSENT, OK, PROBLEM, STATES, WARNING, Finding
+from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.runtime import is_there, judged
 from edge.errors import CoralError, printable
 
 SLOW_MEGABITS = 480  # USB 2
@@ -17,25 +18,27 @@ _DRIVER = f"{_SOURCE} sudo apt install gasket-dkms && sudo modprobe apex"
 _KINDS = {corals.PCI: "PCIe", corals.USB: "USB"}
 
 
-def coral(machine: Machine) -> Iterator[Finding]:
+def coral(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
     """All of it; little is said where there is none."""
     connected = corals.devices(machine.root)
-    for device in connected:
-        yield _state_of(machine, device)
+    of_devices = [_state_of(machine, device) for device in connected]
+    yield from of_devices
     if not connected:
         yield Finding("Coral", ABSENT, "none")
     if any(device.kind == corals.PCI for device in connected) and machine.page_size != corals.PAGE_BYTES:
         found = f"of {machine.page_size} bytes; the Coral on PCIe needs {corals.PAGE_BYTES}"
         mend = "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt && sudo reboot"
         yield Finding("memory pages", PROBLEM, found, mend)
-    yield _library(machine, is_needed=bool(connected))
+    of_library = _library(machine, is_needed=bool(connected))
+    yield of_library
     if corals.has_pycoral():
         yield Finding("pycoral", OK, "Google's; not needed")
     elif is_there("pycoral"):
         mend = f"{machine.python} -m pip uninstall pycoral"
         yield Finding("pycoral", WARNING, "another project of that name, about coral reefs; not needed", mend)
     if connected:
-        yield _compiled_model()
+        states = {of_library.state, min((finding.state for finding in of_devices), key=STATES.index)}
+        yield from _compiled_model(machine, chosen, is_usable=PROBLEM not in states)
 
 
 def _state_of(machine: Machine, device: corals.Device) -> Finding:
@@ -76,10 +79,23 @@ def _library(machine: Machine, *, is_needed: bool) -> Finding:
     return Finding("libedgetpu", OK, printable(", ".join(filter(None, (library.path, library.version)))))
 
 
-def _compiled_model() -> Finding:
-    # Not edge.model's own function, which needs numpy.
-    found = sorted(os.fspath(path.name) for path in resources.folder("models").glob(f"*{corals.COMPILED}.tflite"))
-    if found:
-        return Finding("compiled model", OK, ", ".join(map(printable, found)))
-    mend = "on x86-64: python -m convert models/compact.keras --data CIFAKE --out FOLDER --edgetpu"
-    return Finding("compiled model", WARNING, "none came with this edge-detect: the Coral has nothing to run", mend)
+def _compiled_model(machine: Machine, chosen: Chosen, *, is_usable: bool) -> Iterator[Finding]:
+    """Whether there is one, and what answers it gives."""
+    # The default's by its place and not by edge.model, which needs numpy.
+    ours = sorted(resources.folder("models").glob(f"*{corals.COMPILED}.tflite"))
+    compiled = [corals.compiled_path(chosen.model)] if chosen.model else ours
+    if not compiled or not compiled[0].is_file():
+        what = printable(compiled[0]) if compiled else "none came with this edge-detect"
+        mend = "on x86-64: python -m convert models/compact.keras --data CIFAKE --out FOLDER --edgetpu"
+        yield Finding("compiled model", WARNING, f"{what}: the Coral has nothing to run", mend)
+        return
+    yield Finding("compiled model", OK, printable(compiled[0].name))
+    if not is_usable:
+        return
+    path = os.path.abspath(chosen.model) if chosen.model else ""
+    try:
+        told = machine.ask("coral", path, chosen.runtime or "", machine.edgetpu)
+    except ProbeError as error:
+        yield Finding("Coral inference", PROBLEM, f"fails: {error}", "plug it in anew, and look again")
+    else:
+        yield judged("Coral inference", told, is_ours=not path)

@@ -1,7 +1,6 @@
 """The machine that is looked at: this one, or a tree of files that imitates another."""
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -9,7 +8,6 @@ import shlex
 import shutil
 import signal
 import stat
-import struct
 import subprocess
 import sys
 import time
@@ -19,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edge import coral
+from edge.cameras.devices import Found, v4l2_devices
 from edge.errors import EdgeDetectError, printable
 
 COMMAND_SECONDS = 10.0
 PROBE_SECONDS = 60.0  # numpy and a runtime are loaded from an SD card meanwhile
 MOST_BYTES = 1_000_000  # of a file of the kernel's
 LONGEST_REASON = 300
-_QUERY_CAPABILITIES = 0x80685600  # VIDIOC_QUERYCAP of linux/videodev2.h: _IOR('V', 0, 104 bytes)
 
 
 class ProbeError(EdgeDetectError):
@@ -49,26 +47,6 @@ class Ran:
         return shortened((self.errors.strip() or self.output.strip()).rpartition("\n")[2])
 
 
-def video_capabilities(path: Path) -> int | None:
-    """What a Video4Linux node can do (V4L2_CAP_... of linux/videodev2.h).
-
-    Returns:
-        None: it is none, or does not answer.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        # driver[16], card[32], bus_info[32], version, capabilities of the device, those of this node
-        answer = fcntl.ioctl(descriptor, _QUERY_CAPABILITIES, bytes(104))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return int(struct.unpack_from("=I", answer, 88)[0])
-
-
 @dataclass(frozen=True)
 class Machine:
     """Where files are, how commands are run, and what the kernel says that is in no file.
@@ -80,7 +58,7 @@ class Machine:
         page_size: of the kernel's memory, bytes.
         user, groups: who asks, as numbers.
         now: seconds since the epoch; None is the clock.
-        video_capabilities: of a node, see the function.
+        webcams: those whose nodes are in a folder, see `edge.cameras.devices.v4l2_devices`.
         edgetpu: Google's library for the Coral, by its name or path.
     """
 
@@ -93,7 +71,7 @@ class Machine:
     user: int = field(default_factory=os.geteuid)
     groups: frozenset[int] = field(default_factory=lambda: frozenset((os.getegid(), *os.getgroups())))
     now: float | None = None
-    video_capabilities: Callable[[Path], int | None] = video_capabilities
+    webcams: Callable[[str, str], list[Found]] = v4l2_devices
     edgetpu: str = coral.LIBRARY
 
     @property

@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.errors import EdgeDetectError
+
+if TYPE_CHECKING:
+    from edge.classifier import Classifier
 
 SAMPLES = Path(__file__).parent  # real.jpg and fake.jpg: test images of CIFAKE
 FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}  # Pillow's features, and what they read
@@ -63,11 +66,23 @@ def models(chosen: str) -> list[dict[str, str]]:
 
 def inference(chosen: str, name: str) -> dict[str, Any]:
     """The labels that a model gives to the two samples, with the median of the network's milliseconds."""
-    from edge import image
     from edge.classifier import Classifier
     from edge.model import load
 
-    classifier = Classifier(load(Path(chosen) if chosen else None), 1, name or None)
+    return _answers(Classifier(load(Path(chosen) if chosen else None), 1, name or None))
+
+
+def coral(chosen: str, name: str, library: str) -> dict[str, Any]:
+    """The same of a model's compiled form, by a Coral."""
+    from edge.accelerated import ANY, classifier
+
+    path = Path(chosen) if chosen else None
+    return _answers(classifier(path, 1, name or None, ANY, library, lambda line: None))
+
+
+def _answers(classifier: "Classifier") -> dict[str, Any]:
+    from edge import image
+
     labels = {label: classifier.classify(SAMPLES / f"{label.lower()}.jpg").label for label in ("REAL", "FAKE")}
     pixels = image.pixels(SAMPLES / "real.jpg", classifier.size)
     took = []
@@ -85,7 +100,7 @@ def picamera2() -> list[str]:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    question.__name__: question for question in (module, formats, runtime, models, inference, picamera2)
+    question.__name__: question for question in (module, formats, runtime, models, inference, coral, picamera2)
 }
 
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 from edge.doctor.chosen import Chosen
 from edge.doctor.finding import OK, PROBLEM, WARNING, Finding
@@ -144,6 +145,18 @@ def reinstalling(machine: Machine, distribution: str) -> str:
     return f"{machine.python} -m pip install --force-reinstall --no-deps {shlex.quote(requirement)}"
 
 
+def judged(name: str, told: dict[str, Any], *, is_ours: bool) -> Finding:
+    """What the answers of `edge.doctor.probe.inference` are worth; of another's model nobody knows what is right."""
+    labels, took = told["labels"], f"{told['milliseconds']:.2g} ms for the network"
+    answers = ", ".join(f"a {sample} sample is called {printable(label)}" for sample, label in labels.items())
+    if not is_ours:
+        return Finding(name, OK, f"{answers}, {took}")
+    if any(sample != label for sample, label in labels.items()):
+        mend = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
+        return Finding(name, PROBLEM, f"wrong answers: {answers}", mend)
+    return Finding(name, OK, f"right answers, {took}")
+
+
 _PRECEDING = "mend the libraries above first"
 
 
@@ -152,15 +165,7 @@ def _inference(machine: Machine, chosen: Chosen, path: str) -> Finding:
         told = machine.ask("inference", path, chosen.runtime or "")
     except ProbeError as error:
         return Finding("inference", PROBLEM, f"fails: {error}", _PRECEDING)
-    labels, took = told["labels"], f"{told['milliseconds']:.2g} ms for the network"
-    if path:  # of another's model nobody knows what is right
-        answers = ", ".join(f"{sample} sample: {printable(label)}" for sample, label in labels.items())
-        return Finding("inference", OK, f"{answers}, {took}")
-    if any(sample != label for sample, label in labels.items()):
-        found = ", ".join(f"a {sample} sample is called {printable(label)}" for sample, label in labels.items())
-        mend = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
-        return Finding("inference", PROBLEM, f"wrong answers: {found}", mend)
-    return Finding("inference", OK, f"right answers, {took}")
+    return judged("inference", told, is_ours=not path)
 
 
 def _runtime_to_install(machine: Machine) -> str:

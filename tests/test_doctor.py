@@ -132,6 +132,7 @@ def test_the_least_limit_of_the_groups_above_counts(board: Board) -> None:
     board.file("/proc/self/cgroup", "0::/system.slice/edge.service\n")
     board.file("/sys/fs/cgroup/system.slice/edge.service/memory.max", "max\n")
     assert next(storage.memory(board.machine())).state == OK
+    board.file("/sys/fs/cgroup/system.slice/edge.service/memory.max", "500000000\n")
     board.file("/sys/fs/cgroup/system.slice/memory.max", "300000000\n")
     (found,) = storage.memory(board.machine())
     assert (found.state, "limited to 300 MB" in found.found) == (WARNING, True)

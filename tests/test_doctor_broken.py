@@ -133,8 +133,8 @@ def test_bundled_models_that_are_cut_short_or_missing(examine: Examine, tmp_path
 
 
 def test_a_model_of_the_user_s(examine: Examine, tmp_path: Path, brightness: Path) -> None:
-    status, report = examine("--model", brightness)
-    assert "REAL sample: " in report["inference"]["found"]
+    _, report = examine("--model", brightness)
+    assert "a REAL sample is called " in report["inference"]["found"]
     (tmp_path / "text.tflite").write_text("I am a text\n")
     status, report = examine("--model", tmp_path / "text.tflite")
     assert (status, report["model"]["state"]) == (1, "problem")

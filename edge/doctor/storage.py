@@ -85,8 +85,11 @@ def ledger(chosen: Chosen) -> Iterator[Finding]:
             yield Finding("ledger", ABSENT, "none yet: nothing was answered")
     except LedgerError as error:
         is_denied = isinstance(error.__cause__, PermissionError)
-        begun_anew = "edge-detect watch FOLDER  (brings an earlier one up to date, keeps a damaged one aside)"
-        yield Finding("ledger", PROBLEM, str(error), "sudo edge-detect doctor" if is_denied else begun_anew)
+        mend = (
+            "an earlier or damaged one: edge-detect watch FOLDER, which keeps a damaged one aside;"
+            " a later one: bring edge-detect up to date, or name another folder with --state"
+        )
+        yield Finding("ledger", PROBLEM, str(error), "sudo edge-detect doctor" if is_denied else mend)
 
 
 def _room(name: str, folder: Path, *, problem: str, prefix: str = "") -> Finding:

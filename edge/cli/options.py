@@ -40,7 +40,7 @@ class Tpu(click.types.StringParamType):
 
     name = "tpu"
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | None:
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
         from edge.coral import device_option
 
         text = str(value).lower()

@@ -1,8 +1,8 @@
 """What the doctor says of cameras and Corals, on boards that are imitated in a folder."""
 
 import shutil
-import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from edge.doctor.chosen import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.machine import Machine
 from tests.boards import PLUGDEV, Board, told
+from tests.conftest import MODELS
+from tests.delegates import compiled
 
 
 def of_coral(machine: Machine, model: Path | None = None) -> dict[str, Finding]:
@@ -95,20 +97,6 @@ def test_a_library_that_is_none(board: Board) -> None:
     assert of_coral(board.machine(edgetpu=library))["libedgetpu"].state == PROBLEM
 
 
-@pytest.fixture
-def library(board: Board) -> str:
-    """One that loads."""
-    return built(board, 'const char *edgetpu_version(void) { return "RuntimeVersion(14)"; }')
-
-
-def built(board: Board, text: str) -> str:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc to make a library with")
-    source, result = board.file("/library.c", text), board.root / "libedgetpu.so.1"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", result, source], check=True)
-    return str(result)
-
-
 @pytest.mark.parametrize(
     ("body", "state", "words"),
     [
@@ -118,26 +106,32 @@ def built(board: Board, text: str) -> str:
 )
 def test_a_library_that_works_and_one_that_crashes(board: Board, body: str, state: str, words: str) -> None:
     board.usb_coral()
-    found = of_coral(board.machine(edgetpu=built(board, body)))["libedgetpu"]
+    found = of_coral(board.machine(edgetpu=str(compiled(board.root, body))))["libedgetpu"]
     assert (found.state, words in found.found) == (state, True)
 
 
-def test_a_model_that_is_not_compiled_is_not_run(board: Board, library: str, brightness: Path) -> None:
+def test_a_coral_that_answers_and_one_that_crashes_the_runtime(board: Board) -> None:
     board.usb_coral()
-    machine = board.machine(edgetpu=library, groups=frozenset((PLUGDEV,)))
-    found = of_coral(machine, brightness)
-    assert (found["compiled model"].state, "brightness_int8_edgetpu" in found["compiled model"].found) == (
-        WARNING,
-        True,
-    )
-    assert "Coral inference" not in found
+    usable = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
+    model = MODELS / "brightness_int8.tflite"
+    found = of_coral(usable, model)
+    assert found["compiled model"].found == "brightness_int8_edgetpu.tflite"
+    assert (found["Coral inference"].state, "ms for the network" in found["Coral inference"].found) == (OK, True)
 
-    model = Path(shutil.copy(brightness, board.root))
-    shutil.copy(brightness, board.root / "brightness_int8_edgetpu.tflite")
-    found = of_coral(machine, model)
-    assert (found["compiled model"].state, found["Coral inference"].state) == (OK, PROBLEM)
-    assert "not compiled for the Edge TPU" in found["Coral inference"].found
-    assert "Coral inference" not in of_coral(board.machine(edgetpu=library), model), "which may not be used"
+    crashing = replace(usable, environment={**usable.environment, "TEST_DELEGATE": "crash"})
+    crashed = of_coral(crashing, model)["Coral inference"]
+    assert (crashed.state, "crashes the runtime (SIGSEGV)" in crashed.found) == (PROBLEM, True)
+    denied = of_coral(replace(usable, groups=frozenset()), model)
+    assert "Coral inference" not in denied, "what may not be used is not tried"
+
+
+def test_a_model_that_is_not_compiled_is_not_run(board: Board) -> None:
+    board.usb_coral()
+    machine = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
+    found = of_coral(machine, Path(shutil.copy(MODELS / "brightness_int8.tflite", board.root)))
+    assert found["compiled model"].state == WARNING
+    assert "brightness_int8_edgetpu.tflite" in found["compiled model"].found
+    assert "Coral inference" not in found
 
 
 def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:

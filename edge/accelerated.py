@@ -51,10 +51,12 @@ class Accelerator:
     Attributes:
         device: as `edge.coral.device_option` returns it.
         library: a name for the loader, or a path. Another than Google's finds its devices by itself.
+        trial_seconds: how long it may take to start.
     """
 
     device: str = ""
     library: str = LIBRARY
+    trial_seconds: float = TRIAL_SECONDS
 
     def require(self, model: Model, runtime: str | None = None) -> None:
         """See that this model runs on it; to be called while nothing holds it.
@@ -72,11 +74,13 @@ class Accelerator:
         shown = printable(self.library)
         other = f"{shown} and {name} do not fit: install a build of libedgetpu for this runtime"
         try:
-            status, said = trial(_TRY, self.device, self.library, name, content=model.content, seconds=TRIAL_SECONDS)
+            status, said = trial(
+                _TRY, self.device, self.library, name, content=model.content, seconds=self.trial_seconds
+            )
         except Crashed as error:
             raise CoralError(f"the Coral cannot be used: it crashes the runtime ({error}); {other}") from error
         except TookTooLong as error:
-            raise CoralError(f"the Coral does not answer within {TRIAL_SECONDS:.0f} s: plug it in anew") from error
+            raise CoralError(f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in anew") from error
         if status:
             reason = printable(said.strip().rpartition("\n")[2]) or f"a trial ended with status {status}"
             raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}")

@@ -117,6 +117,15 @@ def is_installed(runtime: str) -> bool:
     return find_spec(RUNTIMES[runtime]) is not None
 
 
+def require_loadable(runtime: str | None = None) -> None:
+    """Load a runtime's code.
+
+    Raises:
+        RuntimeMissingError: it is not installed, does not load, or does not fit the installed numpy.
+    """
+    _module(runtime)
+
+
 def _module(runtime: str | None) -> Any:
     name = installed(runtime)
     if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:

@@ -40,7 +40,7 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
 
     name = "tpu"
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str | None:
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
         from edge.coral import device_option
 
         text = str(value).lower()

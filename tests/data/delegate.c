@@ -2,6 +2,7 @@
  * "brightness" of make_models.py computes. What it shall do instead, the environment says:
  *
  *   TEST_DELEGATE=crash, hang or refuse: when it is loaded; fail: when it is given the graph; idle: takes no operation
+ *   TEST_DELEGATE_LOADS=FILE: notes there each time that it is loaded, and refuses the second time
  *   TEST_DELEGATE_GONE=FILE: while there is such a file, it is as if the device had been pulled out
  *
  * The layouts are those of tensorflow/lite/core/c/common.h, as far as they are needed.
@@ -10,6 +11,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,6 +83,16 @@ static int is_gone(void) {
   return file && !access(file, F_OK);
 }
 
+static int is_second_load(void) {
+  const char *name = getenv("TEST_DELEGATE_LOADS");
+  FILE *file = name ? fopen(name, "a") : NULL;
+  if (!file) return 0;
+  fputc('x', file);
+  long loads = ftell(file);
+  fclose(file);
+  return loads == 2;
+}
+
 static int prepare_node(Context *context, Node *node) {
   (void)context, (void)node;
   return OK;
@@ -122,7 +134,7 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
   (void)keys, (void)values, (void)count;
   if (is("crash")) raise(SIGSEGV);
   while (is("hang")) pause();
-  if (is("refuse") || is_gone()) {
+  if (is("refuse") || is_gone() || is_second_load()) {
     report("there is no such device");
     return NULL;
   }

@@ -1,14 +1,20 @@
 """`--tpu` on the command line, in the environment and in the settings; and a watcher whose Coral comes and goes."""
 
+import contextlib
+import json
 import signal
+import socket
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edge.model import load
 from edge.service.units import Watch, drop_in_text
-from tests.conftest import MODELS, Run, age, environment, picture
+from tests.conftest import MODELS, Run, age, command, environment, picture
 from tests.delegates import compiled
 from tests.watching import PATIENCE, Watching
 
@@ -106,6 +112,22 @@ def test_a_compiled_model_alone_says_what_it_needs(tmp_path: Path, edge_detect: 
     assert "compiled for the Edge TPU, and runs on a Coral alone: --tpu" in line
 
 
+def test_one_that_goes_in_the_middle_ends_the_work_with_the_line(
+    tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
+) -> None:
+    """It goes when the first image's figure is there."""
+    images = [picture(tmp_path / name, 230) for name in ("first.png", "second.png")]
+    done = edge_detect(
+        *("classify", "--figure", "--tpu", "--tpu-library", library, "--model", brightness, *images),
+        env=environment(HOME=str(tmp_path), TEST_DELEGATE_GONE=str(tmp_path / "first_results.png")),
+    )
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 1
+    (line,) = done.stderr.splitlines()
+    assert "the Coral failed: " in line
+    assert "device disconnected" in line
+
+
 @pytest.fixture
 def pulled(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """While there is such a file, the Coral is pulled out."""
@@ -168,6 +190,46 @@ def test_with_auto_a_watcher_goes_on_with_the_processor(
     assert [answer["label"] for answer in watcher.answers] == ["REAL", "FAKE", "FAKE", "FAKE"]
     said = watcher.stop()
     assert said.count("the processor does the work instead") == 1
+    (ledger,) = inbox.parent.rglob("*.sqlite*")
+    with contextlib.closing(sqlite3.connect(ledger)) as recorded:
+        by = [row[0] for row in recorded.execute("SELECT model_sha256 FROM answers ORDER BY id")]
+    plain = COMPILED.with_name("brightness_int8.tflite")
+    assert by == [load(COMPILED).sha256, *[load(plain).sha256] * 3], (
+        "each answer is recorded with the model that gave it"
+    )
+
+
+def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_dead(
+    inbox: Path, library: Path, pulled: Path, brightness: Path
+) -> None:
+    picture(inbox / "first.png", 230)
+    pulled.touch()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.settimeout(PATIENCE)
+    listener.bind(str(inbox.parent / "notify"))
+    process = subprocess.Popen(
+        command("watch", inbox, "--json", "--tpu", "--tpu-library", library, "--model", brightness),
+        env=environment(HOME=str(inbox.parent), NOTIFY_SOCKET=str(inbox.parent / "notify"), WATCHDOG_USEC="60000000"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert listener.recv(4096) == b"READY=1"
+        told = listener.recv(4096)
+        assert told.startswith(b"WATCHDOG=1")
+        assert b"there is no such device" in told
+        assert process.poll() is None
+        pulled.unlink()
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["label"] == "REAL"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE)
+        listener.close()
+    assert process.returncode == 0, said
+    assert said.count("; trying again") == 1
 
 
 def test_a_reload_takes_hold_of_the_coral_again(inbox: Path, library: Path, watching: Callable[..., Watching]) -> None:

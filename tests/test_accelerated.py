@@ -110,7 +110,7 @@ def test_one_that_goes_is_an_error_until_it_is_back(
     classifier = on_coral(library, runtime)
     before = classifier.score(grey(140))
     (tmp_path / "gone").touch()
-    with pytest.raises(CoralError, match="the Coral failed: .*device disconnected"):
+    with pytest.raises(CoralError, match=r"the Coral failed: .*device disconnected"):
         classifier.score(grey(140))
     with pytest.raises(CoralError, match="there is no such device"):
         classifier.reopen()
@@ -145,9 +145,7 @@ def test_a_plain_model_is_not_passed_off_as_compiled(library: str, tmp_path: Pat
 
 @both_runtimes
 def test_a_compiled_model_does_not_run_without_a_coral(runtime: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"_edgetpu.tflite: compiled for the Edge TPU, and runs on a Coral alone: --tpu"
-    ):
+    with pytest.raises(ModelError, match=r"_edgetpu\.tflite: compiled for the Edge TPU, .* --tpu"):
         Classifier(model.load(COMPILED), runtime=runtime)
 
 

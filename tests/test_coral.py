@@ -59,7 +59,7 @@ def test_a_card_is_found_with_and_without_its_driver(tmp_path: Path) -> None:
     card(tmp_path / "b", driver=False)
     (found,) = devices(tmp_path / "b")
     assert (found.kind, found.node) == ("pci", None)
-    with pytest.raises(CoralError, match="no driver .*gasket"):
+    with pytest.raises(CoralError, match=r"no driver .*gasket"):
         require_device("", [found])
 
 
@@ -102,7 +102,7 @@ def test_what_is_missing_is_told(option: str, found: list[Device], reason: str) 
 def test_a_card_needs_small_pages_and_a_stick_does_not() -> None:
     assert require_device("", [USB], 16384) is USB
     assert require_device("pci", [USB, PCI], 4096) is PCI
-    with pytest.raises(CoralError, match="16384: add kernel=kernel8.img"):
+    with pytest.raises(CoralError, match=r"16384: add kernel=kernel8\.img"):
         require_device("", [PCI], 16384)
     assert coral.page_bytes() in (4096, 16384, 65536)
 

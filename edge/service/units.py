@@ -16,6 +16,7 @@ from edge import resources
 
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
+SETTINGS_SUFFIX = ".env"
 # Who may use a Coral, a camera, and its graphics memory; a board has some of these groups.
 CORAL_GROUPS = ("plugdev", "apex", "coral")
 CAMERA_GROUPS = ("video", "render", *CORAL_GROUPS)
@@ -81,7 +82,7 @@ class Watch:
     def settings_name(self) -> str:
         """Plain, for systemd takes backslashes in such a path for a pattern's."""
         readable = re.sub(r"[^A-Za-z0-9._]+", "-", self.folder.strip("/"))[:60]
-        return f"watch-{readable}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}.env"
+        return f"watch-{readable}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}{SETTINGS_SUFFIX}"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class Camera:
     options: Mapping[str, str] = field(default_factory=dict)
     unit_file: str = CAMERA_UNIT
     unit: str = CAMERA_UNIT
-    settings_name: str = "camera.env"
+    settings_name: str = f"camera{SETTINGS_SUFFIX}"
 
     @property
     def writable(self) -> tuple[str, ...]:

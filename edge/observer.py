@@ -23,6 +23,7 @@ from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, Recorded, Sighting, V
 
 WAIT_SECONDS = 0.5  # so long at most nobody hears of us
 PATIENCE_SECONDS = 30.0  # for a first or a next frame, before the camera counts as frozen
+FROZEN_SECONDS = 45.0  # in one call of a camera's; their timeouts are shorter
 DELIVERY_SECONDS = 1.0
 EARLY = 0.1  # of an interval, that a frame may be before its time; the next one is no earlier for that
 RECENT = 0.1  # the weight of the newest value in a running mean
@@ -135,7 +136,8 @@ class Observer:
 
         A camera that gives nothing and says nothing is neither: then all is better begun anew.
         """
-        is_waiting = self._capture is not None and self._capture.is_reopening
+        capture = self._capture
+        is_waiting = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
         if self._is_resting or is_waiting or self._network.trouble.reason:
             return True
         return time.monotonic() - self._looked_at < PATIENCE_SECONDS + 2 * self._pace.interval_seconds

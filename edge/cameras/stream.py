@@ -143,9 +143,9 @@ class Stream:
 
     def _rgb(self, frame: "VideoFrame") -> Pixels:
         """Upright by what the recording says of itself."""
-        rotation = getattr(frame, "rotation", 0)  # which PyAV has from its version 13 on
+        rotation = getattr(frame, "rotation", 0)  # PyAV 12 has none
         try:
-            if frame.colorspace == _BT709:  # which PyAV before its version 16 does not look at itself
+            if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
                 frame = frame.reformat(format="rgb24", src_colorspace="itu709", dst_colorspace="itu601")
             pixels = frame.to_ndarray(format="rgb24")
         except (_av().FFmpegError, ValueError) as error:

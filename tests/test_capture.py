@@ -49,7 +49,7 @@ class Steps:
 def start() -> Iterator[Callable[..., Capture]]:
     started: list[Capture] = []
 
-    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = print, **options: bool) -> Capture:
+    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: bool) -> Capture:
         started.append(Capture(open_, say, **options))
         return started[-1]
 
@@ -68,9 +68,9 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def taken(capture: Capture) -> Frame:
-    found: list[Frame] = []
-    until(lambda: found.append(frame) if (frame := capture.latest(1.0)) else found)
-    return found[0]
+    frame = capture.latest(PATIENCE)
+    assert frame is not None, "it never came"
+    return frame
 
 
 def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Capture]) -> None:
@@ -176,7 +176,7 @@ def test_frames_that_cannot_be_converted_are_a_lost_camera(start: Callable[..., 
     said: list[str] = []
     remaining = iter([Strange(), Strange(), Steps(3, END.wait)])
     capture = start(lambda: next(remaining), said.append)
-    assert taken(capture).pixels[0, 0, 0] == 3
+    until(lambda: (frame := capture.latest(1.0)) and frame.pixels[0, 0, 0] == 3)
     assert said == ["steps: cannot be converted; trying again"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from edge.cameras.stream import Stream
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
-from tests.videos import BT709, COLOURS, corners, jpeg, shows_quadrants, sound, video
+from tests.videos import BT601, BT709, COLOURS, corners, jpeg, shows_quadrants, sound, video
 
 
 def pictures(stream: Stream) -> list[np.ndarray]:
@@ -55,12 +55,13 @@ def test_the_standard_of_the_colours_is_respected(tmp_path: Path) -> None:
     assert shows_quadrants(pixels), corners(pixels)
 
 
+@pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
 def test_a_recording_that_says_how_it_was_held_comes_out_upright(
-    tmp_path: Path, rotation: int, order: tuple[int, ...]
+    tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
 ) -> None:
     """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
-    (pixels, *_) = pictures(Stream(str(video(tmp_path / "held.mp4", rotation=rotation))))
+    (pixels, *_) = pictures(Stream(str(video(tmp_path / "held.mp4", "libx264", standard=standard, rotation=rotation))))
     assert pixels.shape == ((66, 50, 3) if rotation != 180 else (50, 66, 3))
     assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
 

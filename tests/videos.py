@@ -91,7 +91,7 @@ class Server:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(folder, self._stop))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     def address(self, path: str, user: str = "") -> str:

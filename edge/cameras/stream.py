@@ -58,6 +58,7 @@ class Stream:
         self._timeout_seconds = timeout_seconds
         url, format_, options = _how_to_open(source, self._is_device, size, frames_per_second)
         self._container: InputContainer | None = None
+        self._began = time.monotonic()  # with what waits for an answer
         try:
             self._container = av.open(
                 url, "r", format=format_, options=options, timeout=(timeout_seconds, timeout_seconds)
@@ -112,13 +113,14 @@ class Stream:
             container.close()
 
     def _next_packet(self) -> "Packet[Any] | None":
-        av, began = _av(), time.monotonic()
+        av = _av()
+        self._began = time.monotonic()
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as error:
             raise CameraError(f"{self.name}: {self._reason(error)}") from None
         now = time.monotonic()
-        if now - began > _WAITED_SECONDS:
+        if now - self._began > _WAITED_SECONDS:
             self._last_wait = now
         return packet
 
@@ -141,13 +143,14 @@ class Stream:
 
     def _rgb(self, frame: "VideoFrame") -> Pixels:
         """Upright by what the recording says of itself."""
+        rotation = getattr(frame, "rotation", 0)  # PyAV 12 has none
         try:
-            if frame.colorspace == _BT709:  # which PyAV before its version 16 does not look at itself
+            if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
                 frame = frame.reformat(format="rgb24", src_colorspace="itu709", dst_colorspace="itu601")
             pixels = frame.to_ndarray(format="rgb24")
         except (_av().FFmpegError, ValueError) as error:
-            raise CameraError(f"{self.name}: a frame cannot be converted: {self._reason(error)}") from None
-        turned = np.rot90(pixels, round(getattr(frame, "rotation", 0) / 90))
+            raise CameraError(f"{self.name}: a frame of the kind {frame.format.name} cannot be converted") from error
+        turned = np.rot90(pixels, round(rotation / 90))
         return np.ascontiguousarray(turned)
 
     def _reason(self, error: Exception) -> str:
@@ -155,7 +158,8 @@ class Stream:
         av = _av()
         if isinstance(error, av.error.HTTPUnauthorizedError):
             return "the user or the password is wrong or missing (401)"
-        if isinstance(error, av.error.ExitError | TimeoutError):
+        # FFmpeg has several errors for a wait that we have broken off.
+        if self.is_live and time.monotonic() - self._began >= self._timeout_seconds:
             return f"no answer for {self._timeout_seconds:g} s"
         if isinstance(error, av.error.InvalidDataError):
             return "no video, or a damaged one"

@@ -28,7 +28,7 @@ from edge.workers import Workers
 
 # One commit costs one fsync; grouping spares the SD card. A group is told
 # when it is full, when it is this old, or when there is nothing else to do.
-GROUP_SIZE = 64
+GROUP_SIZE = 256
 GROUP_SECONDS = 0.5
 MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
 REMEMBERED = 100_000  # complaints, as two numbers each
@@ -72,6 +72,7 @@ class Watcher:
             once: end when the folder is done, and raise what goes wrong instead of trying again.
         """
         self._folder, self._root = folder, os.path.realpath(folder)
+        self._within = self._root.rstrip(os.sep) + os.sep
         self._make_source = source
         self._source: Folder | None = None
         self._ledger, self._workers = ledger, workers
@@ -322,7 +323,7 @@ class Watcher:
 
     def _absolute(self, path: str) -> str:
         """The same name for a file, whichever way its folder was spelt."""
-        return os.path.join(self._root, path[len(self._folder) :].lstrip(os.sep))
+        return self._within + path[len(self._folder) :].lstrip(os.sep)
 
 
 def _limit(remembered: OrderedDict[Any, Any]) -> None:

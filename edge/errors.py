@@ -118,4 +118,6 @@ def printable(path: str | bytes | os.PathLike[str]) -> str:
     forge a line of output nor steer the terminal.
     """
     text = os.fsdecode(path)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

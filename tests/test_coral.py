@@ -1,4 +1,4 @@
-"""What there is of a Coral, in a machine that is a folder; and a device if one is plugged in."""
+"""What there is of a Coral, in a machine that is a folder."""
 
 import grp
 import os
@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge import coral
 from edge.accelerated import load_compiled
 from edge.coral import Device, device_option, devices, require_device
 from edge.errors import CoralError
-from edge.interpreter import RUNTIMES, is_installed
 from tests.conftest import CHECKOUT, MODELS, environment
 from tests.delegates import compiled
 
@@ -174,25 +172,3 @@ def test_a_compiled_model_without_a_description_has_that_of_its_origin(tmp_path:
     assert (loaded.path, loaded.threshold) == (beside, 0.7)
     assert loaded.description is not None
     assert loaded.description.sha256 == loaded.sha256
-
-
-@pytest.mark.tpu
-@pytest.mark.parametrize("runtime", [name for name in RUNTIMES if is_installed(name)])
-def test_a_real_coral_gives_the_verdicts_of_the_processor(runtime: str) -> None:
-    """Of the default model; it has to be compiled beforehand."""
-    from edge import accelerated
-    from edge.classifier import Classifier
-    from edge.model import default_path, load
-
-    try:
-        require_device()
-        coral.library()
-        load_compiled(default_path())
-    except CoralError as error:
-        pytest.skip(f"no Coral to test with: {error}")
-    on_coral = accelerated.classifier(None, 1, runtime, "any", None, print)
-    on_processor = Classifier(load(), runtime=runtime)
-    random = np.random.default_rng(0)
-    for _ in range(50):
-        pixels = random.integers(0, 256, (on_processor.size[1], on_processor.size[0], 3), np.uint8)
-        assert on_coral.score(pixels) == pytest.approx(on_processor.score(pixels), abs=0.05)

@@ -52,6 +52,10 @@ class CameraError(EdgeDetectError):
     """A camera that cannot be opened, or that has gone."""
 
 
+class ViewError(EdgeDetectError):
+    """A part of the camera's picture that cannot be understood, or that is not there."""
+
+
 class CoralError(EdgeDetectError):
     """A Coral that cannot be used, or that has gone; the text says what to do."""
 

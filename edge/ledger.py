@@ -10,14 +10,13 @@ from typing import Any
 
 from edge import schema
 from edge.errors import LedgerError
+from edge.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.stamp import Stamp
-from edge.verdict import Answer, Failure, Recorded, Verdict
+from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
 
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 TOLD_AT_ONCE = 256
 MOVED_AT_ONCE = 64
-
-ANSWER_COLUMNS = "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to"
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,23 @@ class Ledger:
         with self._transaction():
             return [entry for entry in entries if self._insert(entry, model_sha256, os.fsencode(folder))]
 
+    def record_sighting(self, answer: Answer, sighting: Sighting, model_sha256: str) -> None:
+        """Commit what a camera saw; the path of the answer is the camera's name."""
+        camera = os.fsencode(answer.path)
+        with self._transaction():
+            # No frame is the same as another.
+            self._insert_answer(camera, os.urandom(32), answer, model_sha256, camera, sighting)
+
+    def unfinished(self, camera: str) -> Recorded | None:
+        """The beginning of an event of this camera whose end is not in the record."""
+        rows = self._rows(
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ? AND state != ? ORDER BY id DESC LIMIT 1",
+            os.fsencode(camera),
+            FRAME,
+        )
+        last = recorded(rows[0]) if rows else None
+        return last if last and last.sighting and last.sighting.state == BEGAN else None
+
     def subscribe(self, folder: str, sink: str) -> None:
         """Let a sink be told of every answer in a folder, from now on if it is new."""
         with self._transaction():
@@ -284,16 +300,26 @@ class Ledger:
             )
         return is_new
 
-    def _insert_answer(self, name: bytes, sha256: bytes, answer: Answer, model_sha256: str, folder: bytes) -> bool:
-        told: tuple[object, ...] = (None, None, None, None, None)
-        if isinstance(answer, Verdict):
-            elapsed_ms = round(answer.elapsed_seconds * 1000, 3)
-            told = (answer.label, answer.score, answer.confidence, answer.outside, elapsed_ms)
-        error = answer.reason if isinstance(answer, Failure) else None
+    def _insert_answer(
+        self,
+        name: bytes,
+        sha256: bytes,
+        answer: Answer,
+        model_sha256: str,
+        folder: bytes,
+        sighting: Sighting | None = None,
+    ) -> bool:
+        columns = {
+            "path": name,
+            "sha256": sha256,
+            "model_sha256": model_sha256,
+            "answered_at": time.time(),
+            "folder": folder,
+            **columns_of(answer, sighting),
+        }
+        marks = ", ".join("?" * len(columns))
         inserted = self._database.execute(
-            "INSERT OR IGNORE INTO answers (path, sha256, label, score, confidence, outside, elapsed_ms, error,"
-            " model_sha256, answered_at, folder) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, sha256, *told, error, model_sha256, time.time(), folder),
+            f"INSERT OR IGNORE INTO answers ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values())
         )
         return inserted.rowcount == 1
 
@@ -333,17 +359,3 @@ class Ledger:
         except OSError:
             return (0, 0)
         return status.st_dev, status.st_ino
-
-
-def recorded(row: tuple[Any, ...]) -> Recorded:
-    """A row of the columns that `ANSWER_COLUMNS` names."""
-    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to = row
-    name = os.fsdecode(path)
-    answer: Answer
-    if label is None:
-        answer = Failure(name, error)
-    else:
-        if confidence is None:  # a row of the first versions
-            confidence = max(score, 1 - score)
-        answer = Verdict(name, label, score == confidence, score, confidence, outside, (elapsed_ms or 0) / 1000)
-    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to))

@@ -62,15 +62,10 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
 @click.option("--on-verdict", metavar="COMMAND")
 @click.option("--model", type=click.Path(), metavar="FILE")
 @DRY_RUN
-@click.pass_context
-def install_camera(context: click.Context, /, dry_run: bool, **options: Any) -> None:
+def install_camera(dry_run: bool, **options: Any) -> None:
     """Classify what the camera sees from now on, also after the next start of the machine."""
-    from edge.errors import ServiceError
     from edge.service.units import Camera
 
-    commands = context.find_root().command
-    if not dry_run and isinstance(commands, click.Group) and "camera" not in commands.commands:
-        raise ServiceError("this edge-detect has no `camera` command yet, so its service could not run")
     variables, folders = _settled(options, "snapshots", "log")
     _install(Camera(folders, variables), dry_run=dry_run)
 

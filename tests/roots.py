@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CHECKOUT
+
 CACHE = Path(os.environ.get("TEST_CACHE", Path.home() / ".cache" / "edge-detect-tests"))
 EMULATION = Path(__file__).parent / "emulation"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -25,26 +27,36 @@ ARM = {
     "arm64": ("aarch64", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00", {"QEMU_CPU": "cortex-a72"}),
     "armhf": ("arm", b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00", {}),
 }
-ANY_PADDING_ANY_TYPE = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
+# Any ABI of any system, and executables as well as shared objects.
+MASK = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
 
 # What pip and TLS go by on this machine, seen inside at the same place.
-NETWORK = [
-    Path("/etc/resolv.conf"),
-    Path("/etc/ssl/certs"),
-    Path("/etc/pip.conf"),
-    Path("/root/.config/pip"),
-]
+NETWORK = [Path("/etc/resolv.conf"), Path("/etc/ssl/certs"), Path("/etc/pip.conf"), Path("/root/.config/pip")]
 NETWORK_VARIABLES = ("PIP_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "HTTP_", "HTTPS_")
+
+PACKAGES = {
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "pgrep": "procps",
+    "qemu-aarch64-static": "qemu-user-static",
+    "qemu-arm-static": "qemu-user-static",
+}
 
 
 @dataclass(frozen=True)
 class System:
-    """A Debian: a release, an architecture and packages, all by Debian's names."""
+    """A Debian.
 
-    suite: str
-    architecture: str
-    packages: str
+    Attributes:
+        name: under which it is kept.
+        suite, packages, architecture: by Debian's names; without an architecture it is this machine's.
+    """
+
     name: str
+    suite: str
+    packages: str
+    architecture: str = ""
 
     def pristine(self) -> Path:
         """Its files as debootstrap leaves them, which nobody may write to; made if they are not there."""
@@ -53,7 +65,8 @@ class System:
             partial = CACHE / f"{self.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            words = ["debootstrap", f"--arch={self.architecture}", "--variant=minbase", f"--include={self.packages}"]
+            words = ["debootstrap", "--variant=minbase", f"--include={self.packages}"]
+            words += [f"--arch={self.architecture}"] if self.architecture else []
             subprocess.run([*words, self.suite, partial], env=os.environ | self.variables, check=True)
             partial.rename(kept)
         return kept
@@ -69,9 +82,9 @@ class System:
 
 def need(*programs: str) -> None:
     """Skip, and say what to install, unless these programs are there and we are the super-user."""
-    missing = [name for name in programs if not shutil.which(name)]
+    missing = {PACKAGES.get(name, name) for name in programs if not shutil.which(name)}
     if os.geteuid() or missing:
-        pytest.skip(f"needs the super-user and {', '.join(missing) or 'nothing else'}")
+        pytest.skip(f"needs the super-user and {'apt install ' * bool(missing)}{' '.join(missing) or 'nothing else'}")
 
 
 def emulate(architecture: str) -> None:
@@ -85,7 +98,7 @@ def emulate(architecture: str) -> None:
         return
     need(f"qemu-{emulator}-static")
     # F: the emulator is opened now, so it need not be inside of the root.
-    escaped = ("".join(f"\\x{byte:02x}" for byte in half) for half in (magic, ANY_PADDING_ANY_TYPE))
+    escaped = ("".join(f"\\x{byte:02x}" for byte in half) for half in (magic, MASK))
     rule = [f":qemu-{emulator}:M:", *escaped, f"{shutil.which(f'qemu-{emulator}-static')}:F"]
     (BINFMT / "register").write_text(":".join(rule))
 
@@ -99,6 +112,21 @@ def copy(system: System, folder: Path) -> Iterator[Path]:
         yield root
     finally:
         shutil.rmtree(root)
+
+
+def check_out(folder: Path) -> None:
+    """A copy of this checkout: what git has of it, or would have."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (CHECKOUT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(CHECKOUT / name, folder / name)
 
 
 @dataclass(frozen=True)
@@ -122,10 +150,11 @@ class Root:
         passed = {name: value for name, value in os.environ.items() if name.startswith(NETWORK_VARIABLES)}
         passed |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         passed |= self.system.variables | variables
+        apart = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+        script = self._mounted() + ' && chroot . /usr/bin/env -i "$@"; exit $?'
+        given = ["-C", cwd, *(f"{name}={value}" for name, value in passed.items()), *words]
         return subprocess.run(
-            ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
-            + ["sh", "-c", self._mounted() + ' && chroot . /usr/bin/env -i "$@"; exit $?', "sh"]
-            + ["-C", cwd, *(f"{name}={value}" for name, value in passed.items()), *words],
+            [*apart, "sh", "-c", script, "sh", *given],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,

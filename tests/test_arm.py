@@ -5,19 +5,19 @@ The files of each board are made once, see tests/roots.py. How fast it is there 
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.interpreter import RUNTIMES
 from tests.conftest import CHECKOUT, command, environment
-from tests.roots import Root, System, copy, emulate, need
+from tests.roots import Root, System, check_out, copy, emulate, need
 
 pytestmark = [pytest.mark.arm, pytest.mark.timeout(3600)]
 
@@ -65,10 +65,10 @@ class Board:
 
 
 BOARDS = [
-    Board(System("bookworm", "arm64", PYTHON, "bookworm-arm64"), "tflite-runtime", "BUILTIN_REF"),
-    Board(System("trixie", "arm64", PYTHON, "trixie-arm64"), "ai-edge-litert", "AUTO"),
+    Board(System("bookworm-arm64", "bookworm", PYTHON, "arm64"), "tflite-runtime", "BUILTIN_REF"),
+    Board(System("trixie-arm64", "trixie", PYTHON, "arm64"), "ai-edge-litert", "AUTO"),
     Board(
-        System("bookworm", "armhf", f"{PYTHON},python3-numpy,python3-pil", "bookworm-armhf"),
+        System("bookworm-armhf", "bookworm", f"{PYTHON},python3-numpy,python3-pil", "armhf"),
         "tflite-runtime",
         "BUILTIN_REF",
         "sudo apt install python3-numpy python3-pil",
@@ -89,25 +89,10 @@ def root(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roo
     if board.system.is_emulated:
         emulate(board.system.architecture)
     with copy(board.system, tmp_path_factory.mktemp(board.system.name)) as folder:
-        _check_out(folder / "checkout")
+        check_out(folder / "checkout")
         root = Root(folder, board.system)
         root.succeed("bash", "-ec", 'sudo() { "$@"; }\n' + _lines_of_the_readme(board), cwd="/checkout")
         yield root
-
-
-def _check_out(folder: Path) -> None:
-    """What git has, or would have."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (CHECKOUT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(CHECKOUT / name, folder / name)
 
 
 def _lines_of_the_readme(board: Board) -> str:
@@ -124,7 +109,7 @@ def _lines_of_the_readme(board: Board) -> str:
     return f"{board.apt}\n" + lines.replace("python3 -m venv", board.environment)
 
 
-def _answers(said: str) -> list[dict[str, object]]:
+def _answers(said: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines()]
 
 
@@ -153,7 +138,9 @@ def test_the_verdicts_are_those_of_this_machine(root: Root, board: Board) -> Non
         command(*arguments), cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=True
     )
     for one, other in zip(there, _answers(here.stdout), strict=True):
-        assert [one[key] for key in ("path", "label", "outside")] == [other[key] for key in ("path", "label", "outside")]
+        assert [one[key] for key in ("path", "label", "outside")] == [
+            other[key] for key in ("path", "label", "outside")
+        ]
         assert one["score"] == pytest.approx(other["score"], abs=0 if board.kernels == "AUTO" else 0.01)
 
 
@@ -181,11 +168,16 @@ def test_an_image_that_is_none_is_told_of(root: Root) -> None:
 
 
 def test_a_folder_of_images_is_a_camera(root: Root) -> None:
-    frames = 5
-    said = root.succeed(
-        *[PROGRAM, "camera", "--source", f"{IMAGES}/REAL", "--max-frames", str(frames)],
-        *["--fps", "1", "--event", "REAL", "--enter", "0.5", "--smooth", "0", "--least", "0", "--json"],
-        cwd="/checkout",
-    )
-    told = _answers(said)
-    assert "REAL" in {one["label"] for one in told}
+    frames = f"{IMAGES}/REAL"
+    arguments = ["camera", "--source", frames, "--max-frames", "4", "--record", "1", "--state", "/srv/camera", "--json"]
+    told = _answers(root.succeed(PROGRAM, *arguments, cwd="/checkout"))
+    assert [one["event"]["position"] for one in told] == [0, 1, 2, 3]
+    answers = _answers(root.succeed(PROGRAM, "classify", frames, "--json", cwd="/checkout"))
+    assert [one["score"] for one in told] == [one["score"] for one in answers[:4]]
+
+
+def test_the_doctor_finds_nothing_wrong(root: Root, board: Board) -> None:
+    report = json.loads(root.succeed(PROGRAM, "doctor", "--json"))
+    assert {one["state"] for one in report["checks"]} <= {"ok", "absent", "warning"}
+    found = {one["name"]: one["state"] for one in report["checks"]}
+    assert [found[name] for name in (board.runtime, "model", "inference")] == ["ok", "ok", "ok"]

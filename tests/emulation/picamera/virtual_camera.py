@@ -1,18 +1,16 @@
 """The real Picamera2 on libcamera's virtual camera, where there is no Raspberry Pi: import this first.
 
 Three things are unlike a Pi's: the kernel lends no DMA buffers, so the frames lie in plain memory; the camera wants
-luma and chroma told apart in them; and it has no raw stream.
+luma and chroma named apart in them; and it has no raw stream.
+
+It needs GLIBC_TUNABLES=glibc.malloc.perturb=255:glibc.malloc.tcache_count=0, which zeroes new memory: libcamera 0.4
+leaves the status of the virtual camera's frames as it finds it, and zero is success.
 """
 
 import mmap
 import os
-import sys
-from unittest.mock import MagicMock
 
 import libcamera
-
-sys.modules["pykms"] = MagicMock(name="pykms")  # for previews on a screen; only Raspberry Pi OS has it
-
 import picamera2.allocators.dmaallocator
 import picamera2.picamera2
 from picamera2.allocators import DmaAllocator
@@ -79,7 +77,11 @@ class MemoryAllocator(DmaAllocator):
 class VirtualPicamera2(picamera2.Picamera2):
     def _get_raw_modes(self):
         formats = self.camera.generate_configuration([libcamera.StreamRole.VideoRecording]).at(0).formats
-        return [{"format": str(one), "size": (size.width, size.height)} for one in formats.pixel_formats for size in formats.sizes(one)]
+        return [
+            {"format": str(one), "size": (size.width, size.height)}
+            for one in formats.pixel_formats
+            for size in formats.sizes(one)
+        ]
 
 
 picamera2.allocators.dmaallocator.DmaHeap = Memory

@@ -38,7 +38,7 @@ test-arm: $(VENV)/installed-dev
 
 # The real Picamera2 on a virtual camera; as the super-user, with debootstrap.
 test-picamera: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m picamera tests/test_picamera.py
+	$(BIN)/python -m pytest -m picamera tests/test_virtual_camera.py
 
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev

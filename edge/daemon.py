@@ -6,13 +6,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 from edge import image
-from edge.classifier import Classifier
 from edge.errors import MovedAwayError, SinkError, SourceError, printable
-from edge.ledger import AnsweredAs, Entry, Ledger
+from edge.inference import Inference
+from edge.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
 from edge.moving import Sorter
+from edge.network import Network
 from edge.outbox import CommandOutlet, Outlet
 from edge.reading import Changed, Died, Prepared, Task
 from edge.recorder import Recorder, wait_for
@@ -28,6 +30,7 @@ from edge.workers import Workers
 # when it is full, when it is this old, or when there is nothing else to do.
 GROUP_SIZE = 64
 GROUP_SECONDS = 0.5
+MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
 REMEMBERED = 100_000  # complaints, as two numbers each
 PUT_OFF_SECONDS = 600.0  # what ended its process twice is not tried more often, however often the folder is listed
 
@@ -46,7 +49,8 @@ class Watcher:
         self,
         folder: str,
         source: Callable[[], Folder],
-        classifier: Classifier,
+        network: Network,
+        inference: Inference,
         ledger: Ledger,
         workers: Workers,
         outlets: Sequence[Outlet | CommandOutlet],
@@ -70,12 +74,15 @@ class Watcher:
         self._folder, self._root = folder, os.path.realpath(folder)
         self._make_source = source
         self._source: Folder | None = None
-        self._classifier, self._ledger, self._workers = classifier, ledger, workers
+        self._ledger, self._workers = ledger, workers
         self._tell, self._sorter, self._is_patient, self._once = tell, sorter, is_patient, once
         self.tally = Tally()
         self._recorder = Recorder(ledger, self._root, outlets, self.tally, say, once=once)
         self._mover = Mover(self._recorder, say, alive)
-        self._model_sha256 = classifier.model.sha256
+        self._network, self._inference = network, inference
+        self._met: list[Task] = []  # since the last step
+        self._in_hand: set[str | Stamp] = set()  # paths and stamps of what is with the network or in the group
+        self._held: list[tuple[Task, Prepared]] = []  # until what is in hand is recorded
         self._group: list[Entry] = []
         self._group_since = 0.0
         self._complaints: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
@@ -87,12 +94,18 @@ class Watcher:
     @property
     def queue(self) -> int:
         """Files that are known to wait, or are being read."""
-        return (self._source.queue if self._source else 0) + self._workers.in_flight + len(self._group)
+        at_work = self._workers.in_flight + self._inference.in_flight + len(self._group) + len(self._held)
+        return (self._source.queue if self._source else 0) + at_work
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the network answers what it was given, or it is known why it does not."""
+        return not self._inference.is_stuck
 
     @property
     def trouble(self) -> str:
         """What keeps it from working just now, or those from hearing who listen; empty if nothing does."""
-        own = (self._at_source.reason, self._mover.trouble.reason, self._at_telling.reason)
+        own = (self._at_source.reason, self._inference.trouble, self._mover.trouble.reason, self._at_telling.reason)
         return "; ".join(reason for reason in (*own, self._recorder.trouble) if reason)
 
     def run(self, stop: threading.Event) -> Iterator[Tally]:
@@ -132,17 +145,32 @@ class Watcher:
             self.is_watching = True
             self._at_source.over()
             if path:
-                yield from self._meet(path, stop)
-            yield from self._collect(0.0, stop)
-            if self._is_due(is_idle=path is None):
-                yield from self._flush(stop)
-            self.tally.sample()
-            yield self.tally
+                self._meet(path)
+            if not path or len(self._met) >= MET_AT_ONCE:
+                yield from self._step(stop, is_idle=path is None)
 
     def _busy(self) -> Sequence[Waitable]:
-        return self._workers.waitables
+        """What becomes readable when there is more to do; nothing if all is done that was met."""
+        is_working = self._inference.in_flight or self._met or self._held
+        return [*self._workers.waitables, *([self._inference.waitable] if is_working else [])]
 
-    def _meet(self, path: str, stop: threading.Event) -> Iterator[Tally]:
+    @property
+    def _is_working(self) -> bool:
+        return bool(self._workers.in_flight or self._inference.in_flight)
+
+    def _step(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Tally]:
+        """One round: what was met goes to the processes, from there to the network, from there to the record."""
+        yield from self._look_up(stop)
+        yield from self._collect(0.0, stop)
+        if self._is_due(is_idle=is_idle):
+            yield from self._flush(stop)
+            if self._held:  # what was recorded just now may be the same files
+                held, self._held = self._held, []
+                yield from self._ask(held, stop)
+        self.tally.sample()
+        yield self.tally
+
+    def _meet(self, path: str) -> None:
         try:
             status, seen_ns = os.stat(path), time.time_ns()
         except OSError as error:
@@ -151,72 +179,104 @@ class Watcher:
             return
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
-        stamp = Stamp.of(status)
-        if self._put_off.get((path, stamp), 0.0) > time.monotonic():
+        task = Task(path, Stamp.of(status), seen_ns)
+        if self._put_off.get((path, task.stamp), 0.0) <= time.monotonic():
+            self._met.append(task)
+
+    def _look_up(self, stop: threading.Event) -> Iterator[Tally]:
+        """Send on what was met, except for what the ledger knows already."""
+        met, self._met = self._met, []
+        if not met:
             return
-        known = yield from self._recorder.persistently(lambda: self._ledger.known(self._absolute(path), stamp), stop)
-        if known is not None:
-            self.tally.known += 1
-            if self._sorter and not os.path.islink(path):
-                is_waiting = yield from self._recorder.persistently(
-                    lambda: self._ledger.is_to_be_moved(known.path, stamp), stop
-                )
-                if not is_waiting:
-                    self._add(Entry(known.path, stamp, seen_ns, known.sha256, known, self._target(known.path, known)))
-            return
-        while not self._workers.has_room and not stop.is_set():
-            yield from self._collect(0.5, stop)
-            yield self.tally
-        if not stop.is_set():
-            self._workers.submit(Task(path, stamp, seen_ns))
+        files = [(self._absolute(task.path), task.stamp) for task in met]
+        found = yield from self._recorder.persistently(lambda: self._ledger.known(files), stop)
+        for task, known in zip(met, found or [], strict=bool(found)):
+            if known is not None:
+                yield from self._meet_again(task, known, stop)
+                continue
+            while not (self._workers.has_room and self._inference.has_room) and not stop.is_set():
+                yield from self._collect(0.5, stop)
+                yield self.tally
+            if not stop.is_set():
+                self._workers.submit(task)
+        self._workers.send()
+
+    def _meet_again(self, task: Task, known: AnsweredAs, stop: threading.Event) -> Iterator[Tally]:
+        """A file that was answered, and may have to be sorted still."""
+        self.tally.known += 1
+        if self._sorter and not os.path.islink(task.path):
+            is_waiting = yield from self._recorder.persistently(
+                lambda: self._ledger.is_to_be_moved(known.path, task.stamp), stop
+            )
+            if not is_waiting:
+                self._add(task, known.path, known.sha256, known)
 
     def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Tally]:
-        for task, outcome in self._workers.outcomes(seconds):
+        """Take what the processes and the network have done, waiting so long for the first of it."""
+        if seconds:
+            wait(list[Any](self._busy()), seconds)
+        read = []
+        for task, outcome in self._workers.outcomes():
             if isinstance(outcome, Changed):
                 if self._source:
                     self._source.defer(task.path)
             elif isinstance(outcome, Prepared):
                 self._complaints.pop(hash(task.path), None)
-                yield from self._answer(task, outcome, stop)
+                read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: it is looked at again by a later listing.
                 if isinstance(outcome, Died):
                     self._put_off[task.path, task.stamp] = time.monotonic() + PUT_OFF_SECONDS
                     _limit(self._put_off)
                 self._complain(task.path, outcome.reason)
+        for start in range(0, len(read), ASKED_AT_ONCE):
+            yield from self._ask(read[start : start + ASKED_AT_ONCE], stop)
+        for done in self._inference.outcomes():
+            self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
-    def _answer(self, task: Task, read: Prepared, stop: threading.Event) -> Iterator[Tally]:
-        absolute = self._absolute(task.path)
-        if any(entry.path == absolute or entry.stamp == task.stamp for entry in self._group):
-            # The same file again, perhaps by another name: let the ledger know the first before asking.
-            yield from self._flush(stop)
-        found: AnsweredAs | None = yield from self._recorder.persistently(
-            lambda: self._ledger.answered_as(absolute, task.stamp, read.sha256, self._root), stop
-        )
-        if found is None and stop.is_set():
-            return  # perhaps nobody could be asked
-        answer: Answer | AnsweredAs
-        if found is not None:
-            self.tally.known += 1
-            answer = found
-        elif read.pixels is None:
-            answer = Failure(task.path, read.reason)
-        else:
-            answer = self._classifier.verdict(task.path, read.pixels, read.size, read.seconds)
-        target = self._target(absolute, answer) if self._sorter and not os.path.islink(task.path) else None
-        self._add(Entry(absolute, task.stamp, task.seen_ns, read.sha256, answer, target))
+    def _ask(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Tally]:
+        """Let the network answer, except for contents that have their answer already."""
+        fresh = []
+        for task, prepared in read:
+            absolute = self._absolute(task.path)
+            if absolute in self._in_hand or task.stamp in self._in_hand:
+                # The same file again, perhaps by another name: let the ledger know the first before asking.
+                self._held.append((task, prepared))
+            else:
+                self._in_hand |= {absolute, task.stamp}
+                fresh.append((task, absolute, prepared))
+        if not fresh:
+            return
+        files = [(absolute, task.stamp, prepared.sha256) for task, absolute, prepared in fresh]
+        found = yield from self._recorder.persistently(lambda: self._ledger.answered_as(files, self._root), stop)
+        for (task, absolute, prepared), known in zip(fresh, found or [], strict=bool(found)):
+            if known is not None:
+                self.tally.known += 1
+                self._add(task, absolute, prepared.sha256, known)
+            elif prepared.pixels is None:
+                self._add(task, absolute, prepared.sha256, Failure(task.path, prepared.reason))
+            else:
+                self._inference.submit(task, prepared)
 
-    def _add(self, entry: Entry) -> None:
+    def _add(
+        self, task: Task, absolute: str, sha256: bytes, answer: Answer | AnsweredAs, model_sha256: str | None = None
+    ) -> None:
+        """Into the group that is recorded together.
+
+        Args:
+            model_sha256: of the model that gave the verdict, if there is one.
+        """
+        label = None if isinstance(answer, Failure) else answer.label
+        is_sorted = self._sorter and not os.path.islink(task.path)
+        target = self._sorter.target(absolute, label) if self._sorter and is_sorted else None
+        model_sha256 = model_sha256 or self._network.model_sha256
         if not self._group:
             self._group_since = time.monotonic()
-        self._group.append(entry)
-
-    def _target(self, absolute: str, answer: Answer | AnsweredAs) -> str | None:
-        label = None if isinstance(answer, Failure) else answer.label
-        return self._sorter.target(absolute, label) if self._sorter else None
+        self._group.append(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
+        self._in_hand |= {absolute, task.stamp}
 
     def _is_due(self, *, is_idle: bool) -> bool:
-        if is_idle and not self._workers.in_flight:
+        if is_idle and not self._is_working:
             return True  # also without a group: what could not be told or moved before may be possible now
         return len(self._group) >= GROUP_SIZE or (
             bool(self._group) and time.monotonic() - self._group_since >= GROUP_SECONDS
@@ -228,12 +288,11 @@ class Watcher:
         has_new = False
         if self._group:
             group = self._group
-            new = yield from self._recorder.persistently(
-                lambda: self._ledger.record(group, self._model_sha256, self._root), stop
-            )
+            new = yield from self._recorder.persistently(lambda: self._ledger.record(group, self._root), stop)
             if new is None:
                 return  # stopped before it could be recorded: the next start answers these files
             self._group, has_new = [], bool(new)
+            self._in_hand -= {part for entry in group for part in (entry.path, entry.stamp)}
             for entry in new:
                 if not isinstance(entry.answer, AnsweredAs):
                     self.tally.count(entry.answer)

@@ -84,6 +84,20 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
             values[0] = rows[-1][0]
 
 
+def count(ledger: Path) -> int:
+    """How many answers a ledger holds, its file looked through for damage; nothing is written to it.
+
+    Raises:
+        LedgerError: the file is missing, damaged, or cannot be read.
+    """
+    with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
+        (found,) = database.execute(f"PRAGMA {schema.QUICK}(1)").fetchone()
+        if found != "ok":
+            raise LedgerError(f"{printable(ledger)}: damaged: {printable(' '.join(str(found).split()))}")
+        (answers,) = database.execute("SELECT COUNT(*) FROM answers").fetchone()
+        return int(answers)
+
+
 def prune(ledger: Path, older_than_seconds: float) -> int:
     """Forget old answers of files that are no longer where they were, and return how many those were.
 

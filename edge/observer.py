@@ -10,11 +10,11 @@ from edge import image
 from edge.cameras.capture import Capture
 from edge.cameras.frame import Frame
 from edge.cameras.view import View
-from edge.classifier import Classifier
 from edge.errors import SinkError
 from edge.events import Event, Events, Rules
 from edge.image import Pixels
-from edge.recorder import Recorder
+from edge.network import Network
+from edge.recorder import Recorder, wait_for
 from edge.schedule import Span, is_open
 from edge.snapshots import Snapshots
 from edge.tally import Tally
@@ -77,7 +77,7 @@ class Observer:
         self,
         name: str,
         capture: Callable[[], Capture],
-        classifier: Classifier,
+        network: Network,
         recorder: Recorder,
         *,
         label: str,
@@ -93,7 +93,7 @@ class Observer:
             capture: opens the camera; called anew after each pause of the schedule.
             label: the one whose events are looked for.
         """
-        self.name, self._make_capture, self._classifier, self._recorder = name, capture, classifier, recorder
+        self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
         self._label, self._view, self._pace, self._schedule, self._snapshots = label, view, pace, schedule, snapshots
         self._gap_seconds = max(rules.gap_seconds, 3 * pace.interval_seconds)
         self._following = Events(replace(rules, gap_seconds=self._gap_seconds))
@@ -126,7 +126,7 @@ class Observer:
     @property
     def trouble(self) -> str:
         """What keeps it from working just now; empty if nothing does."""
-        own = (self._capture.trouble if self._capture else "", self._at_snapshots.reason)
+        own = (self._capture.trouble if self._capture else "", self._network.trouble.reason, self._at_snapshots.reason)
         return "; ".join(reason for reason in (*own, self._recorder.trouble) if reason)
 
     @property
@@ -135,7 +135,8 @@ class Observer:
 
         A camera that gives nothing and says nothing is neither: then all is better begun anew.
         """
-        if self._is_resting or (self._capture is not None and self._capture.is_reopening):
+        is_waiting = self._capture is not None and self._capture.is_reopening
+        if self._is_resting or is_waiting or self._network.trouble.reason:
             return True
         return time.monotonic() - self._looked_at < PATIENCE_SECONDS + 2 * self._pace.interval_seconds
 
@@ -202,9 +203,12 @@ class Observer:
         assert self._capture is not None
         began = time.monotonic()
         pixels = self._view.of(frame.pixels)
-        seen = image.scaled(pixels, self._classifier.size)
+        seen = image.scaled(pixels, self._network.size)
         size = (pixels.shape[1], pixels.shape[0])
-        verdict = self._classifier.verdict(self.name, seen, size, time.monotonic() - began)
+        while (verdict := self._network.verdict(self.name, seen, size, time.monotonic() - began)) is None:
+            yield from wait_for(self._network.trouble, stop, self._recorder.tally)
+            if stop.is_set():
+                return
         now = time.monotonic()
         self.figures.note(now - began, now - frame.seconds if self._capture.is_live else None, now - self._looked_at)
         self._looked_at, self._due = now, max(self._due, frame.seconds) + self._pace.interval_seconds
@@ -256,7 +260,7 @@ class Observer:
 
     def _record(self, answer: Verdict, sighting: Sighting, stop: threading.Event) -> Iterator[Tally]:
         yield from self._recorder.look_after(stop)
-        ledger, model_sha256 = self._recorder.ledger, self._classifier.model.sha256
+        ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
         yield from self._recorder.persistently(lambda: ledger.record_sighting(answer, sighting, model_sha256), stop)
         self._delivered_at = float("-inf")
 
@@ -305,7 +309,7 @@ class Observer:
 
     def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
         """A verdict for the label that is looked for, with this confidence."""
-        is_real = self._classifier.model.labels.index(self._label) == 1
+        is_real = self._network.labels.index(self._label) == 1
         score = probability if is_real else 1 - probability
         return replace(verdict, label=self._label, is_real=is_real, score=score, confidence=probability)
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from edge.cameras.opening import open_camera
 from edge.cameras.view import View
 from edge.errors import SettingsError, printable
 from edge.events import Rules
+from edge.network import Network
 from edge.observer import Observer, Pace
 from edge.recorder import Recorder
-from edge.reporting import Told, Voice, reporting
+from edge.reporting import Told, Voice, patiently, reporting
 from edge.schedule import Span
 from edge.service.notify import Notifier
 from edge.signals import Requests
@@ -75,10 +77,7 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     Raises:
         EdgeDetectError: it cannot begin, or not go on.
     """
-    voice, network, commands, tally = Voice(settings), settings.classifier(), settings.commands, Tally()
-    label = settings.event or network.model.labels[0]
-    if label not in network.model.labels:
-        raise SettingsError(f"{printable(label)}: no label of this model, whose labels are {network.model.labels}")
+    voice, commands, tally = Voice(settings), settings.commands, Tally()
     pictures = None
     if settings.snapshots:
         pictures = Snapshots(settings.snapshots.absolute(), settings.limits, is_plain=settings.plain)
@@ -86,21 +85,31 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     opened = partial(
         open_camera, settings.source, settings.size, of_a_replay if settings.is_recording else None, voice.say
     )
-    with reporting(settings, settings.name, commands, voice, requests, notifier) as told:
+    with ExitStack() as stack:
+        classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
+        if classifier is None:
+            return tally
+        stack.callback(classifier.close)  # its Coral may be wanted by who is begun anew
+        label = settings.event or classifier.model.labels[0]
+        if label not in classifier.model.labels:
+            labels = " and ".join(classifier.model.labels)
+            raise SettingsError(f"{printable(label)}: no label of this model; it has {printable(labels)}")
+        told = stack.enter_context(reporting(settings, settings.name, commands, voice, requests, notifier))
         if told is None:
             return tally
+        once = settings.is_recording or settings.pace.max_frames is not None
         recorder = Recorder(
             told.ledger,
             settings.name,
             told.outlets,
             tally,
             voice.say,
-            once=settings.is_recording or settings.pace.max_frames is not None,
+            once=once,
         )
         observer = Observer(
             settings.name,
             lambda: Capture(opened, voice.say, is_patient=notifier.is_listening),
-            network,
+            Network(classifier, voice.say, once=once),
             recorder,
             label=label,
             rules=settings.rules,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from edge.classifier import Classifier
-from edge.errors import LedgerError
+from edge.errors import CoralError, LedgerError
 from edge.ledger import Ledger
 from edge.outbox import CommandOutlet, Outlet
 from edge.service.notify import Notifier
@@ -21,7 +22,9 @@ from edge.state import alone
 from edge.status import StatusServer
 from edge.tally import Tally
 from edge.terminal import Progress
-from edge.trouble import Trouble
+from edge.trouble import Say, Trouble
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +32,12 @@ class Told:
     """What a watcher and a camera share; the names and meanings are those of the commands' options.
 
     Attributes:
-        classifier: makes it.
+        classifier: makes it; given a function that says what happens to its Coral.
         lines: where answers and errors are written to.
         as_json: whether a program reads the lines, and wants no others.
     """
 
-    classifier: Callable[[], Classifier]
+    classifier: Callable[[Say], Classifier]
     state: Path
     lines: Lines
     as_json: bool = False
@@ -120,11 +123,11 @@ def reporting(
         root: see `edge.recorder.Recorder`.
 
     Raises:
-        LedgerError: the ledger cannot be used; a service waits until its disk has room and can be written to.
+        LedgerError: the ledger cannot be used, and nobody waits.
         BusyError: another process does the same work.
     """
     with ExitStack() as stack:
-        ledger = _opened(told.state, requests, notifier, voice)
+        ledger = patiently(lambda: Ledger(told.state), voice, requests, notifier)
         if ledger is None:
             yield None
             return
@@ -135,14 +138,21 @@ def reporting(
         yield ready
 
 
-def _opened(state: Path, requests: Requests, notifier: Notifier, voice: Voice) -> Ledger | None:
+def patiently(make: Callable[[], T], voice: Voice, requests: Requests, notifier: Notifier) -> T | None:
+    """What is made; None if we were stopped before.
+
+    A service waits until there is a Coral, or its disk has room and can be written to.
+
+    Raises:
+        LedgerError, CoralError: it cannot be made, and nobody waits.
+    """
     trouble = Trouble(voice.say, "; trying again")
     while True:
         try:
-            ledger = Ledger(state)
+            made = make()
             trouble.over()
-            return ledger
-        except LedgerError as error:
+            return made
+        except (LedgerError, CoralError) as error:
             if not notifier.is_listening:
                 raise
             trouble.met(error)

@@ -11,8 +11,10 @@ from typing import Any
 from edge import __version__
 from edge.daemon import Watcher
 from edge.errors import MovedAwayError, SourceError, printable
+from edge.inference import Inference
 from edge.moving import Sorter
-from edge.reporting import Told, Voice, reporting
+from edge.network import Network
+from edge.reporting import Told, Voice, patiently, reporting
 from edge.service.notify import Notifier
 from edge.signals import Requests
 from edge.sources.folder import Folder
@@ -46,7 +48,7 @@ def watch(
     Raises:
         EdgeDetectError: it cannot begin, or not go on.
     """
-    voice, network, commands = Voice(settings), settings.classifier(), settings.commands
+    voice, commands = Voice(settings), settings.commands
     real_root = os.path.realpath(settings.folder)
     sorter = _sorter(settings.sort_into, real_root)
     source = partial(
@@ -59,15 +61,22 @@ def watch(
     )
     if not notifier.is_listening:
         source()  # an error of the user's should show before anything is begun
-    with reporting(settings, real_root, commands, voice, requests, notifier) as told, ExitStack() as stack:
+    with ExitStack() as stack:
+        classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
+        if classifier is None:
+            return Tally()
+        stack.callback(classifier.close)  # its Coral may be wanted by who is begun anew
+        told = stack.enter_context(reporting(settings, real_root, commands, voice, requests, notifier))
         if told is None:
             return Tally()
+        network = Network(classifier, voice.say, once=once)
         limits = Limits(seconds=settings.decode_seconds)
         workers = stack.enter_context(Workers(settings.workers or usual_count(), real_root, network.size, limits))
         watcher = Watcher(
             settings.folder,
             source,
             network,
+            stack.enter_context(Inference(network)),
             told.ledger,
             workers,
             told.outlets,
@@ -81,7 +90,8 @@ def watch(
         status = partial(_status, watcher, real_root, time.time())
 
         def alive() -> None:
-            notifier.alive(_summary(watcher))
+            if watcher.is_healthy:
+                notifier.alive(_summary(watcher))
             told.server.serve(status)
 
         try:

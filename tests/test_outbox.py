@@ -26,11 +26,11 @@ def entry(name: str, label: str | None = "REAL") -> Entry:
     answer: Answer = Failure(f"{FOLDER}/{name}", "no image")
     if label is not None:
         answer = Verdict(f"{FOLDER}/{name}", label, label == "REAL", 0.9, 0.9, None, 0.001)
-    return Entry(f"{FOLDER}/{name}", Stamp(1, hash(name) % 10**6, 3, 4), 10**10, name.encode(), answer)
+    return Entry(f"{FOLDER}/{name}", Stamp(1, hash(name) % 10**6, 3, 4), 10**10, name.encode(), answer, "model")
 
 
 def record(ledger: Ledger, *names: str, label: str | None = "REAL") -> None:
-    ledger.record([entry(name, label) for name in names], "model", FOLDER)
+    ledger.record([entry(name, label) for name in names], FOLDER)
 
 
 class Listener:
@@ -71,8 +71,8 @@ def test_a_new_sink_hears_of_what_comes_and_not_of_what_was(tmp_path: Path) -> N
     with Ledger(tmp_path) as ledger:
         record(ledger, "before")
         outlet = Outlet(ledger, FOLDER, listener, print)
-        ledger.record([entry("after")], "model", FOLDER)
-        ledger.record([entry("elsewhere")], "model", "/other")
+        ledger.record([entry("after")], FOLDER)
+        ledger.record([entry("elsewhere")], "/other")
         outlet.deliver()
     assert listener.heard == ["after"]
 

@@ -9,6 +9,7 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp
 # What may be opened on behalf of an address: a playlist from the network can name other networked addresses, no files.
 PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "tls", "httpproxy", "crypto", "srtp")
 
+_HOST = re.compile(r"([^\s:=;]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -44,7 +45,10 @@ def shown(address: str) -> str:
         return printable(address)
     rest = address[found.end() :].rpartition("@")[2]
     plain = re.split(r"[?#\s]", rest, maxsplit=1)[0]
-    if "=" in plain or "%3d" in plain.lower():
-        host = plain.partition("/")[0]
-        plain = "" if "=" in host else f"{host}/"
+    host, slash, path = plain.partition("/")
+    if "=" in path or "%3d" in path.lower():
+        path = ""
+    if not _HOST.fullmatch(host):
+        host = slash = path = ""
+    plain = host + slash + path
     return printable(f"{found[1].lower()}://{plain}{'' if plain == rest else '...'}")

@@ -8,7 +8,6 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from edge.cameras import picamera
 from edge.errors import NotInstalledError, printable
 
 # linux/videodev2.h: struct v4l2_capability, VIDIOC_QUERYCAP, V4L2_CAP_*
@@ -48,6 +47,8 @@ def found_cameras(picamera2: Any = None) -> list[Found]:
     Args:
         picamera2: the class, in place of `picamera2.Picamera2`.
     """
+    from edge.cameras import picamera  # which needs numpy; V4L2 does not
+
     try:
         listed = (picamera2 or picamera.library()).global_camera_info()
     except (NotInstalledError, *picamera.ERRORS):
@@ -61,6 +62,8 @@ def found_cameras(picamera2: Any = None) -> list[Found]:
 
 def picamera2_problem() -> str:
     """Why Picamera2 cannot be used; empty if it can."""
+    from edge.cameras import picamera
+
     try:
         picamera.library()
     except NotInstalledError as error:

@@ -163,9 +163,9 @@ class Stream:
             return "this PyAV does not support it"
         number = getattr(error, "errno", None)
         if number == errno.EINVAL:
-            return "not a valid address, or a kind of content that is not supported"
+            return f"{'not a valid address, or ' if self.is_live else ''}content of a kind that is not supported"
         if number == errno.EIO and not self._is_device:
-            return "cannot be reached, or broke off"
+            return "the connection broke off" if self._container else "cannot be reached, or sends no video"
         if number == errno.ENOTTY:
             return "not a camera"
         if number == errno.EBUSY:
@@ -183,16 +183,18 @@ def _how_to_open(
     FFmpeg's option nobuffer is not among them: it throws away what was read while the stream was examined, with the
     first key frame; and we read on as fast as we can, so that nothing stays in a buffer.
     """
+    frames = {"max_pixels": str(MAX_PIXELS)}
     if address.is_address(source):
         scheme = address.scheme(source)
-        limits = {"protocol_whitelist": ",".join(address.PROTOCOLS), "format_whitelist": STREAMS}
+        limits = {"protocol_whitelist": ",".join(address.PROTOCOLS), "format_whitelist": STREAMS, **frames}
         # Not by UDP, which loses packets on a wireless network and needs an open firewall.
         rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
         asked = {"video_size": f"{size[0]}x{size[1]}"} if size else {}
         return source, "v4l2", asked | ({"framerate": f"{frames_per_second:g}"} if frames_per_second else {})
-    return f"file:{os.path.abspath(source)}", None, {"protocol_whitelist": "file", "format_whitelist": RECORDINGS}
+    limits = {"protocol_whitelist": "file", "format_whitelist": RECORDINGS, **frames}
+    return f"file:{os.path.abspath(source)}", None, limits
 
 
 def _is_device(source: str) -> bool:

@@ -11,6 +11,7 @@ from edge import __version__
 from edge.cli.camera import camera
 from edge.cli.classify import classify
 from edge.cli.completion import completion
+from edge.cli.doctor import doctor
 from edge.cli.results import results
 from edge.cli.service import service
 from edge.cli.status import status
@@ -37,12 +38,19 @@ def main(context: click.Context, config: Path | None) -> None:
     Examples:
       edge-detect classify photo.jpg
       edge-detect watch ./inbox
+      edge-detect camera --tpu
+      edge-detect doctor
     """
+    from edge.errors import SettingsError
     from edge.settings import read, require_known_variables
 
-    require_known_variables(main)
-    context.default_map = read(config, main)
+    try:
+        require_known_variables(main)
+        context.default_map = read(config, main)
+    except SettingsError:
+        if context.invoked_subcommand != doctor.name:  # it tells of them among the rest
+            raise
 
 
-for _command in (classify, watch, camera, results, status, service, completion):
+for _command in (classify, watch, camera, results, status, service, doctor, completion):
     main.add_command(_command)

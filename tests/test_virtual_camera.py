@@ -160,3 +160,12 @@ def test_the_command_line_takes_the_camera(root: Root) -> None:
     assert told
     assert {one["label"] for one in told} <= {"REAL", "FAKE"}
     assert all("1280 x 720" in one["outside"] for one in told)
+
+
+def test_the_doctor_sees_it(root: Root) -> None:
+    program = "import virtual_camera; from edge.cli import main; main()"
+    done = root.run(PYTHON, "-c", program, "doctor", "--json", **VARIABLES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    assert found["Picamera2"]["state"] == found["Pi camera"]["state"] == "ok"
+    assert found["Pi camera"]["found"] == "virtual"

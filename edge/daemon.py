@@ -212,7 +212,7 @@ class Watcher:
                 continue
             while not self._has_room and not stop.is_set():
                 yield from self._collect(0.5, stop)
-                yield from self._flush_if_due(stop, is_idle=False)
+                yield from self._flush_if_due(stop, is_idle=True)  # for what is held takes room, too
                 yield self.tally
             if not stop.is_set():
                 self._workers.submit(task)
@@ -230,7 +230,7 @@ class Watcher:
 
     def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Tally]:
         """Take what the processes and the network have done, waiting so long for the first of it."""
-        if seconds:
+        if seconds and self._is_working:
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._workers.outcomes():

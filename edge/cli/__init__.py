@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edge import __version__
+from edge.cli.benchmark import benchmark
 from edge.cli.classify import classify
 from edge.cli.completion import completion
 from edge.cli.results import results
@@ -43,5 +44,5 @@ def main(context: click.Context, config: Path | None) -> None:
     context.default_map = read(config, main)
 
 
-for _command in (classify, watch, results, status, service, completion):
+for _command in (classify, watch, results, status, service, benchmark, completion):
     main.add_command(_command)

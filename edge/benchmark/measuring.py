@@ -67,7 +67,7 @@ def benchmark(
             done.append(_of_workload(workload, first, bare[fastest], tried, model_options, here.cores, disk, seconds))
         say("the start")
         name = installed(runtime)
-        start = start_up(one, model_options(min(networks)), name, rounds=max(1, round(seconds * 10)))
+        start = start_up(one, first.model.path, model_options(min(networks)), name, rounds=max(1, round(seconds * 10)))
     warnings += [found for found in machine.throttling() if found not in warnings]  # it may have become hot
     model = printable(first.model.path.name)
     return Report(here, Network(model, name, version(name)), warnings, bare, start, done)

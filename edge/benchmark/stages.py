@@ -14,7 +14,14 @@ from edge.ledger import Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Answer
 
-READ, DECODE, QUANTISE, INVOKE, RECORD, TOGETHER = "read", "decode", "quantise", "invoke", "record", "all of these"
+READ, DECODE, QUANTISE, INVOKE, RECORD, TOGETHER = (
+    "read",
+    "decode",
+    "quantise",
+    "invoke",
+    "digest and record",
+    "all of these",
+)
 
 
 class Stages:
@@ -51,7 +58,7 @@ class Stages:
         return 1
 
     def record(self) -> int:
-        """A group is committed at once, as the watcher does."""
+        """A group's digests and its commit, as the watcher does it."""
         places = [self._next() for _ in range(GROUP_SIZE)]
         self._commit([self._entry(place, self._contents[place], self._answers[place]) for place in places])
         return GROUP_SIZE

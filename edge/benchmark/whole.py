@@ -13,6 +13,10 @@ from edge.benchmark.pictures import Workload, copies
 from edge.interpreter import RUNTIMES
 
 MOST_WATCHED = 4000
+NEEDED = (
+    "import sys, numpy, PIL.Image, {0}.interpreter;"
+    " {0}.interpreter.Interpreter(model_path=sys.argv[1]).allocate_tensors()"
+)
 FAILED = 1  # the exit status if some image could not be decoded
 
 
@@ -22,22 +26,22 @@ class StartUp:
 
     Attributes:
         classify: `edge-detect classify` of one image, from its start to its end.
-        imports: an empty Python program that imports numpy, Pillow and the runtime, which no runner can do without.
+        needed: a program that imports numpy, Pillow and the runtime and loads the model, which no runner can do without.
         help: `edge-detect --help`.
         peak_bytes: of `classify`.
     """
 
     classify: float
-    imports: float
+    needed: float
     help: float
     peak_bytes: int
 
     @property
     def ratio(self) -> float:
-        return self.classify / self.imports
+        return self.classify / self.needed
 
 
-def start_up(path: str, model_options: Sequence[str], runtime: str, rounds: int) -> StartUp:
+def start_up(path: str, model: Path, model_options: Sequence[str], runtime: str, rounds: int) -> StartUp:
     """Three programs in turns, after one turn to warm up.
 
     Raises:
@@ -46,7 +50,7 @@ def start_up(path: str, model_options: Sequence[str], runtime: str, rounds: int)
     classify = children.edge_detect("classify", path, *model_options)
     programs = {
         "classify": classify,
-        "imports": [sys.executable, "-c", f"import numpy, PIL.Image, {RUNTIMES[runtime]}.interpreter"],
+        "needed": [sys.executable, "-c", NEEDED.format(RUNTIMES[runtime]), str(model)],
         "help": children.edge_detect("--help"),
     }
     peak = children.run(classify, watched=True).peak_bytes

@@ -14,14 +14,8 @@ from edge.ledger import Entry, Ledger
 from edge.stamp import Stamp
 from edge.verdict import Answer
 
-READ, DECODE, QUANTISE, INVOKE, RECORD, TOGETHER = (
-    "read",
-    "decode",
-    "quantise",
-    "invoke",
-    "digest and record",
-    "all of these",
-)
+READ, DECODE, QUANTISE, INVOKE = "read", "decode", "quantise", "invoke"
+RECORD, TOGETHER = "digest and record", "all of these"
 
 
 class Stages:

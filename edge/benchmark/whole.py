@@ -26,7 +26,7 @@ class StartUp:
 
     Attributes:
         classify: `edge-detect classify` of one image, from its start to its end.
-        needed: a program that imports numpy, Pillow and the runtime and loads the model, which no runner can do without.
+        needed: a program that imports numpy, Pillow and the runtime and loads the model: no runner does without.
         help: `edge-detect --help`.
         peak_bytes: of `classify`.
     """

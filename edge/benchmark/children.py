@@ -16,6 +16,7 @@ import edge
 from edge.commands import PREFIX
 from edge.errors import BenchmarkError, printable
 
+COMMAND = "from edge.__main__ import run; run()"  # all that the script consists of which pip makes
 SAMPLE_SECONDS = 0.05
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -39,8 +40,8 @@ class Ran:
 
 
 def edge_detect(*arguments: str | Path) -> list[str]:
-    """The words that start our own command, whatever the settings file of this machine says."""
-    return [sys.executable, "-P", "-m", "edge", "--config", os.devnull, *map(str, arguments)]
+    """The words that do what the command `edge-detect` does, whatever the settings file of this machine says."""
+    return [sys.executable, "-P", "-c", COMMAND, "--config", os.devnull, *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """All of it, put together."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from edge.benchmark import machine, stages
 from edge.benchmark.decoding import Decoding
 from edge.benchmark.pictures import Workload, generated, of_folder
 from edge.benchmark.report import Network, OfWorkload, Report
-from edge.benchmark.rounds import ROUNDS, Timing, measure, steps
+from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare, Stages
 from edge.benchmark.whole import backlogs, nearest_folder, start_up
 from edge.classifier import Classifier
@@ -21,71 +22,99 @@ from edge.ledger import Ledger
 WATCH_ROUNDS = 2
 WATCH_SHARE = 0.6  # of the limit: what `watch` is taken to reach, to choose how many images it gets
 
+Say = Callable[[str], None]
 
-def benchmark(
-    networks: dict[int, Classifier],
-    model_options: Callable[[int], list[str]],
-    runtime: str | None,
-    folder: Path | None,
-    state: Path,
-    seconds: float,
-    say: Callable[[str], None],
-) -> Report:
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured.
+
+    Attributes:
+        threads: the numbers of the network's threads to try, in rising order.
+        network: makes one with so many.
+        options: of a command line of ours, for the same.
+        folder: with images; None makes some.
+        state: on the disk of this folder the record is tried; nothing is left there.
+        seconds: for each thing.
+    """
+
+    threads: Sequence[int]
+    network: Callable[[int], Classifier]
+    options: Callable[[int], list[str]]
+    runtime: str | None
+    folder: Path | None
+    state: Path
+    seconds: float
+
+    @property
+    def disk(self) -> Path:
+        return nearest_folder(self.state)
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What was measured within this process."""
+
+    model: Path
+    invoke: dict[int, Timing]
+    stages: list[tuple[dict[str, Timing], Timing]]  # of each workload; the second is decoding by all cores
+
+    @property
+    def fastest(self) -> int:
+        return max(self.invoke, key=lambda threads: self.invoke[threads].per_second)
+
+
+def benchmark(setup: Setup, say: Say) -> Report:
     """Measure this machine.
 
     Args:
-        networks: by the number of threads to try.
-        model_options: of a command line, for a number of threads.
-        folder: with images; None makes some.
-        state: on the disk of this folder the record is tried; nothing is left there.
-        seconds: for each thing that is measured.
         say: is told what is done, and why it may be worth less.
 
     Raises:
         BenchmarkError: there is no image to measure with, or one of our own commands failed.
     """
-    warnings = machine.warnings()
-    for warning in warnings:
-        say(f"warning: {warning}")
-    here, first = machine.machine(), networks[min(networks)]
-    with ExitStack() as stack:
-        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-detect-benchmark-")))
-        disk = nearest_folder(state)
-        if folder is None:
+    with tempfile.TemporaryDirectory(prefix="edge-detect-benchmark-") as temporary:
+        if setup.folder is None:
             say("no --images: generated pictures are measured")
-            chosen: Iterable[Workload] = generated(temporary)
+            workloads = list(generated(Path(temporary)))
         else:
-            chosen = [of_folder(folder, first.size)]
-        say("the network")
-        bare = measure({threads: steps(Bare(network).invoke) for threads, network in networks.items()}, seconds)
-        fastest = max(bare, key=lambda threads: bare[threads].per_second)
-        tried = sorted({min(networks), fastest})
-        done, one = [], ""
-        for workload in chosen:
-            one = one or workload.paths[0]
-            say(workload.name)
-            done.append(_of_workload(workload, first, bare[fastest], tried, model_options, here.cores, disk, seconds))
+            workloads = [of_folder(setup.folder)]
+        warnings = machine.warnings()
+        for warning in warnings:
+            say(f"warning: {warning}")
+        here = machine.machine()
+        inside = _inside(setup, workloads, here.cores, say)
+        # The networks are gone: a Coral, say, has one user at a time, and what follows are processes of their own.
+        done = [
+            _whole(setup, workload, measured, inside, say)
+            for workload, measured in zip(workloads, inside.stages, strict=True)
+        ]
         say("the start")
-        name = installed(runtime)
-        start = start_up(one, first.model.path, model_options(min(networks)), name, rounds=max(1, round(seconds * 10)))
+        name, one = installed(setup.runtime), workloads[0].paths[0]
+        rounds = max(1, round(setup.seconds * 10))
+        start = start_up(one, inside.model, setup.options(min(setup.threads)), name, rounds)
     warnings += [found for found in machine.throttling() if found not in warnings]  # it may have become hot
-    model = printable(first.model.path.name)
-    return Report(here, Network(model, name, version(name)), warnings, bare, start, done)
+    network = Network(printable(inside.model.name), name, version(name))
+    return Report(here, network, warnings, inside.invoke, start, done)
 
 
-def _of_workload(
-    workload: Workload,
-    network: Classifier,
-    bare: Timing,
-    tried: Sequence[int],
-    model_options: Callable[[int], list[str]],
-    cores: int,
-    disk: Path,
-    seconds: float,
-) -> OfWorkload:
+def _inside(setup: Setup, workloads: Sequence[Workload], cores: int, say: Say) -> _Inside:
+    networks = {threads: setup.network(threads) for threads in setup.threads}
+    say("the network")
+    bare = {threads: steps(Bare(network).invoke) for threads, network in networks.items()}
+    invoke = measure(bare, setup.seconds)
+    first = networks[min(networks)]
+    measured = []
+    for workload in workloads:
+        say(f"{workload.name}: step by step")
+        measured.append(_stages(workload, first, cores, setup))
+    return _Inside(first.model.path, invoke, measured)
+
+
+def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -> tuple[dict[str, Timing], Timing]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=disk, prefix=".edge-detect-benchmark-")))
-        ledger = stack.enter_context(Ledger(folder))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=setup.disk, prefix=".edge-detect-benchmark-"))
+        ledger = stack.enter_context(Ledger(Path(folder)))
         decoding = stack.enter_context(Decoding(workload.paths, network.size, cores))
         step = Stages(workload.paths, network, ledger)
         ways = {
@@ -97,11 +126,19 @@ def _of_workload(
             stages.TOGETHER: steps(step.together),
             "decoding": decoding.round,
         }
-        timings = measure(ways, seconds, ROUNDS)
+        timings = measure(ways, setup.seconds)
     all_cores = timings.pop("decoding")
-    limit = min(all_cores.per_second, bare.per_second)
-    count = round(limit * WATCH_SHARE * 2 * seconds)
-    settings = [model_options(threads) for threads in tried]
-    found = backlogs(workload, count, settings, disk, WATCH_ROUNDS)
-    measured = dict(zip(tried, found, strict=True))
-    return OfWorkload(workload.name, len(workload.paths), workload.bad, timings, all_cores, measured)
+    return timings, all_cores
+
+
+def _whole(
+    setup: Setup, workload: Workload, measured: tuple[dict[str, Timing], Timing], inside: _Inside, say: Say
+) -> OfWorkload:
+    say(f"{workload.name}: watch --once")
+    timings, decoding = measured
+    tried = sorted({min(setup.threads), inside.fastest})
+    limit = min(decoding.per_second, inside.invoke[inside.fastest].per_second)
+    count = round(limit * WATCH_SHARE * 2 * setup.seconds)
+    found = backlogs(workload, count, [setup.options(threads) for threads in tried], setup.disk, WATCH_ROUNDS)
+    watched = dict(zip(tried, found, strict=True))
+    return OfWorkload(workload.name, len(workload.paths), workload.bad, timings, decoding, watched)

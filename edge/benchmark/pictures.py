@@ -20,6 +20,7 @@ MOST_CHOSEN = 256
 MOST_CHOSEN_BYTES = 64_000_000  # they are held in memory while the steps are measured
 MOST_COPIED_BYTES = 256_000_000
 CHECK_SECONDS = 3.0
+CHECK_SIZE = (32, 32)  # to see whether an image can be decoded, any does
 THUMBNAILS, PHOTOS = 64, 2
 
 
@@ -41,7 +42,7 @@ class Workload:
         return sum(os.path.getsize(path) for path in self.paths)
 
 
-def of_folder(folder: Path, network_size: tuple[int, int]) -> Workload:
+def of_folder(folder: Path) -> Workload:
     """Images of a folder and its sub-folders, from all over it.
 
     Raises:
@@ -56,7 +57,7 @@ def of_folder(folder: Path, network_size: tuple[int, int]) -> Workload:
         if paths and (time.monotonic() - began > CHECK_SECONDS or taken > MOST_CHOSEN_BYTES):
             break
         try:
-            image.pixels(path, network_size)
+            image.pixels(path, CHECK_SIZE)
             taken += os.path.getsize(path)
             paths.append(path)
         except (ImageError, OSError):  # or it was deleted meanwhile

@@ -40,7 +40,7 @@ def benchmark(
     seconds: float,
     as_json: bool,
     state: Path | None,
-    classifier: Callable[[], "Classifier"],
+    classifier: Callable[[], "Classifier"],  # of one number of threads; here they are tried
 ) -> None:
     """Measure how fast this board is, step by step and as a whole.
 
@@ -54,24 +54,18 @@ def benchmark(
     from edge.state import default_folder
 
     _end_by_signals()
-    given = context.get_parameter_source("threads") is not ParameterSource.DEFAULT
-    own = context.params["threads"]
-    counts = [own] if given else thread_counts(machine().cores)
-    networks = {threads: with_classifier(context.params | {"threads": threads})["classifier"]() for threads in counts}
-
-    def say(line: str) -> None:
-        click.echo(f"edge-detect: {line}", err=True)
-
+    is_given = context.get_parameter_source("threads") is not ParameterSource.DEFAULT
+    setup = measuring.Setup(
+        [context.params["threads"]] if is_given else thread_counts(machine().cores),
+        lambda threads: with_classifier(context.params | {"threads": threads})["classifier"](),
+        lambda threads: _words(context, threads),
+        context.params["runtime"],
+        images,
+        state or default_folder(),
+        seconds,
+    )
     try:
-        measured = measuring.benchmark(
-            networks,
-            lambda threads: _words(context, threads),
-            context.params["runtime"],
-            images,
-            state or default_folder(),
-            seconds,
-            say,
-        )
+        measured = measuring.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     if as_json:
@@ -90,7 +84,7 @@ def _words(context: click.Context, threads: int) -> list[str]:
         value: Any = threads if name == "threads" else context.params.get(name)
         if name in own or value is None or value is False or not isinstance(parameter, click.Option):
             continue
-        words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], str(value)]
+        words.append(parameter.opts[0] if parameter.is_flag else f"{parameter.opts[0]}={value}")
     return words
 
 

@@ -13,7 +13,7 @@ from edge.benchmark.pictures import Workload, generated, of_folder
 from edge.benchmark.report import Network, OfWorkload, Report
 from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare, Stages
-from edge.benchmark.whole import backlogs, nearest_folder, start_up
+from edge.benchmark.whole import Limit, backlogs, nearest_folder, start_up
 from edge.classifier import Classifier
 from edge.errors import printable
 from edge.interpreter import installed
@@ -56,6 +56,7 @@ class _Inside:
     """What was measured within this process."""
 
     model: Path
+    size: tuple[int, int]
     invoke: dict[int, Timing]
     stages: list[tuple[dict[str, Timing], Timing]]  # of each workload; the second is decoding by all cores
 
@@ -86,7 +87,7 @@ def benchmark(setup: Setup, say: Say) -> Report:
         inside = _inside(setup, workloads, here.cores, say)
         # The networks are gone: a Coral, say, has one user at a time, and what follows are processes of their own.
         done = [
-            _whole(setup, workload, measured, inside, say)
+            _whole(setup, workload, measured, inside, here.cores, say)
             for workload, measured in zip(workloads, inside.stages, strict=True)
         ]
         say("the start")
@@ -108,7 +109,7 @@ def _inside(setup: Setup, workloads: Sequence[Workload], cores: int, say: Say) -
     for workload in workloads:
         say(f"{workload.name}: step by step")
         measured.append(_stages(workload, first, cores, setup))
-    return _Inside(first.model.path, invoke, measured)
+    return _Inside(first.model.path, first.size, invoke, measured)
 
 
 def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -> tuple[dict[str, Timing], Timing]:
@@ -132,13 +133,22 @@ def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -
 
 
 def _whole(
-    setup: Setup, workload: Workload, measured: tuple[dict[str, Timing], Timing], inside: _Inside, say: Say
+    setup: Setup, workload: Workload, measured: tuple[dict[str, Timing], Timing], inside: _Inside, cores: int, say: Say
 ) -> OfWorkload:
     say(f"{workload.name}: watch --once")
     timings, decoding = measured
     tried = sorted({min(setup.threads), inside.fastest})
     limit = min(decoding.per_second, inside.invoke[inside.fastest].per_second)
     count = round(limit * WATCH_SHARE * 2 * setup.seconds)
-    found = backlogs(workload, count, [setup.options(threads) for threads in tried], setup.disk, WATCH_ROUNDS)
+    settings = [setup.options(threads) for threads in tried]
+    with Decoding(workload.paths, inside.size, cores) as all_cores:
+        way = {"": all_cores.round}
+
+        def limits() -> Limit:
+            network = {"": steps(Bare(setup.network(inside.fastest)).invoke)}  # let go at once, for `watch` to take it
+            turns = [measure(one, setup.seconds / 2, 1)[""].per_second for one in (way, network)]
+            return Limit(*turns)
+
+        found, reached = backlogs(workload, count, settings, limits, setup.disk, WATCH_ROUNDS)
     watched = dict(zip(tried, found, strict=True))
-    return OfWorkload(workload.name, len(workload.paths), workload.bad, timings, decoding, watched)
+    return OfWorkload(workload.name, len(workload.paths), workload.bad, timings, decoding, watched, reached)

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge.benchmark.machine import Machine
 from edge.benchmark.rounds import Timing
-from edge.benchmark.whole import Backlog, StartUp
+from edge.benchmark.whole import Backlog, Limit, StartUp
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,16 @@ class OfWorkload:
     stages: dict[str, Timing]
     decoding: Timing
     backlogs: dict[int, Backlog]
+    limit: Limit
+
+    @property
+    def best(self) -> Backlog:
+        return max(self.backlogs.values(), key=lambda backlog: backlog.per_second)
+
+    @property
+    def share(self) -> float:
+        """How much of the limit `watch` reaches."""
+        return self.best.per_second / self.limit.per_second
 
 
 @dataclass(frozen=True)
@@ -53,26 +63,12 @@ class Report:
     workloads: list[OfWorkload] = field(default_factory=list)
 
     @property
-    def invoke_threads(self) -> int:
-        """With which the bare interpreter is fastest."""
-        return max(self.invoke, key=lambda threads: self.invoke[threads].per_second)
-
-    @property
     def threads(self) -> int:
         """The best setting of those that were tried with the first images: what adds less than a twentieth is not
         worth a core."""
         backlogs = self.workloads[0].backlogs
         fastest = max(backlog.per_second for backlog in backlogs.values())
         return min(threads for threads, backlog in backlogs.items() if backlog.per_second >= 0.95 * fastest)
-
-    def limit(self, workload: OfWorkload) -> float:
-        """Images a second that no watcher can exceed: all cores decode and do nothing else, or the network is never
-        kept waiting, whichever is slower."""
-        return min(workload.decoding.per_second, self.invoke[self.invoke_threads].per_second)
-
-    def share(self, workload: OfWorkload) -> float:
-        """How much of that limit `watch` reaches."""
-        return max(backlog.per_second for backlog in workload.backlogs.values()) / self.limit(workload)
 
     def as_json(self) -> dict[str, Any]:
         """Times in seconds, rates an image or invocation a second, memory in bytes."""
@@ -82,20 +78,8 @@ class Report:
             "warnings": self.warnings,
             "invoke": {str(threads): _timing(timing) for threads, timing in self.invoke.items()},
             "start_up": asdict(self.start_up) | {"ratio": self.start_up.ratio},
-            "workloads": [self._workload(workload) for workload in self.workloads],
+            "workloads": [_workload(workload) for workload in self.workloads],
             "best_threads": self.threads,
-        }
-
-    def _workload(self, workload: OfWorkload) -> dict[str, Any]:
-        return {
-            "name": workload.name,
-            "images": workload.images,
-            "bad": workload.bad,
-            "stages": {name: _timing(timing) for name, timing in workload.stages.items()},
-            "decoding": _timing(workload.decoding),
-            "limit_per_second": self.limit(workload),
-            "watch": {str(threads): asdict(backlog) for threads, backlog in workload.backlogs.items()},
-            "share_of_limit": self.share(workload),
         }
 
 
@@ -106,7 +90,7 @@ def text(report: Report) -> Iterator[str]:
     yield f"{network.model} on {network.runtime} {network.version}, Python {machine.python}"
     for workload in report.workloads:
         yield ""
-        yield from _of_workload(report, workload)
+        yield from _of_workload(workload)
     yield ""
     rows = [
         [str(threads), _ms(timing.median_seconds), _ms(timing.p95_seconds), _rate(timing.per_second)]
@@ -122,7 +106,7 @@ def text(report: Report) -> Iterator[str]:
     yield f"best: --threads {report.threads}"
 
 
-def _of_workload(report: Report, workload: OfWorkload) -> Iterator[str]:
+def _of_workload(workload: OfWorkload) -> Iterator[str]:
     bad = f"; {_plural(workload.bad, 'bad one')} left out" if workload.bad else ""
     yield f"{workload.name}{bad}"
     timings = {**workload.stages, "decode, all cores": workload.decoding}
@@ -139,11 +123,10 @@ def _of_workload(report: Report, workload: OfWorkload) -> Iterator[str]:
         name = f"watch --once --threads {threads}"
         rows.append([name, "", "", _rate(backlog.per_second), _ms(backlog.cpu_seconds)])
     yield from table(["", "median ms", "95% ms", "images/s", "CPU ms/image"], rows)
-    backlog = max(workload.backlogs.values(), key=lambda one: one.per_second)
-    decoding, invoke = workload.decoding.per_second, report.invoke[report.invoke_threads].per_second
-    slower = "all cores decoding" if decoding < invoke else "the bare network"
+    limit, backlog = workload.limit, workload.best
+    slower = "all cores decoding" if limit.decoding < limit.invoke else "the bare network"
     yield (
-        f"watch reaches {report.share(workload):.0%} of the limit, {_rate(report.limit(workload))} images/s ({slower});"
+        f"watch reaches {workload.share:.0%} of the limit, {_rate(limit.per_second)} images/s ({slower});"
         f" {backlog.peak_bytes / 1e6:.0f} MB at most, {_plural(backlog.images, 'image')}"
     )
 
@@ -154,6 +137,19 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
     for row in [heading, *rows]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         yield "  ".join(cells).rstrip()
+
+
+def _workload(workload: OfWorkload) -> dict[str, Any]:
+    return {
+        "name": workload.name,
+        "images": workload.images,
+        "bad": workload.bad,
+        "stages": {name: _timing(timing) for name, timing in workload.stages.items()},
+        "decoding": _timing(workload.decoding),
+        "limit": asdict(workload.limit) | {"per_second": workload.limit.per_second},
+        "watch": {str(threads): asdict(backlog) for threads, backlog in workload.backlogs.items()},
+        "share_of_limit": workload.share,
+    }
 
 
 def _timing(timing: Timing) -> dict[str, float]:

@@ -4,7 +4,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +81,38 @@ class Backlog:
     peak_bytes: int
 
 
+@dataclass(frozen=True)
+class Limit:
+    """What no watcher can exceed, in images a second.
+
+    Attributes:
+        decoding: all cores decode, and do nothing else.
+        invoke: the network is never kept waiting.
+    """
+
+    decoding: float
+    invoke: float
+
+    @property
+    def per_second(self) -> float:
+        return min(self.decoding, self.invoke)
+
+
 def backlogs(
-    workload: Workload, count: int, settings: Sequence[Sequence[str]], folder: Path, rounds: int
-) -> list[Backlog]:
-    """One for each of some settings of `watch`, in turns: the fastest of some rounds, for nothing makes it faster.
+    workload: Workload,
+    count: int,
+    settings: Sequence[Sequence[str]],
+    limit: Callable[[], Limit],
+    folder: Path,
+    rounds: int,
+) -> tuple[list[Backlog], Limit]:
+    """One for each of some settings of `watch`, and the limit, in turns: the fastest of some rounds, for nothing makes
+    any of them faster, and much makes them slower.
 
     Args:
         count: how many images to answer, at least 2; fewer if they are large.
         settings: options of the command.
+        limit: measures it.
         folder: where to make a temporary folder, on the disk that the record is to be tried on.
 
     Raises:
@@ -102,13 +126,14 @@ def backlogs(
         def watched(what: str, options: Sequence[str], *, sampled: bool = False) -> children.Ran:
             with tempfile.TemporaryDirectory(dir=temporary) as state:
                 words = children.edge_detect("watch", temporary / what, "--once", "--json", "--state", state, *options)
-                ran = children.run(words, watched=sampled, may_end_with=(0, FAILED))
-            return ran
+                return children.run(words, watched=sampled, may_end_with=(0, FAILED))
 
         sampled = [watched("many", options, sampled=True) for options in settings]
         one: list[list[float]] = [[] for _ in settings]
         many: list[list[float]] = [[] for _ in settings]
+        limits = []
         for _ in range(rounds):
+            limits.append(limit())
             for place, options in enumerate(settings):
                 one[place].append(watched("one", options).seconds)
                 many[place].append(watched("many", options).seconds)
@@ -118,7 +143,7 @@ def backlogs(
         # One image less, for the start has answered it; a start that took as long as the whole says nothing.
         per_second = (images - 1) / (whole - start) if whole > start else images / whole
         found.append(Backlog(images, per_second, start, ran.cpu_seconds / images, ran.peak_bytes))
-    return found
+    return found, Limit(max(one.decoding for one in limits), max(one.invoke for one in limits))
 
 
 def nearest_folder(path: Path) -> Path:

@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test test-systemd soak models format clean
+.PHONY: run test test-systemd soak bench models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -35,6 +35,10 @@ test-systemd: $(VENV)/installed-dev
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.soak --minutes 10
+
+# Whether anything is slower than tests/benchmarks/ratios.json says; a minute or more, best on an idle machine.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.guard
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

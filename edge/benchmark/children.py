@@ -52,11 +52,18 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": f"{package}{os.pathsep}{before}" if before else package}
 
 
-def run(words: Sequence[str], *, watched: bool = False, may_end_with: Sequence[int] = (0,)) -> Ran:
+def run(
+    words: Sequence[str],
+    *,
+    watched: bool = False,
+    may_end_with: Sequence[int] = (0,),
+    variables: dict[str, str] | None = None,
+) -> Ran:
     """Run a process to its end; it is killed, with its children, if we are interrupted.
 
     Args:
         watched: look at its memory and that of its children every `SAMPLE_SECONDS`, which costs it a little.
+        variables: of its environment; None takes `environment`.
 
     Raises:
         BenchmarkError: it ended with another status than those.
@@ -64,7 +71,12 @@ def run(words: Sequence[str], *, watched: bool = False, may_end_with: Sequence[i
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         child = subprocess.Popen(
-            words, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
+            words,
+            env=variables or environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
         )
         with _killed_at_last(child), _watch(child.pid) if watched else contextlib.nullcontext() as seen:
             _, status, usage = os.wait4(child.pid, 0)

@@ -77,7 +77,7 @@ class Report:
             "network": asdict(self.network),
             "warnings": self.warnings,
             "invoke": {str(threads): _timing(timing) for threads, timing in self.invoke.items()},
-            "start_up": asdict(self.start_up) | {"ratio": self.start_up.ratio},
+            "start_up": asdict(self.start_up),
             "workloads": [_workload(workload) for workload in self.workloads],
             "best_threads": self.threads,
         }

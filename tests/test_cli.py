@@ -271,7 +271,8 @@ try:
     edge.__main__.run()
 except SystemExit as end:
     assert not end.code
-print(json.dumps(sorted(set(sys.modules) & set("numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.cli.watch".split()))))
+looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.cli.watch".split()
+print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
 """
     picture(tmp_path / "x.png")
 

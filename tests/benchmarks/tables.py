@@ -26,11 +26,12 @@ def where() -> str:
 
 def tell(module: str, parts: Sequence[str], out: Path | None) -> None:
     """Print a report or, with `out`, write it to a file."""
-    words = " ".join(argument for argument in sys.argv[1:] if not argument.startswith(os.sep))
-    text = "\n\n".join([f"<!-- Written by `python -m {module} {words}`. -->", where(), *parts]) + "\n"
+    words = ["python", "-m", module, *("..." if os.sep in argument else argument for argument in sys.argv[1:])]
+    text = "\n\n".join([f"<!-- Written by `{' '.join(words)}`. -->", where(), *parts]) + "\n"
     if out is None:
         click.echo(text)
     else:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, "utf-8")
         click.echo(f"{out}: written")
 

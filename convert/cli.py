@@ -1,6 +1,8 @@
-"""`python -m convert MODEL.keras`: convert, verify, and only then hand out."""
+"""`python -m convert MODEL.keras`: convert, verify, and only then hand out; and `python -m convert check`."""
 
+import json
 import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,11 +10,23 @@ import click
 
 from edge.commands import Command, output_folder
 
+PROGRAM = "python -m convert"
+CHECK = "check"  # as first argument, the other command; a model of that name is ./check
+UNQUALIFIED = 1  # exit status
+
+
+def main() -> None:
+    """Run the command that the arguments name; without one, they are those of `convert`."""
+    if sys.argv[1:2] == [CHECK]:
+        check(sys.argv[2:], prog_name=f"{PROGRAM} {CHECK}")
+    convert(prog_name=PROGRAM)
+
 
 @click.command(
     cls=Command,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="Example: python -m convert runs/compact/model.keras --data CIFAKE --out models",
+    epilog=f"\b\nExamples:\n  {PROGRAM} runs/compact/model.keras --data CIFAKE --out models\n"
+    f"  {PROGRAM} {CHECK} models/compact_int8.tflite --edgetpu",
 )
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.keras")
 @click.option(
@@ -26,7 +40,7 @@ from edge.commands import Command, output_folder
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of the calibration sample.")
 @click.option("--edgetpu", is_flag=True, help="Also compile the int8 file for the Edge TPU.")
 @click.option("--allow-cpu", is_flag=True, help="Accept operations that the Edge TPU leaves to the CPU.")
-def main(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetpu: bool, allow_cpu: bool) -> None:
+def convert(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetpu: bool, allow_cpu: bool) -> None:
     """Write float16 and int8 LiteRT files of a Keras model, each with its JSON.
 
     Every file is verified against the Keras model before it is handed out; one
@@ -39,16 +53,40 @@ def main(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetp
     if edgetpu and not compiler.is_available():
         raise CompilerError(compiler.WHERE_TO_GET_IT)  # before the work, not after it
 
-    from convert.formats import convert, table
+    from convert import formats
 
     output_folder(out)
     with TemporaryDirectory(dir=out, prefix=".partial-") as folder:
         partial = Path(folder)
-        rows, origin = convert(model, data, partial, calibration, seed)
+        rows, origin = formats.convert(model, data, partial, calibration, seed)
         if edgetpu:
             report = compiler.compile_model(partial / f"{rows[-1].name}.tflite", partial, allow_cpu=allow_cpu)
             click.echo(f"Edge TPU: {sum(report.mapped.values())} operations on it, {len(report.unmapped)} kinds not")
         for path in sorted([*partial.glob("*.tflite"), *partial.glob("*.json")]):  # not the compiler's log
             # Between a file and its JSON the two do not fit, for a moment: a runner that starts then says so.
             os.replace(path, out / path.name)
-    click.echo(table(rows, origin))
+    click.echo(formats.table(rows, origin))
+
+
+@click.command(
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Example: {PROGRAM} {CHECK} models/compact_int8.tflite --edgetpu\n\n"
+    "Exit status: 0 it qualifies, 1 it does not, 2 it cannot be read.",
+)
+@click.argument("model", type=click.Path(path_type=Path), metavar="FILE.tflite")
+@click.option("--edgetpu", is_flag=True, required=True, help="Whether every operation of it can run on an Edge TPU.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def check(model: Path, edgetpu: bool, as_json: bool) -> None:
+    """Look whether a LiteRT file qualifies for something, without Google's compiler."""
+    from convert.qualify import qualification
+    from edge.errors import printable
+    from edge.model import load
+
+    found = qualification(load(model))
+    if as_json:
+        click.echo(json.dumps({"file": str(model), **found.as_json()}))
+    else:
+        click.echo(found.table())
+        click.echo(f"{printable(model.name)}: {found}")
+    sys.exit(UNQUALIFIED if found.reasons else 0)

@@ -3,16 +3,18 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge import image
-from edge.errors import ImageError, ModelError, printable
+from edge.coral import is_compiled
+from edge.errors import CoralError, ImageError, ModelError, printable
 from edge.flatbuffer import require_whole
 from edge.image import Pixels
-from edge.interpreter import interpreter, probe
+from edge.interpreter import Interpreter, interpreter, probe
 from edge.model import LOGIT, Model, ModelDescription, Quantisation
 from edge.verdict import Answer, Failure, Verdict
 
@@ -25,31 +27,41 @@ class Classifier:
         input, output: how the file itself quantises the two tensors.
     """
 
-    def __init__(self, model: Model, threads: int = 1, runtime: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        threads: int = 1,
+        runtime: str | None = None,
+        delegate: Callable[[], object] | None = None,
+    ) -> None:
         """
+        Args:
+            delegate: takes hold of what computes in the processor's place, see `edge.interpreter.load_delegate`.
+
         Raises:
             RuntimeMissingError: see `edge.interpreter.interpreter`.
+            CoralError: there is no such delegate.
             ModelError: the model cannot be run, or does not take one RGB image and return one probability.
         """
+        self._threads, self._runtime, self._delegate = threads, runtime, delegate
+        self.model = model
+        self._interpreter: Interpreter | None = None
         try:
-            if model.description is None:  # no checksum says that the file is whole
-                require_whole(model.content)
-                probe(model.content, runtime)
-            self._interpreter = interpreter(model.content, threads, runtime)
-            self.size, self.input, self.output = signature(self._interpreter)
+            if not delegate:
+                self._require_for_processor()
+            opened = self._opened()
+            self.size, self.input, self.output = signature(opened)
             if model.description:
                 _require_as_described(self, model.description)
             else:
                 _require_probability(self.output)
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
-        self.model = model
         self._returns_logit = model.description is not None and model.description.output_is == LOGIT
         self._score_limit = model.description.score_limit if model.description else 0.0
         self._table = input_of_pixel(self.input)
         self._input_index, self._output_index = (
-            details[0]["index"]
-            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+            details[0]["index"] for details in (opened.get_input_details(), opened.get_output_details())
         )
 
     def score(self, pixels: Pixels) -> float:
@@ -60,23 +72,43 @@ class Classifier:
 
         Raises:
             ModelError: the network failed, or returned no probability.
+            CoralError: the delegate failed; `reopen` may help.
         """
+        opened = self._interpreter
+        if opened is None:
+            raise CoralError(f"{printable(self.model.path)}: the Coral has gone")
+        reason = ""
         try:
-            self._interpreter.set_tensor(self._input_index, self._table[pixels][None])
-            self._interpreter.invoke()
+            opened.set_tensor(self._input_index, self._table[pixels][None])
+            opened.invoke()
         except RuntimeError as error:
-            raise ModelError(f"{printable(self.model.path)}: {' '.join(str(error).split())}") from error
-        score = self._score_of(self._interpreter.get_tensor(self._output_index)[0, 0])
+            reason = f"{printable(self.model.path)}: {' '.join(str(error).split())}"
+        if reason:  # raised here, free of the error's frames: they would hold the interpreter, and that the Coral
+            raise CoralError(f"the Coral failed: {reason}") if self._delegate else ModelError(reason)
+        score = self._score_of(opened.get_tensor(self._output_index)[0, 0])
         if not 0 <= score <= 1:
             raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
         return min(max(score, self._score_limit), 1 - self._score_limit)
+
+    def reopen(self) -> None:
+        """Take hold of the delegate anew, after it has failed.
+
+        Raises:
+            CoralError: it is not there (yet).
+        """
+        self.close()  # first: a Coral has one user at a time
+        self._opened()
+
+    def close(self) -> None:
+        """Let go of the delegate, for others to take it; there are no scores any more."""
+        self._interpreter = None
 
     def classify(self, path: str | os.PathLike[str], data: bytes | None = None) -> Verdict:
         """The verdict on one image file, whose content may be given if it was read already.
 
         Raises:
             ImageError: the file is unreadable or no acceptable image.
-            ModelError: see `score`.
+            ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
         pixels, own_size = image.pixels_and_size(path, self.size, data)
@@ -89,7 +121,7 @@ class Classifier:
             own_size: the image's own upright (width, height).
 
         Raises:
-            ModelError: see `score`.
+            ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
         score = self.score(pixels)
@@ -111,6 +143,18 @@ class Classifier:
             return self.classify(path, data)
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
+
+    def _require_for_processor(self) -> None:
+        if is_compiled(self.model.content):
+            raise ModelError("compiled for the Edge TPU, and runs on a Coral alone: --tpu")
+        if self.model.description is None:  # no checksum says that the file is whole
+            require_whole(self.model.content)
+            probe(self.model.content, self._runtime)
+
+    def _opened(self) -> Interpreter:
+        delegate = self._delegate() if self._delegate else None
+        self._interpreter = interpreter(self.model.content, self._threads, self._runtime, delegate)
+        return self._interpreter
 
     def _score_of(self, value: Any) -> float:
         real = (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)

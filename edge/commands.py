@@ -37,7 +37,38 @@ class Command(_ErrorsInOneLine):
     """A command that reports errors so."""
 
 
-class ReloadableCommand(click.Command):
+class OptionalValue(click.Option):
+    """An option that may stand alone, and means `flag_value` then; a value is joined to it: --tpu, --tpu=usb.
+
+    Such an option of click's own would take the next word for its value. Only for commands that are an
+    `OptionalValuesCommand`.
+    """
+
+    def __init__(self, *names: Any, flag_value: str, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.value_alone = flag_value
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace(" [=", "[="), record[1])
+
+
+class OptionalValuesCommand(click.Command):
+    """A command that may have options of that kind."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        alone = {
+            name: f"{name}={option.value_alone}"
+            for option in self.params
+            if isinstance(option, OptionalValue)
+            for name in option.opts
+        }
+        options = args.index("--") if "--" in args else len(args)
+        args[:options] = [alone.get(word, word) for word in args[:options]]
+        return super().parse_args(ctx, args)
+
+
+class ReloadableCommand(OptionalValuesCommand):
     """A command whose options can be read anew while it runs."""
 
     def make_context(

@@ -1,75 +1,38 @@
 """The watcher's loop: from a folder to the ledger, and from the ledger to whoever listens."""
 
-import errno
 import os
 import stat
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
+from typing import Any
 
-from edge import image, moving
-from edge.classifier import Classifier
-from edge.errors import LedgerError, MovedAwayError, SinkError, SourceError, printable
-from edge.ledger import AnsweredAs, Entry, Ledger, Move
+from edge import image
+from edge.errors import MovedAwayError, SinkError, SourceError, printable
+from edge.inference import Inference
+from edge.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
 from edge.moving import Sorter
+from edge.network import Network
 from edge.outbox import CommandOutlet, Outlet
 from edge.reading import Changed, Died, Prepared, Task
+from edge.recorder import Recorder, wait_for
+from edge.sorting import Mover
 from edge.sources.folder import Folder, Waitable
 from edge.stamp import Stamp
+from edge.tally import Tally
 from edge.trouble import Say, Trouble
-from edge.verdict import Answer, Failure, Verdict
+from edge.verdict import Answer, Failure
 from edge.workers import Workers
 
 # One commit costs one fsync; grouping spares the SD card. A group is told
 # when it is full, when it is this old, or when there is nothing else to do.
-GROUP_SIZE = 64
+GROUP_SIZE = 256
 GROUP_SECONDS = 0.5
+MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
 REMEMBERED = 100_000  # complaints, as two numbers each
-REFUSED_AT_ONCE = 100  # moves that fail, before the others have to wait too
 PUT_OFF_SECONDS = 600.0  # what ended its process twice is not tried more often, however often the folder is listed
-
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
-
-T = TypeVar("T")
-
-
-@dataclass
-class Tally:
-    """What a run has done so far."""
-
-    labels: dict[str, int] = field(default_factory=dict)
-    failures: int = 0
-    known: int = 0
-    began: float = field(default_factory=time.monotonic)
-    last: Verdict | None = None
-    last_error: Failure | None = None
-
-    def count(self, answer: Answer) -> None:
-        if isinstance(answer, Verdict):
-            self.labels[answer.label] = self.labels.get(answer.label, 0) + 1
-            self.last = answer
-        else:
-            self.failures += 1
-            self.last_error = answer
-
-    @property
-    def answered(self) -> int:
-        return sum(self.labels.values())
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
-
-    def __str__(self) -> str:
-        parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
-        parts += [f"{self.failures} failed"] if self.failures else []
-        parts += [f"{self.known} answered before"] if self.known else []
-        rate = f" ({self.answered / self.seconds:.1f} a second)" if self.answered else ""
-        return f"{', '.join(parts) or 'nothing new'} in {self.seconds:.1f} s{rate}"
 
 
 class Watcher:
@@ -86,7 +49,8 @@ class Watcher:
         self,
         folder: str,
         source: Callable[[], Folder],
-        classifier: Classifier,
+        network: Network,
+        inference: Inference,
         ledger: Ledger,
         workers: Workers,
         outlets: Sequence[Outlet | CommandOutlet],
@@ -96,6 +60,7 @@ class Watcher:
         alive: Callable[[], None] = lambda: None,
         sorter: Sorter | None = None,
         is_patient: bool = False,
+        once: bool = False,
     ) -> None:
         """
         Args:
@@ -104,45 +69,47 @@ class Watcher:
             tell: is told of a file that could not be read, and so has no answer yet.
             alive: called while something takes long.
             is_patient: wait for a folder that is not there in the beginning.
+            once: end when the folder is done, and raise what goes wrong instead of trying again.
         """
         self._folder, self._root = folder, os.path.realpath(folder)
+        self._within = self._root.rstrip(os.sep) + os.sep
         self._make_source = source
         self._source: Folder | None = None
-        self._classifier, self._ledger, self._workers, self._outlets = classifier, ledger, workers, outlets
-        self._tell, self._say, self._alive, self._sorter, self._is_patient = tell, say, alive, sorter, is_patient
-        self._model_sha256 = classifier.model.sha256
+        self._ledger, self._workers = ledger, workers
+        self._tell, self._sorter, self._is_patient, self._once = tell, sorter, is_patient, once
+        self.tally = Tally()
+        self._recorder = Recorder(ledger, self._root, outlets, self.tally, say, once=once)
+        self._mover = Mover(self._recorder, say, alive)
+        self._network, self._inference = network, inference
+        self._met: list[Task] = []  # since the last step
+        self._in_hand: set[str | Stamp] = set()  # paths and stamps of what is with the network or in the group
+        self._held: list[tuple[Task, Prepared]] = []  # until what is in hand is recorded
         self._group: list[Entry] = []
         self._group_since = 0.0
         self._complaints: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
         self._put_off: OrderedDict[tuple[str, Stamp], float] = OrderedDict()  # until when
         self._at_source = Trouble(say, "; trying again")
-        self._at_ledger = Trouble(say, "; trying again")
-        self._at_moves = Trouble(say, "; what is to go there stays where it is until then")
         self._at_telling = Trouble(say)
-        self._moved_up_to = ""
         self.is_watching = False
-        self.tally = Tally()
-        self._samples = deque([(time.monotonic(), 0)], maxlen=60)  # (when, how many verdicts), a second apart
-
-    @property
-    def rate(self) -> float:
-        """Verdicts a second, of the last minute."""
-        (since, before), now = self._samples[0], time.monotonic()
-        return (self.tally.answered - before) / max(1.0, now - since)
 
     @property
     def queue(self) -> int:
         """Files that are known to wait, or are being read."""
-        return (self._source.queue if self._source else 0) + self._workers.in_flight + len(self._group)
+        at_work = self._workers.in_flight + self._inference.in_flight + len(self._group) + len(self._held)
+        return (self._source.queue if self._source else 0) + at_work
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the network answers what it was given, or it is known why it does not."""
+        return not self._inference.is_stuck
 
     @property
     def trouble(self) -> str:
         """What keeps it from working just now, or those from hearing who listen; empty if nothing does."""
-        all_ = [self._at_source, self._at_ledger, self._at_moves, self._at_telling]
-        all_ += [outlet.trouble for outlet in self._outlets]
-        return "; ".join(trouble.reason for trouble in all_ if trouble.reason)
+        own = (self._at_source.reason, self._inference.trouble, self._mover.trouble.reason, self._at_telling.reason)
+        return "; ".join(reason for reason in (*own, self._recorder.trouble) if reason)
 
-    def run(self, stop: threading.Event, *, once: bool = False) -> Iterator[Tally]:
+    def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set or, with `once`, until the folder is done.
 
         Yields the tally first of all, then after each step and, when there is nothing to do, twice a second.
@@ -155,222 +122,189 @@ class Watcher:
             ModelError, WorkerError: the network has failed, or a process cannot be started.
         """
         yield self.tally
-        yield from self._flush(stop, once=once)  # what a former run has left undone
+        yield from self._flush(stop)  # what a former run has left undone
         while not stop.is_set():
             try:
-                yield from self._work(stop, once=once)
+                yield from self._work(stop)
                 break
             except MovedAwayError:
                 raise
             except SourceError as error:
                 self._source = None
-                if once or not (self.is_watching or self._is_patient):
+                if self._once or not (self.is_watching or self._is_patient):
                     raise
-                yield from self._flush(stop, once=False)
+                yield from self._flush(stop)
                 self._at_source.met(error)
-                yield from self._wait_for(self._at_source, stop)
-        yield from self._flush(stop, once=once)
+                yield from wait_for(self._at_source, stop, self.tally)
+        yield from self._flush(stop)
 
-    def _work(self, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
+    def _work(self, stop: threading.Event) -> Iterator[Tally]:
         self._source = self._make_source()
         if self._source.real_root != self._root:
             raise MovedAwayError(f"{printable(self._folder)}: leads to {printable(self._source.real_root)} now")
-        for path in self._source.files(stop, once=once, busy=self._busy):
+        for path in self._source.files(stop, once=self._once, busy=self._busy):
             self.is_watching = True
             self._at_source.over()
             if path:
-                yield from self._meet(path, stop, once=once)
-            yield from self._collect(0.0, stop, once=once)
-            if self._is_due(is_idle=path is None):
-                yield from self._flush(stop, once=once)
-            self._sample()
-            yield self.tally
+                self._meet(path)
+            if not path or len(self._met) >= MET_AT_ONCE:
+                yield from self._step(stop, is_idle=path is None)
 
     def _busy(self) -> Sequence[Waitable]:
-        return self._workers.waitables
+        """What becomes readable when there is more to do; nothing if all is done that was met."""
+        is_working = self._inference.in_flight or self._met or self._held
+        return [*self._workers.waitables, *([self._inference.waitable] if is_working else [])]
 
-    def _sample(self) -> None:
-        now = time.monotonic()
-        if now - self._samples[-1][0] >= 1.0:
-            self._samples.append((now, self.tally.answered))
+    @property
+    def _is_working(self) -> bool:
+        return bool(self._workers.in_flight or self._inference.in_flight)
 
-    def _wait_for(self, trouble: Trouble, stop: threading.Event) -> Iterator[Tally]:
-        """Until it is time to try again, or we are stopped."""
-        while not trouble.is_due and not stop.wait(min(0.5, trouble.seconds_left)):
-            yield self.tally
+    def _step(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Tally]:
+        """One round: what was met goes to the processes, from there to the network, from there to the record."""
+        yield from self._look_up(stop)
+        yield from self._collect(0.0, stop)
+        if self._is_due(is_idle=is_idle):
+            yield from self._flush(stop)
+            if self._held:  # what was recorded just now may be the same files
+                held, self._held = self._held, []
+                yield from self._ask(held, stop)
+        self.tally.sample()
+        yield self.tally
 
-    def _meet(self, path: str, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
+    def _meet(self, path: str) -> None:
         try:
             status, seen_ns = os.stat(path), time.time_ns()
         except OSError as error:
             if os.path.lexists(path):
-                self._complain(path, image.reason_of(path, error), once=once)
+                self._complain(path, image.reason_of(path, error))
             return
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
-        stamp = Stamp.of(status)
-        if self._put_off.get((path, stamp), 0.0) > time.monotonic():
-            return
-        known = yield from self._persistently(lambda: self._ledger.known(self._absolute(path), stamp), stop, once=once)
-        if known is not None:
-            self.tally.known += 1
-            if self._sorter and not os.path.islink(path):
-                is_waiting = yield from self._persistently(
-                    lambda: self._ledger.is_to_be_moved(known.path, stamp), stop, once=once
-                )
-                if not is_waiting:
-                    self._add(Entry(known.path, stamp, seen_ns, known.sha256, known, self._target(known.path, known)))
-            return
-        while not self._workers.has_room and not stop.is_set():
-            yield from self._collect(0.5, stop, once=once)
-            yield self.tally
-        if not stop.is_set():
-            self._workers.submit(Task(path, stamp, seen_ns))
+        task = Task(path, Stamp.of(status), seen_ns)
+        if self._put_off.get((path, task.stamp), 0.0) <= time.monotonic():
+            self._met.append(task)
 
-    def _collect(self, seconds: float, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
-        for task, outcome in self._workers.outcomes(seconds):
+    def _look_up(self, stop: threading.Event) -> Iterator[Tally]:
+        """Send on what was met, except for what the ledger knows already."""
+        met, self._met = self._met, []
+        if not met:
+            return
+        files = [(self._absolute(task.path), task.stamp) for task in met]
+        found = yield from self._recorder.persistently(lambda: self._ledger.known(files), stop)
+        for task, known in zip(met, found or [], strict=bool(found)):
+            if known is not None:
+                yield from self._meet_again(task, known, stop)
+                continue
+            while not (self._workers.has_room and self._inference.has_room) and not stop.is_set():
+                yield from self._collect(0.5, stop)
+                yield self.tally
+            if not stop.is_set():
+                self._workers.submit(task)
+        self._workers.send()
+
+    def _meet_again(self, task: Task, known: AnsweredAs, stop: threading.Event) -> Iterator[Tally]:
+        """A file that was answered, and may have to be sorted still."""
+        self.tally.known += 1
+        if self._sorter and not os.path.islink(task.path):
+            is_waiting = yield from self._recorder.persistently(
+                lambda: self._ledger.is_to_be_moved(known.path, task.stamp), stop
+            )
+            if not is_waiting:
+                self._add(task, known.path, known.sha256, known)
+
+    def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Tally]:
+        """Take what the processes and the network have done, waiting so long for the first of it."""
+        if seconds:
+            wait(list[Any](self._busy()), seconds)
+        read = []
+        for task, outcome in self._workers.outcomes():
             if isinstance(outcome, Changed):
                 if self._source:
                     self._source.defer(task.path)
             elif isinstance(outcome, Prepared):
                 self._complaints.pop(hash(task.path), None)
-                yield from self._answer(task, outcome, stop, once=once)
+                read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: it is looked at again by a later listing.
                 if isinstance(outcome, Died):
                     self._put_off[task.path, task.stamp] = time.monotonic() + PUT_OFF_SECONDS
                     _limit(self._put_off)
-                self._complain(task.path, outcome.reason, once=once)
+                self._complain(task.path, outcome.reason)
+        for start in range(0, len(read), ASKED_AT_ONCE):
+            yield from self._ask(read[start : start + ASKED_AT_ONCE], stop)
+        for done in self._inference.outcomes():
+            self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
-    def _answer(self, task: Task, read: Prepared, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
-        absolute = self._absolute(task.path)
-        if any(entry.path == absolute or entry.stamp == task.stamp for entry in self._group):
-            # The same file again, perhaps by another name: let the ledger know the first before asking.
-            yield from self._flush(stop, once=once)
-        found: AnsweredAs | None = yield from self._persistently(
-            lambda: self._ledger.answered_as(absolute, task.stamp, read.sha256, self._root), stop, once=once
-        )
-        if found is None and stop.is_set():
-            return  # perhaps nobody could be asked
-        answer: Answer | AnsweredAs
-        if found is not None:
-            self.tally.known += 1
-            answer = found
-        elif read.pixels is None:
-            answer = Failure(task.path, read.reason)
-        else:
-            answer = self._classifier.verdict(task.path, read.pixels, read.size, read.seconds)
-        target = self._target(absolute, answer) if self._sorter and not os.path.islink(task.path) else None
-        self._add(Entry(absolute, task.stamp, task.seen_ns, read.sha256, answer, target))
+    def _ask(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Tally]:
+        """Let the network answer, except for contents that have their answer already."""
+        fresh = []
+        for task, prepared in read:
+            absolute = self._absolute(task.path)
+            if absolute in self._in_hand or task.stamp in self._in_hand:
+                # The same file again, perhaps by another name: let the ledger know the first before asking.
+                self._held.append((task, prepared))
+            else:
+                self._in_hand |= {absolute, task.stamp}
+                fresh.append((task, absolute, prepared))
+        if not fresh:
+            return
+        files = [(absolute, task.stamp, prepared.sha256) for task, absolute, prepared in fresh]
+        found = yield from self._recorder.persistently(lambda: self._ledger.answered_as(files, self._root), stop)
+        for (task, absolute, prepared), known in zip(fresh, found or [], strict=bool(found)):
+            if known is not None:
+                self.tally.known += 1
+                self._add(task, absolute, prepared.sha256, known)
+            elif prepared.pixels is None:
+                self._add(task, absolute, prepared.sha256, Failure(task.path, prepared.reason))
+            else:
+                self._inference.submit(task, prepared)
 
-    def _add(self, entry: Entry) -> None:
+    def _add(
+        self, task: Task, absolute: str, sha256: bytes, answer: Answer | AnsweredAs, model_sha256: str | None = None
+    ) -> None:
+        """Into the group that is recorded together.
+
+        Args:
+            model_sha256: of the model that gave the verdict, if there is one.
+        """
+        label = None if isinstance(answer, Failure) else answer.label
+        is_sorted = self._sorter and not os.path.islink(task.path)
+        target = self._sorter.target(absolute, label) if self._sorter and is_sorted else None
+        model_sha256 = model_sha256 or self._network.model_sha256
         if not self._group:
             self._group_since = time.monotonic()
-        self._group.append(entry)
-
-    def _target(self, absolute: str, answer: Answer | AnsweredAs) -> str | None:
-        label = None if isinstance(answer, Failure) else answer.label
-        return self._sorter.target(absolute, label) if self._sorter else None
+        self._group.append(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
+        self._in_hand |= {absolute, task.stamp}
 
     def _is_due(self, *, is_idle: bool) -> bool:
-        if is_idle and not self._workers.in_flight:
+        if is_idle and not self._is_working:
             return True  # also without a group: what could not be told or moved before may be possible now
         return len(self._group) >= GROUP_SIZE or (
             bool(self._group) and time.monotonic() - self._group_since >= GROUP_SECONDS
         )
 
-    def _flush(self, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
+    def _flush(self, stop: threading.Event) -> Iterator[Tally]:
         """Commit the group, do what follows from it, and let everyone know."""
-        if not self._ledger.is_there:
-            self._say(f"{printable(self._ledger.path)}: has gone or was exchanged; begun anew")
-            yield from self._persistently(self._reopen, stop, once=once)
+        yield from self._recorder.look_after(stop)
         has_new = False
         if self._group:
             group = self._group
-            new = yield from self._persistently(
-                lambda: self._ledger.record(group, self._model_sha256, self._root), stop, once=once
-            )
+            new = yield from self._recorder.persistently(lambda: self._ledger.record(group, self._root), stop)
             if new is None:
                 return  # stopped before it could be recorded: the next start answers these files
             self._group, has_new = [], bool(new)
+            self._in_hand -= {part for entry in group for part in (entry.path, entry.stamp)}
             for entry in new:
                 if not isinstance(entry.answer, AnsweredAs):
                     self.tally.count(entry.answer)
         if self._sorter:
-            yield from self._move(stop, once=once)
-        for outlet in self._outlets:
-            if isinstance(outlet, Outlet):
-                while (yield from self._persistently(partial(outlet.deliver, at_once=once), stop, once=once)):
-                    yield self.tally
-            elif has_new:
-                outlet.deliver()
+            yield from self._mover.move(stop)
+        yield from self._recorder.deliver(stop, has_new=has_new)
         while self._source and self._source.failures:
             error = self._source.failures.pop(0)
-            self._complain(os.fsdecode(error.filename), (error.strerror or str(error)).lower(), once=once)
+            self._complain(os.fsdecode(error.filename), (error.strerror or str(error)).lower())
 
-    def _move(self, stop: threading.Event, *, once: bool) -> Iterator[Tally]:
-        """Perform the moves that are to be done, until the disk itself refuses them; with `once` errors are raised."""
-        if not (once or self._at_moves.is_due):
-            return
-        refused: SinkError | None = None
-        refusals = 0
-        while moves := (
-            yield from self._persistently(partial(self._ledger.moves, self._root, self._moved_up_to), stop, once=once)
-        ):
-            done: list[tuple[Move, str | None]] = []
-            for move in moves:
-                self._moved_up_to = move.source  # also across passes: what refuses should not be in the others' way
-                try:
-                    done.append((move, moving.perform(move, self._alive)))
-                except OSError as error:
-                    folder, reason = printable(os.path.dirname(move.target)), (error.strerror or str(error)).lower()
-                    refused = refused or SinkError(f"{folder}: files cannot be moved there: {reason}")
-                    refusals += REFUSED_AT_ONCE if error.errno in NO_ROOM else 1
-                yield self.tally
-                if stop.is_set() or refusals >= REFUSED_AT_ONCE:
-                    break
-            yield from self._persistently(partial(self._ledger.moved, done), stop, once=once)
-            if stop.is_set() or refusals >= REFUSED_AT_ONCE:
-                break
-        else:
-            self._moved_up_to = ""
-        if refused is None:
-            self._at_moves.over()
-        elif once:
-            raise refused
-        else:
-            self._at_moves.met(refused)
-
-    def _persistently(
-        self, call: Callable[[], T], stop: threading.Event, *, once: bool
-    ) -> Generator[Tally, None, T | None]:
-        """Call the ledger until it works; returns None if we are stopped before. With `once` its error is raised."""
-        while True:
-            try:
-                result = call()
-                self._at_ledger.over()
-                return result
-            except LedgerError as error:
-                if once:
-                    raise
-                self._at_ledger.met(error)
-                failure = error
-            yield from self._wait_for(self._at_ledger, stop)
-            if stop.is_set():
-                return None
-            try:
-                self._reopen(failure)
-            except LedgerError as error:
-                self._at_ledger.met(error)
-
-    def _reopen(self, after: LedgerError | None = None) -> None:
-        self._ledger.reopen(after)
-        for outlet in self._outlets:  # if it is another one, before it holds any answers
-            self._ledger.subscribe(self._root, outlet.name)
-        while self._ledger.remarks:
-            self._say(self._ledger.remarks.pop(0))
-
-    def _complain(self, path: str, reason: str, *, once: bool) -> None:
+    def _complain(self, path: str, reason: str) -> None:
         """Tell of a file that could not be read, once for each reason."""
         if self._complaints.get(hash(path)) == hash(reason):
             return
@@ -379,7 +313,7 @@ class Watcher:
             self._tell(failure)
             self._at_telling.over()
         except SinkError as error:
-            if once:
+            if self._once:
                 raise
             self._at_telling.met(error)
             return  # it is told when it is met again
@@ -389,7 +323,7 @@ class Watcher:
 
     def _absolute(self, path: str) -> str:
         """The same name for a file, whichever way its folder was spelt."""
-        return os.path.join(self._root, path[len(self._folder) :].lstrip(os.sep))
+        return self._within + path[len(self._folder) :].lstrip(os.sep)
 
 
 def _limit(remembered: OrderedDict[Any, Any]) -> None:

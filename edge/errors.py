@@ -52,6 +52,10 @@ class CameraError(EdgeDetectError):
     """A camera that cannot be opened, or that has gone."""
 
 
+class ViewError(EdgeDetectError):
+    """A part of the camera's picture that cannot be understood, or that is not there."""
+
+
 class CoralError(EdgeDetectError):
     """A Coral that cannot be used, or that has gone; the text says what to do."""
 
@@ -118,4 +122,6 @@ def printable(path: str | bytes | os.PathLike[str]) -> str:
     forge a line of output nor steer the terminal.
     """
     text = os.fsdecode(path)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

@@ -114,7 +114,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     width = 3 * MARGIN + 2 * PANEL
     sheet = Image.new("RGB", (width, HEADER + PANEL + FOOTER), PAPER)
     draw = ImageDraw.Draw(sheet)
-    small, large = _font(15), _font(30)
+    small, large = font(15), font(30)
     height, columns = seen.shape[:2]
     panels = (
         (original, printable(os.path.basename(verdict.path))),
@@ -137,7 +137,8 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     return sheet
 
 
-def _font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    """The letters that come with Pillow, so many pixels high where it can."""
     from PIL import ImageFont
 
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge import schema
 from edge.errors import DurationError, LedgerError, printable
-from edge.ledger import ANSWER_COLUMNS, recorded
+from edge.rows import ANSWER_COLUMNS, recorded
 from edge.state import default_folder
 from edge.verdict import Recorded
 
@@ -84,6 +84,20 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
             values[0] = rows[-1][0]
 
 
+def count(ledger: Path) -> int:
+    """How many answers a ledger holds, its file looked through for damage; nothing is written to it.
+
+    Raises:
+        LedgerError: the file is missing, damaged, or cannot be read.
+    """
+    with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
+        (found,) = database.execute(f"PRAGMA {schema.QUICK}(1)").fetchone()
+        if found != "ok":
+            raise LedgerError(f"{printable(ledger)}: damaged: {printable(' '.join(str(found).split()))}")
+        (answers,) = database.execute("SELECT COUNT(*) FROM answers").fetchone()
+        return int(answers)
+
+
 def prune(ledger: Path, older_than_seconds: float) -> int:
     """Forget old answers of files that are no longer where they were, and return how many those were.
 
@@ -97,18 +111,21 @@ def prune(ledger: Path, older_than_seconds: float) -> int:
         while rows := database.execute(
             # Some stay: the last one of all, for its id must not be given away again, which the listeners know; and
             # what a listener has still to be told of.
-            "SELECT id, path, folder, stamp FROM answers LEFT JOIN files USING (path, sha256)"
+            "SELECT id, path, folder, stamp, state FROM answers LEFT JOIN files USING (path, sha256)"
             " WHERE id > ? AND answered_at < ? AND id < (SELECT MAX(id) FROM answers)"
             " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.folder = answers.folder AND answer_id < id)"
             " AND id NOT IN (SELECT answer_id FROM given_up) ORDER BY id LIMIT ?",
             (last, before, PRUNED_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]
-            devices = {folder: _device(folder) for folder in {folder for _, _, folder, _ in rows}}
+            devices = {
+                folder: _device(folder) for folder in {folder for _, _, folder, _, state in rows if state is None}
+            }
             gone = [
                 (id_, path)
-                for id_, path, folder, stamp in rows
-                if _is_at_hand(devices[folder], stamp) and _is_gone(path)
+                for id_, path, folder, stamp, state in rows
+                # What a camera saw is gone as soon as it was seen.
+                if state is not None or (_is_at_hand(devices[folder], stamp) and _is_gone(path))
             ]
             with database:
                 database.executemany("DELETE FROM answers WHERE id = ?", [(id_,) for id_, _ in gone])

@@ -161,6 +161,21 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
     return _decoded(path, read(path), within)[0]
 
 
+def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """A frame of a camera as a network sees it: what `pixels` makes of a PNG file of the same content.
+
+    Args:
+        pixels: RGB, uint8, shape (height, width, 3).
+        size: (width, height) in pixels of the network's input.
+
+    Returns:
+        RGB, uint8, shape (height, width, 3), C-contiguous.
+    """
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return np.ascontiguousarray(pixels)
+    return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING))
+
+
 def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     if not data:
         raise UndecodableImageError(path, "the file is empty")

@@ -4,10 +4,7 @@ Two packages bring the same `Interpreter`: tflite-runtime, which has wheels for
 32-bit ARM but none from Python 3.12 on, and its successor ai-edge-litert.
 """
 
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -15,11 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import ModelError, RuntimeMissingError
+from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
 from edge.stderr import without_lines
+from edge.trial import Crashed, trial
 
 # In order of preference where both are installed and the user names neither.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+
+_INVOKE = (
+    "import sys; from edge.interpreter import interpreter;"
+    " interpreter(sys.stdin.buffer.read(), runtime='tflite-runtime').invoke()"
+)
 
 
 class Interpreter(Protocol):
@@ -34,7 +37,9 @@ class Interpreter(Protocol):
     def get_tensor(self, index: int) -> npt.NDArray[Any]: ...
 
 
-def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) -> Interpreter:
+def interpreter(
+    content: bytes, threads: int = 1, runtime: str | None = None, delegate: object | None = None
+) -> Interpreter:
     """An interpreter with its tensors allocated.
 
     Args:
@@ -42,15 +47,17 @@ def interpreter(content: bytes, threads: int = 1, runtime: str | None = None) ->
         threads: for one invocation. One is right for a small network: handing
             work to a second thread costs more than it saves.
         runtime: a key of RUNTIMES; None takes the first that is installed.
+        delegate: from `load_delegate`, of the same runtime; the interpreter keeps it for as long as it lives.
 
     Raises:
         RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
         ModelError: the content is no model that this runtime can run.
     """
-    build = _interpreter_class(runtime)
+    build = _module(runtime).Interpreter
+    delegates = None if delegate is None else [delegate]
     try:
         with without_lines(b"INFO: Created TensorFlow Lite"):
-            built: Interpreter = build(model_content=content, num_threads=threads)
+            built: Interpreter = build(model_content=content, num_threads=threads, experimental_delegates=delegates)
             built.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(" ".join(str(error).split())) from error
@@ -67,16 +74,29 @@ def probe(content: bytes, runtime: str | None = None) -> None:
     """
     if installed(runtime) != "tflite-runtime":
         return
-    program = (
-        "import sys; from edge.interpreter import interpreter;"
-        " interpreter(sys.stdin.buffer.read(), runtime='tflite-runtime').invoke()"
-    )
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    tried = subprocess.run(
-        [sys.executable, "-c", program], input=content, env={**os.environ, "PYTHONPATH": paths}, capture_output=True
-    )
-    if tried.returncode < 0:  # ended by a signal; any other failure comes again, with its words, in this process
-        raise ModelError(f"damaged: it crashes the runtime ({signal.Signals(-tried.returncode).name})")
+    try:
+        trial(_INVOKE, content=content)  # a failure that is no crash comes again, with its words, in this process
+    except Crashed as error:
+        raise ModelError(f"damaged: it crashes the runtime ({error})") from error
+
+
+def load_delegate(library: str, options: Mapping[str, str], runtime: str | None = None) -> object:
+    """What computes in the runtime's place, from a shared library; the library may crash the process.
+
+    Raises:
+        RuntimeMissingError: see `interpreter`.
+        CoralError: it cannot be loaded, or refuses.
+    """
+    load = _module(runtime).load_delegate
+    try:
+        delegate: object = load(library, dict(options))
+    except (OSError, AttributeError) as error:  # no library; a library of something else
+        reason = printable(" ".join(str(error).split()).removeprefix(f"{library}: "))
+        raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}") from error
+    except ValueError as error:
+        reason = printable(str(error).partition("\n")[2]) or "it does not say why"
+        raise CoralError(f"{printable(library)}: cannot take hold of the Coral: {reason}") from error
+    return delegate
 
 
 def installed(runtime: str | None = None) -> str:
@@ -97,12 +117,21 @@ def is_installed(runtime: str) -> bool:
     return find_spec(RUNTIMES[runtime]) is not None
 
 
-def _interpreter_class(runtime: str | None) -> Any:
+def require_loadable(runtime: str | None = None) -> None:
+    """Load a runtime's code.
+
+    Raises:
+        RuntimeMissingError: it is not installed, does not load, or does not fit the installed numpy.
+    """
+    _module(runtime)
+
+
+def _module(runtime: str | None) -> Any:
     name = installed(runtime)
     if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
         # It was built against numpy 1 and would crash on import, with a page of text.
         raise RuntimeMissingError(f"tflite-runtime needs numpy 1, here is {np.__version__}: pip install 'numpy<2'")
     try:
-        return import_module(f"{RUNTIMES[name]}.interpreter").Interpreter
+        return import_module(f"{RUNTIMES[name]}.interpreter")
     except ImportError as error:
         raise RuntimeMissingError(f"{name} is installed but does not load: {' '.join(str(error).split())}") from error

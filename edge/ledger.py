@@ -10,14 +10,14 @@ from typing import Any
 
 from edge import schema
 from edge.errors import LedgerError
+from edge.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.stamp import Stamp
-from edge.verdict import Answer, Failure, Recorded, Verdict
+from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
 
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 TOLD_AT_ONCE = 256
 MOVED_AT_ONCE = 64
-
-ANSWER_COLUMNS = "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to"
+ASKED_AT_ONCE = 256  # SQLite takes 999 variables, where it is old
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Entry:
         path: absolute.
         seen_ns: when the stamp was taken, nanoseconds since the epoch.
         sha256: of its content.
+        model_sha256: of the model that was at work.
         target: where it is to be moved to, absolute; None to leave it where it is.
     """
 
@@ -51,6 +52,7 @@ class Entry:
     seen_ns: int
     sha256: bytes
     answer: Answer | AnsweredAs
+    model_sha256: str
     target: str | None = None
 
 
@@ -109,41 +111,70 @@ class Ledger:
         """Whether the file that we write is still the one that others find."""
         return self.identity == self._identity_on_disk()
 
-    def known(self, path: str, stamp: Stamp) -> AnsweredAs | None:
-        """The answer of a file that has certainly not been written to since: it need not even be opened.
+    def known(self, files: Sequence[tuple[str, Stamp]]) -> list[AnsweredAs | None]:
+        """For each file its answer, if it has certainly not been written to since: it need not even be opened.
 
         A file that had been written to just before it was seen might have been
         written to again within the same tick of the file system's clock.
+
+        Args:
+            files: (path, how it looks), at most ASKED_AT_ONCE.
         """
         rows = self._rows(
-            "SELECT seen_ns, sha256, label FROM files JOIN answers USING (path, sha256) WHERE path = ? AND stamp = ?",
-            os.fsencode(path),
-            str(stamp),
+            "SELECT path, stamp, seen_ns, sha256, label FROM files JOIN answers USING (path, sha256)"
+            f" WHERE path IN ({_marks(files)})",
+            *(os.fsencode(path) for path, _ in files),
         )
-        if not rows or abs(rows[0][0] - stamp.mtime_ns) <= RECENT_NS:  # of the future, if a clock is wrong
+        found = {(path, stamp): rest for path, stamp, *rest in rows}
+        return [self._known(path, stamp, found.get((os.fsencode(path), str(stamp)))) for path, stamp in files]
+
+    @staticmethod
+    def _known(path: str, stamp: Stamp, row: list[Any] | None) -> AnsweredAs | None:
+        if row is None or abs(row[0] - stamp.mtime_ns) <= RECENT_NS:  # of the future, if a clock is wrong
             return None
-        return AnsweredAs(path, *rows[0][1:])
+        return AnsweredAs(path, *row[1:])
 
-    def answered_as(self, path: str, stamp: Stamp, sha256: bytes, root: str) -> AnsweredAs | None:
-        """The answer of this content, or None if it has none.
+    def answered_as(self, files: Sequence[tuple[str, Stamp, bytes]], root: str) -> list[AnsweredAs | None]:
+        """For each content its answer, or None if it has none.
 
-        It is that of `path` itself, or of the path below `root` that the file had before it was renamed.
+        It is that of the path itself, or of the path below `root` that the file had before it was renamed.
+
+        Args:
+            files: (path, how it looks, SHA-256 of its content), at most ASKED_AT_ONCE.
         """
-        label_of = "SELECT label FROM answers WHERE path = ? AND sha256 = ?"
-        if rows := self._rows(label_of, os.fsencode(path), sha256):
-            return AnsweredAs(path, sha256, rows[0][0])
-        # A renamed file: the same identity and content, and nothing at the old path any more.
+        labels = {
+            (path, sha256): label
+            for path, sha256, label in self._rows(
+                f"SELECT path, sha256, label FROM answers WHERE path IN ({_marks(files)})",
+                *(os.fsencode(path) for path, _, _ in files),
+            )
+        }
+        names: dict[tuple[str, bytes], list[bytes]] = {}
+        stamps = [str(stamp) for _, stamp, _ in files]
+        for stamp, sha256, path in self._rows(
+            f"SELECT stamp, sha256, path FROM files WHERE stamp IN ({_marks(stamps)})", *stamps
+        ):
+            names.setdefault((stamp, sha256), []).append(path)
+        found: list[AnsweredAs | None] = []
+        for path, stamp, sha256 in files:
+            name = os.fsencode(path)
+            if (name, sha256) in labels:
+                found.append(AnsweredAs(path, sha256, labels[name, sha256]))
+            else:
+                found.append(self._renamed(names.get((str(stamp), sha256), []), sha256, root))
+        return found
+
+    def _renamed(self, names: Sequence[bytes], sha256: bytes, root: str) -> AnsweredAs | None:
+        """The answer of one of these names, if it was below the root and nothing is at it any more."""
         within = os.fsencode(root).rstrip(b"/") + b"/"
-        for (before,) in self._rows("SELECT path FROM files WHERE stamp = ? AND sha256 = ?", str(stamp), sha256):
-            if (
-                before.startswith(within)
-                and not os.path.lexists(before)
-                and (rows := self._rows(label_of, before, sha256))
-            ):
-                return AnsweredAs(os.fsdecode(before), sha256, rows[0][0])
+        for name in names:
+            if name.startswith(within) and not os.path.lexists(name):
+                rows = self._rows("SELECT label FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
+                if rows:
+                    return AnsweredAs(os.fsdecode(name), sha256, rows[0][0])
         return None
 
-    def record(self, entries: Iterable[Entry], model_sha256: str, folder: str) -> list[Entry]:
+    def record(self, entries: Iterable[Entry], folder: str) -> list[Entry]:
         """Commit entries with the moves that they ask for, all or none.
 
         Args:
@@ -153,7 +184,24 @@ class Ledger:
             Those whose answer nobody had recorded before.
         """
         with self._transaction():
-            return [entry for entry in entries if self._insert(entry, model_sha256, os.fsencode(folder))]
+            return [entry for entry in entries if self._insert(entry, os.fsencode(folder))]
+
+    def record_sighting(self, answer: Answer, sighting: Sighting, model_sha256: str) -> None:
+        """Commit what a camera saw; the path of the answer is the camera's name."""
+        camera = os.fsencode(answer.path)
+        with self._transaction():
+            # No frame is the same as another.
+            self._insert_answer(camera, os.urandom(32), answer, model_sha256, camera, sighting)
+
+    def unfinished(self, camera: str) -> Recorded | None:
+        """The beginning of an event of this camera whose end is not in the record."""
+        rows = self._rows(
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ? AND state != ? ORDER BY id DESC LIMIT 1",
+            os.fsencode(camera),
+            FRAME,
+        )
+        last = recorded(rows[0]) if rows else None
+        return last if last and last.sighting and last.sighting.state == BEGAN else None
 
     def subscribe(self, folder: str, sink: str) -> None:
         """Let a sink be told of every answer in a folder, from now on if it is new."""
@@ -260,7 +308,7 @@ class Ledger:
                     self._database.execute("DELETE FROM files WHERE path = ?", (source,))
                 self._database.execute("DELETE FROM moves WHERE source = ?", (source,))
 
-    def _insert(self, entry: Entry, model_sha256: str, folder: bytes) -> bool:
+    def _insert(self, entry: Entry, folder: bytes) -> bool:
         name, answer = os.fsencode(entry.path), entry.answer
         is_new = False
         if isinstance(answer, AnsweredAs):
@@ -271,7 +319,7 @@ class Ledger:
                 )
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
         else:
-            is_new = self._insert_answer(name, entry.sha256, answer, model_sha256, folder)
+            is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, folder)
         self._database.execute(
             "INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES (?, ?, ?, ?)",
             (name, str(entry.stamp), entry.seen_ns, entry.sha256),
@@ -284,16 +332,26 @@ class Ledger:
             )
         return is_new
 
-    def _insert_answer(self, name: bytes, sha256: bytes, answer: Answer, model_sha256: str, folder: bytes) -> bool:
-        told: tuple[object, ...] = (None, None, None, None, None)
-        if isinstance(answer, Verdict):
-            elapsed_ms = round(answer.elapsed_seconds * 1000, 3)
-            told = (answer.label, answer.score, answer.confidence, answer.outside, elapsed_ms)
-        error = answer.reason if isinstance(answer, Failure) else None
+    def _insert_answer(
+        self,
+        name: bytes,
+        sha256: bytes,
+        answer: Answer,
+        model_sha256: str,
+        folder: bytes,
+        sighting: Sighting | None = None,
+    ) -> bool:
+        columns = {
+            "path": name,
+            "sha256": sha256,
+            "model_sha256": model_sha256,
+            "answered_at": time.time(),
+            "folder": folder,
+            **columns_of(answer, sighting),
+        }
+        marks = ", ".join("?" * len(columns))
         inserted = self._database.execute(
-            "INSERT OR IGNORE INTO answers (path, sha256, label, score, confidence, outside, elapsed_ms, error,"
-            " model_sha256, answered_at, folder) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, sha256, *told, error, model_sha256, time.time(), folder),
+            f"INSERT OR IGNORE INTO answers ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values())
         )
         return inserted.rowcount == 1
 
@@ -335,15 +393,5 @@ class Ledger:
         return status.st_dev, status.st_ino
 
 
-def recorded(row: tuple[Any, ...]) -> Recorded:
-    """A row of the columns that `ANSWER_COLUMNS` names."""
-    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to = row
-    name = os.fsdecode(path)
-    answer: Answer
-    if label is None:
-        answer = Failure(name, error)
-    else:
-        if confidence is None:  # a row of the first versions
-            confidence = max(score, 1 - score)
-        answer = Verdict(name, label, score == confidence, score, confidence, outside, (elapsed_ms or 0) / 1000)
-    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to))
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -75,6 +75,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    # Of a camera's answers (edge.verdict.Sighting). Their path and folder are its name, their digest is random.
+    (
+        "ALTER TABLE answers ADD COLUMN state TEXT",
+        "ALTER TABLE answers ADD COLUMN began_at REAL",
+        "ALTER TABLE answers ADD COLUMN position REAL",
+        "ALTER TABLE answers ADD COLUMN lasted_seconds REAL",
+        "ALTER TABLE answers ADD COLUMN peak REAL",
+        "ALTER TABLE answers ADD COLUMN snapshot BLOB",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

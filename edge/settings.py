@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from edge.commands import PREFIX
+from edge.commands import PREFIX, OptionalValue
 from edge.errors import SettingsError, printable
 
 FILE = "edge-detect.toml"
@@ -102,6 +102,8 @@ def _value(where: str, value: Any, option: click.Option) -> Any:
         if isinstance(value, bool):
             return value
         raise SettingsError(f"{where}: true or false, without quotes")
+    if isinstance(option, OptionalValue) and isinstance(value, bool):
+        return str(value).lower()
     if option.multiple:
         values = value if isinstance(value, list) else [value]
         if all(isinstance(one, str) for one in values):

@@ -52,6 +52,40 @@ class Failure:
 Answer = Verdict | Failure
 
 
+FRAME, BEGAN, ENDED, INTERRUPTED = "frame", "began", "ended", "interrupted"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What an answer to a camera tells of: one frame, or the beginning or the end of an event (`edge.events`).
+
+    Attributes:
+        state: FRAME, BEGAN, ENDED, or INTERRUPTED for an event whose end nobody saw.
+        began_at: the event, or when the frame was taken; seconds since the epoch.
+        position: the same within a recording, seconds; None of a live camera.
+        seconds: the event has lasted so far; None if unknown.
+        peak: the highest smoothed confidence of the event so far.
+        snapshot: absolute path of a picture of it.
+    """
+
+    state: str
+    began_at: float
+    position: float | None = None
+    seconds: float | None = None
+    peak: float | None = None
+    snapshot: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "began": utc(self.began_at),
+            "position": None if self.position is None else round(self.position, 3),
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "peak": None if self.peak is None else round(self.peak, 6),
+            "snapshot": self.snapshot,
+        }
+
+
 @dataclass(frozen=True)
 class Recorded:
     """An answer that the ledger holds.
@@ -60,23 +94,34 @@ class Recorded:
         id: of the answer in its ledger; later answers have greater ones.
         answered_at: seconds since the epoch.
         moved_to: where the file was sorted into, if it was.
+        sighting: what it tells of, if it is an answer to a camera; its path is the camera's name then.
     """
 
     id: int
     answered_at: float
     answer: Answer
     moved_to: str | None
+    sighting: Sighting | None = None
 
     @property
     def time(self) -> str:
         """When it was answered, as ISO 8601 has it, in UTC."""
-        from datetime import UTC, datetime  # which `classify` does without, and starts the sooner
-
-        return datetime.fromtimestamp(self.answered_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc(self.answered_at)
 
     def as_json(self) -> dict[str, Any]:
-        told = {"id": self.id, "time": self.time, **self.answer.as_json()}
-        return told if self.moved_to is None else told | {"moved_to": self.moved_to}
+        told: dict[str, Any] = {"id": self.id, "time": self.time, **self.answer.as_json()}
+        if self.moved_to is not None:
+            told["moved_to"] = self.moved_to
+        if self.sighting is not None:
+            told["event"] = self.sighting.as_json()
+        return told
+
+
+def utc(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 has them."""
+    from datetime import UTC, datetime  # which `classify` does without, and starts the sooner
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def percentage(confidence: float) -> str:

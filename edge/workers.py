@@ -21,12 +21,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from typing import Protocol
 
 from edge import image
 from edge.errors import WorkerError
 from edge.reading import Changed, Died, Outcome, Task, prepare, unprepared
 
-DEPTH = 8  # tasks that wait at a process, so that it never waits for us
+DEPTH = 32  # tasks that wait at a process, so that it never waits for us
+SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
+SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for the one that is being worked at
 ATTEMPTS = 2  # a process may have died for another reason than its image
 # By which a decoder ends that meets what it was not made for; other deaths come from outside.
 CRASHES = frozenset(
@@ -57,12 +60,35 @@ class Limits:
         return max(self.least_waiting_seconds, 10 * self.seconds)
 
 
+class _Count(Protocol):
+    """A number in memory that two processes share."""
+
+    value: int
+
+
 @dataclass
 class _Worker:
+    """
+    Attributes:
+        finished: how many tasks it has done in its life, whether we have their outcomes or not.
+        tasks: those whose outcomes we do not have.
+        unsent: the last of them, which it does not have yet.
+        received: outcomes in its life.
+        since: when it began with the first task, or sent the last outcomes.
+    """
+
     process: ForkServerProcess
     connection: Connection
+    finished: _Count
     tasks: deque[Task] = field(default_factory=deque)
-    since: float = 0.0  # when it began with the first of them
+    unsent: list[Task] = field(default_factory=list)
+    received: int = 0
+    since: float = 0.0
+
+    @property
+    def at_work(self) -> int:
+        """The index of the task that it is at; their number if it has done all."""
+        return min(len(self.tasks), self.finished.value - self.received)
 
 
 class Workers:
@@ -107,11 +133,17 @@ class Workers:
         return [worker.connection for worker in self._workers if worker.tasks]
 
     def submit(self, task: Task) -> None:
-        """Give a task to the process that has the fewest; there must be room."""
+        """Give a task to the process that has the fewest; there must be room. It may wait for `send`."""
         self._submit_to(min(self._workers, key=lambda worker: len(worker.tasks)), task)
+
+    def send(self) -> None:
+        """Let the processes have what waits for a full message."""
+        for worker in self._workers:
+            self._send(worker)
 
     def outcomes(self, seconds: float = 0.0) -> list[tuple[Task, Outcome]]:
         """What has been done since, waiting so long for the first of it."""
+        self.send()
         self._receive_all(0 if self._outcomes else seconds)
         self._end_the_waiting()
         found, self._outcomes = self._outcomes, []
@@ -134,8 +166,9 @@ class Workers:
 
     def _started(self) -> _Worker:
         ours, theirs = self._context.Pipe()
+        finished = self._context.RawValue("Q", 0)
         process = self._context.Process(
-            target=_serve, args=(theirs, self._root, self._network_size, self._limits), daemon=True
+            target=_serve, args=(theirs, finished, self._root, self._network_size, self._limits), daemon=True
         )
         try:
             process.start()
@@ -144,14 +177,21 @@ class Workers:
             raise WorkerError(f"cannot start a process that decodes: {error}") from error
         finally:
             theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, finished)
 
     def _submit_to(self, worker: _Worker, task: Task) -> None:
         if not worker.tasks:
             worker.since = time.monotonic()
         worker.tasks.append(task)
-        with contextlib.suppress(OSError):  # it has died; that is seen when its outcome is asked for
-            worker.connection.send(task)
+        worker.unsent.append(task)
+        if len(worker.unsent) >= SENT_AT_ONCE:
+            self._send(worker)
+
+    def _send(self, worker: _Worker) -> None:
+        if worker.unsent:
+            with contextlib.suppress(OSError):  # it has died; that is seen when its outcome is asked for
+                worker.connection.send(worker.unsent)
+            worker.unsent = []
 
     def _receive_all(self, seconds: float) -> None:
         for connection in wait(self.waitables, seconds):
@@ -166,11 +206,13 @@ class Workers:
     def _receive(self, worker: _Worker) -> None:
         try:
             while worker.tasks and worker.connection.poll():
-                outcome: Outcome = worker.connection.recv()
-                task = worker.tasks.popleft()
+                outcomes: list[Outcome] = worker.connection.recv()
                 worker.since = time.monotonic()
-                self._failed.pop(task, None)
-                self._outcomes.append((task, outcome))
+                worker.received += len(outcomes)
+                for outcome in outcomes:
+                    task = worker.tasks.popleft()
+                    self._failed.pop(task, None)
+                    self._outcomes.append((task, outcome))
         except (EOFError, OSError):
             self._replace(worker)
 
@@ -186,9 +228,9 @@ class Workers:
             if worker.process.exitcode is None:
                 self._hung.append(worker.process)
             self._workers.remove(worker)
-            culprit, *others = worker.tasks
+            culprit = min(worker.at_work, len(worker.tasks) - 1)
             died = Died(f"could not be read within {self._limits.waiting_seconds:g} s")
-            self._outcomes += [(culprit, died), *((task, Changed()) for task in others)]
+            self._outcomes += [(task, died if at == culprit else Changed()) for at, task in enumerate(worker.tasks)]
         while len(self._workers) < self._count and len(self._hung) < self._count:
             self._workers.append(self._started())
 
@@ -204,20 +246,20 @@ class Workers:
         """Another process in its place, with what it had still to do."""
         worker.connection.close()
         worker.process.join()
-        exit_code, left = worker.process.exitcode or 0, worker.tasks
+        exit_code, left, at = worker.process.exitcode or 0, worker.tasks, worker.at_work
         self._workers.remove(worker)
         fresh = self._started()
         self._workers.append(fresh)
-        culprit = left.popleft()
-        self._failed[culprit] = self._failed.get(culprit, 0) + 1
-        took_too_long = exit_code == -signal.SIGPROF
-        if took_too_long or self._failed[culprit] == ATTEMPTS:
-            del self._failed[culprit]
-            self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
-        else:
-            left.appendleft(culprit)
+        if at < len(left):
+            culprit = left[at]
+            self._failed[culprit] = self._failed.get(culprit, 0) + 1
+            if exit_code == -signal.SIGPROF or self._failed[culprit] == ATTEMPTS:
+                del left[at]
+                del self._failed[culprit]
+                self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
         for task in left:
             self._submit_to(fresh, task)
+        self._send(fresh)
 
 
 def usual_count() -> int:
@@ -227,7 +269,7 @@ def usual_count() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), by_memory))
 
 
-def _serve(tasks: Connection, root: str, network_size: tuple[int, int], limits: Limits) -> None:
+def _serve(connection: Connection, finished: _Count, root: str, network_size: tuple[int, int], limits: Limits) -> None:
     """The life of a process: until the other end is closed, by whatever happens there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -238,9 +280,17 @@ def _serve(tasks: Connection, root: str, network_size: tuple[int, int], limits: 
         resource.setrlimit(resource.RLIMIT_AS, (room if most == resource.RLIM_INFINITY else min(room, most), most))
     with contextlib.suppress(EOFError, OSError):
         while True:
-            task: Task = tasks.recv()
-            # The kernel ends us when the time is up, also from within a decoder that never returns.
-            signal.setitimer(signal.ITIMER_PROF, limits.seconds)
-            outcome = prepare(root, task, network_size)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            tasks.send(outcome)
+            tasks: list[Task] = connection.recv()
+            outcomes: list[Outcome] = []
+            sent_at = time.monotonic()
+            for task in tasks:
+                # The kernel ends us when the time is up, also from within a decoder that never returns.
+                signal.setitimer(signal.ITIMER_PROF, limits.seconds)
+                outcomes.append(prepare(root, task, network_size))
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                finished.value += 1
+                if len(outcomes) == SENT_AT_ONCE or time.monotonic() - sent_at > SENT_SECONDS:
+                    connection.send(outcomes)
+                    outcomes, sent_at = [], time.monotonic()
+            if outcomes:
+                connection.send(outcomes)

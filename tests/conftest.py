@@ -1,5 +1,6 @@
 """What the tests share: real files, real processes, small real models."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from edge.doctor.finding import STATES
 
 if TYPE_CHECKING:
     from tests.watching import Watching
@@ -22,6 +25,8 @@ MODELS = DATA / "models"
 CHECKOUT = Path(__file__).parent.parent
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Report = dict[str, dict[str, Any]]
+Examine = Callable[..., tuple[int, Report]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,6 +53,24 @@ def edge_detect(tmp_path: Path) -> Run:
         variables = environment(HOME=str(tmp_path / "home"))
         defaults = {"cwd": tmp_path, "env": variables, "capture_output": True, "text": True, "timeout": 60}
         return subprocess.run(command(*arguments), **(defaults | options))
+
+    return run
+
+
+@pytest.fixture
+def examine(edge_detect: Run, tmp_path: Path) -> Examine:
+    """Runs `edge-detect doctor`: the exit status, and the report by name, of two of one name the worst."""
+
+    def run(*options: str | Path, variables: dict[str, str] | None = None) -> tuple[int, Report]:
+        env = environment(HOME=str(tmp_path / "home"), **(variables or {}))
+        done = edge_detect("doctor", "--json", *options, env=env)
+        assert done.stderr == ""
+        report: Report = {}
+        for check in json.loads(done.stdout)["checks"]:
+            former = report.setdefault(check["name"], check)
+            if STATES.index(check["state"]) > STATES.index(former["state"]):
+                report[check["name"]] = check
+        return done.returncode, report
 
     return run
 

@@ -23,7 +23,7 @@ DIGEST = b"d" * 32
 
 
 def entry(path: str, digest: bytes = DIGEST, seen_ns: int = SEEN_NS) -> Entry:
-    return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, "too large", 0.001))
+    return Entry(path, STAMP, seen_ns, digest, Verdict(path, "REAL", True, 0.9, 0.9, "too large", 0.001), "m")
 
 
 def answered(path: str) -> AnsweredAs:
@@ -32,32 +32,32 @@ def answered(path: str) -> AnsweredAs:
 
 def test_an_answer_is_new_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "m", "/in")) == 2
-        assert ledger.record([entry("/in/a")], "m", "/in") == []
-        assert len(ledger.record([entry("/in/a", b"e" * 32)], "m", "/in")) == 1
+        assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "/in")) == 2
+        assert ledger.record([entry("/in/a")], "/in") == []
+        assert len(ledger.record([entry("/in/a", b"e" * 32)], "/in")) == 1
     with Ledger(tmp_path) as ledger:
-        assert ledger.answered_as("/in/b", STAMP, DIGEST, "/in") == answered("/in/b")
+        assert ledger.answered_as([("/in/b", STAMP, DIGEST)], "/in")[0] == answered("/in/b")
 
 
 def test_a_file_seen_just_after_it_was_written_is_looked_into_again(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "m", "/in")
-        assert ledger.known("/in/a", STAMP) is None
-        assert ledger.answered_as("/in/a", STAMP, DIGEST, "/in") == answered("/in/a")
-        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, answered("/in/a"))], "m", "/in")
-        assert ledger.known("/in/a", STAMP) == answered("/in/a")
+        ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "/in")
+        assert ledger.known([("/in/a", STAMP)])[0] is None
+        assert ledger.answered_as([("/in/a", STAMP, DIGEST)], "/in")[0] == answered("/in/a")
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, answered("/in/a"), "m")], "/in")
+        assert ledger.known([("/in/a", STAMP)])[0] == answered("/in/a")
 
 
 def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     with Ledger(tmp_path) as ledger:
-        ledger.record([entry(before)], "m", "/in")
-        assert ledger.answered_as(after, STAMP, b"other", str(tmp_path)) is None
-        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path / "elsewhere")) is None
-        assert ledger.answered_as(after, STAMP, DIGEST, str(tmp_path)) == answered(before)
-        assert ledger.record([Entry(after, STAMP, SEEN_NS, DIGEST, answered(before))], "m", "/in") == []
-        assert ledger.known(before, STAMP) is None
-        assert ledger.known(after, STAMP) == answered(after)
+        ledger.record([entry(before)], "/in")
+        assert ledger.answered_as([(after, STAMP, b"other")], str(tmp_path))[0] is None
+        assert ledger.answered_as([(after, STAMP, DIGEST)], str(tmp_path / "elsewhere"))[0] is None
+        assert ledger.answered_as([(after, STAMP, DIGEST)], str(tmp_path))[0] == answered(before)
+        assert ledger.record([Entry(after, STAMP, SEEN_NS, DIGEST, answered(before), "m")], "/in") == []
+        assert ledger.known([(before, STAMP)])[0] is None
+        assert ledger.known([(after, STAMP)])[0] == answered(after)
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         rows = database.execute("SELECT path, label, score FROM answers").fetchall()
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
@@ -65,7 +65,7 @@ def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
 
 def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"))], "m", "/in")
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"), "m")], "/in")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         rows = database.execute("SELECT label, score, error FROM answers").fetchall()
     assert rows == [(None, None, "the file is empty")]
@@ -74,7 +74,7 @@ def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
 def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
     def record(state: Path) -> int:
         with Ledger(state) as ledger:
-            return sum(len(ledger.record([entry(f"/in/{number}")], "m", "/in")) for number in range(20))
+            return sum(len(ledger.record([entry(f"/in/{number}")], "/in")) for number in range(20))
 
     for attempt in range(20):  # all of them create it at once, each time
         state = tmp_path / str(attempt)
@@ -107,8 +107,8 @@ def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> Non
     database.commit()
     database.close()
     with Ledger(tmp_path) as migrated:
-        assert migrated.answered_as("/inbox/a.jpg", STAMP, b"1", "/inbox") is not None
-        assert migrated.record([entry("/inbox/b.jpg", b"2")], "model", "/inbox")
+        assert migrated.answered_as([("/inbox/a.jpg", STAMP, b"1")], "/inbox")[0] is not None
+        assert migrated.record([entry("/inbox/b.jpg", b"2")], "/inbox")
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     assert database.execute("SELECT outside FROM answers ORDER BY id").fetchall() == [(None,), ("too large",)]
     assert database.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)

@@ -16,7 +16,9 @@ from PIL import Image
 from edge import model
 from edge.classifier import Classifier
 from edge.daemon import Watcher
+from edge.inference import Inference
 from edge.ledger import Ledger
+from edge.network import Network
 from edge.outbox import Outlet
 from edge.sinks.lines import Output
 from edge.sources.folder import Folder
@@ -110,19 +112,26 @@ class FolderMachine(RuleBasedStateMachine):
     def _watch(self) -> tuple[list[str], set[tuple[str, str]]]:
         """Let a watcher do all there is to do: what it told, and what is recorded."""
         told = Told()
-        with Ledger(self.state) as ledger, Workers(1, str(self.inbox), CLASSIFIER.size) as workers:
+        network = Network(CLASSIFIER, print, once=True)
+        with (
+            Ledger(self.state) as ledger,
+            Workers(1, str(self.inbox), CLASSIFIER.size) as workers,
+            Inference(network) as inference,
+        ):
             outlet = Outlet(ledger, str(self.inbox), Output(told), print)
             watcher = Watcher(
                 str(self.inbox),
                 lambda: Folder(str(self.inbox), recursive=True),
-                CLASSIFIER,
+                network,
+                inference,
                 ledger,
                 workers,
                 [outlet],
                 tell=told.write,
                 say=print,
+                once=True,
             )
-            for _ in watcher.run(threading.Event(), once=True):
+            for _ in watcher.run(threading.Event()):
                 pass
             rows = ledger._rows("SELECT path, sha256 FROM answers")
         return told.answers, {(os.fsdecode(path), digest.hex()) for path, digest in rows}

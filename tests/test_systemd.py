@@ -193,9 +193,10 @@ def test_the_service_from_its_installation_to_its_end(machine: Machine) -> None:
         Watch("/srv/in"),
         Watch("/srv/in", ("/srv/sorted",), {"EDGE_DETECT_SORT_INTO": "/srv/sorted"}),
         Watch("/srv/in", (), {"EDGE_DETECT_ON_FAKE": "curl"}),
+        Watch("/srv/in", (), {"EDGE_DETECT_TPU": "any"}),
         Camera(("/srv/snapshots",), {"EDGE_DETECT_SOURCE": "rtsp://camera/"}),
     ],
-    ids=["watching", "sorting", "with commands", "camera"],
+    ids=["watching", "sorting", "with commands", "with a Coral", "camera"],
 )
 def test_the_unit_is_hardened_and_has_no_key_that_systemd_does_not_know(machine: Machine, service: Service) -> None:
     text = (CHECKOUT / "systemd" / service.unit_file).read_text() + drop_in_text(service, Path("/dev/null"))

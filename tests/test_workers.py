@@ -87,33 +87,45 @@ def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path
     assert all(isinstance(outcome, Prepared) and outcome.pixels is not None for _, outcome in found)
 
 
-def test_a_task_at_which_two_processes_have_died_is_answered_with_that(tmp_path: Path) -> None:
-    with Workers(1, str(tmp_path), SIZE) as workers:
-        one = task(picture(tmp_path / "a.png"))
+def of_two_deaths(folder: Path, number: signal.Signals) -> object:
+    """What a task is told at which two processes were ended by a signal."""
+    with Workers(1, str(folder), SIZE) as workers:
+        one = task(picture(folder / "a.png"))
         for _ in range(2):
             os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
             if not workers.in_flight:
                 workers.submit(one)
-            os.kill(workers._workers[0].process.pid or 0, signal.SIGSEGV)
+            os.kill(workers._workers[0].process.pid or 0, number)
             os.kill(workers._workers[0].process.pid or 0, signal.SIGCONT)
             found = workers.outcomes(10)
-        ((_, outcome),) = found
+    ((_, outcome),) = found
+    return outcome
+
+
+def test_a_task_at_which_two_processes_have_died_is_answered_with_that(tmp_path: Path) -> None:
+    outcome = of_two_deaths(tmp_path, signal.SIGSEGV)
     assert isinstance(outcome, Prepared)
     assert outcome.reason == "its decoder crashed (SIGSEGV)"
 
 
 def test_a_process_that_was_ended_from_outside_says_nothing_of_its_image(tmp_path: Path) -> None:
-    with Workers(1, str(tmp_path), SIZE) as workers:
-        one = task(picture(tmp_path / "a.png"))
-        for _ in range(2):
-            os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
-            if not workers.in_flight:
-                workers.submit(one)
-            os.kill(workers._workers[0].process.pid or 0, signal.SIGKILL)
-            found = workers.outcomes(10)
-        ((_, outcome),) = found
+    outcome = of_two_deaths(tmp_path, signal.SIGKILL)
     assert isinstance(outcome, Died)
     assert "Killed" in outcome.reason
+
+
+def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> None:
+    Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
+    quick = [task(picture(tmp_path / f"{number}.png", size=(4, 4), seed=number)) for number in range(7)]
+    slow = task(tmp_path / "slow.png")
+    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.05)) as workers:
+        workers.submit(quick[0])  # the first loads the decoders, which takes time of its own
+        outcomes(workers, 1)
+        for one in (*quick[1:4], slow, *quick[4:]):
+            workers.submit(one)
+        found = dict(outcomes(workers, 7))
+    assert [one.path for one, outcome in found.items() if getattr(outcome, "pixels", None) is None] == [slow.path]
+    assert len(found) == 7
 
 
 def test_a_file_that_nobody_can_read_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:

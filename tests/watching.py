@@ -1,4 +1,4 @@
-"""A running watcher, for tests to look at."""
+"""A running watcher or camera, for tests to look at."""
 
 import json
 import signal
@@ -13,15 +13,14 @@ from tests.conftest import command, environment
 PATIENCE = 30.0
 
 
-class Watching:
-    """A running `edge-detect watch --json`, and the lines it has printed."""
+class Running:
+    """A running `edge-detect ... --json`, and the lines it has printed."""
 
-    def __init__(self, folder: Path, model: Path, *options: str) -> None:
-        arguments = command("watch", folder, "--json", "--model", model, *options)
+    def __init__(self, home: Path, *arguments: str | Path, **variables: str) -> None:
         self.process = subprocess.Popen(
-            arguments,
-            cwd=folder.parent,
-            env=environment(HOME=str(folder.parent)),
+            command(*arguments, "--json"),
+            cwd=home,
+            env=environment(HOME=str(home), **variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -40,7 +39,7 @@ class Watching:
     def names(self) -> list[str]:
         return [Path(str(answer["path"])).name for answer in self.answers]
 
-    def until(self, condition: Callable[["Watching"], bool]) -> None:
+    def until(self, condition: Callable[["Running"], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition(self):
             assert time.monotonic() < deadline, f"waited in vain; so far {self.names}"
@@ -64,3 +63,10 @@ class Watching:
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()
+
+
+class Watching(Running):
+    """`edge-detect watch` on a folder."""
+
+    def __init__(self, folder: Path, model: Path, *options: str) -> None:
+        super().__init__(folder.parent, "watch", folder, "--model", model, *options)

@@ -15,6 +15,7 @@ from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare, Stages
 from edge.benchmark.whole import Limit, backlogs, nearest_folder, start_up
 from edge.classifier import Classifier
+from edge.coral import is_compiled
 from edge.errors import printable
 from edge.interpreter import installed
 from edge.ledger import Ledger
@@ -57,6 +58,7 @@ class _Inside:
 
     model: Path
     size: tuple[int, int]
+    is_compiled: bool
     invoke: dict[int, Timing]
     stages: list[tuple[dict[str, Timing], Timing]]  # of each workload; the second is decoding by all cores
 
@@ -93,7 +95,9 @@ def benchmark(setup: Setup, say: Say) -> Report:
         say("the start")
         name, one = installed(setup.runtime), workloads[0].paths[0]
         rounds = max(1, round(setup.seconds * 10))
-        start = start_up(one, inside.model, setup.options(min(setup.threads)), name, rounds)
+        start = start_up(
+            one, [] if inside.is_compiled else [inside.model], setup.options(min(setup.threads)), name, rounds
+        )
     warnings += [found for found in machine.throttling() if found not in warnings]  # it may have become hot
     network = Network(printable(inside.model.name), name, version(name))
     return Report(here, network, warnings, inside.invoke, start, done)
@@ -109,7 +113,9 @@ def _inside(setup: Setup, workloads: Sequence[Workload], cores: int, say: Say) -
     for workload in workloads:
         say(f"{workload.name}: step by step")
         measured.append(_stages(workload, first, cores, setup))
-    return _Inside(first.model.path, first.size, invoke, measured)
+    for network in networks.values():
+        network.close()
+    return _Inside(first.model.path, first.size, is_compiled(first.model.content), invoke, measured)
 
 
 def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -> tuple[dict[str, Timing], Timing]:
@@ -145,8 +151,11 @@ def _whole(
         way = {"": all_cores.round}
 
         def limits() -> Limit:
-            network = {"": steps(Bare(setup.network(inside.fastest)).invoke)}  # let go at once, for `watch` to take it
-            turns = [measure(one, setup.seconds / 2, 1)[""].per_second for one in (way, network)]
+            network = setup.network(inside.fastest)
+            invoke = {"": steps(Bare(network).invoke)}
+            turns = [measure(one, setup.seconds / 2, 1)[""].per_second for one in (way, invoke)]
+            del invoke
+            network.close()  # for `watch` to take it
             return Limit(*turns)
 
         found, reached = backlogs(workload, count, settings, limits, setup.disk, WATCH_ROUNDS)

@@ -27,6 +27,7 @@ class Stages:
         self._pixels = [
             image.pixels(path, network.size, data) for path, data in zip(paths, self._contents, strict=True)
         ]
+        self._model = network.model.sha256
         self._table = input_of_pixel(network.input)
         self._inputs = [self._table[pixels][None] for pixels in self._pixels]
         self._answers = [network.answer(path) for path in paths]
@@ -73,10 +74,10 @@ class Stages:
     def _entry(self, place: int, data: bytes, answer: Answer) -> Entry:
         path = self._paths[place]
         name = f"{os.path.abspath(path)}#{next(self._number)}"  # a file of its own each time, for the ledger
-        return Entry(name, Stamp.of(os.stat(path)), time.time_ns(), hashlib.sha256(data).digest(), answer)
+        return Entry(name, Stamp.of(os.stat(path)), time.time_ns(), hashlib.sha256(data).digest(), answer, self._model)
 
     def _commit(self, entries: list[Entry]) -> None:
-        self._ledger.record(entries, self._network.model.sha256, os.path.dirname(os.path.abspath(self._paths[0])))
+        self._ledger.record(entries, os.path.dirname(os.path.abspath(self._paths[0])))
 
 
 class Bare:
@@ -84,7 +85,9 @@ class Bare:
 
     def __init__(self, network: Classifier) -> None:
         # The very one that answers, however it was built: with threads, with a delegate.
-        self._interpreter: Any = network._interpreter
+        opened = network._interpreter
+        assert opened is not None  # nobody has closed it
+        self._interpreter = opened
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]["index"]
 

@@ -14,8 +14,8 @@ from edge.interpreter import RUNTIMES
 
 MOST_WATCHED = 4000
 NEEDED = (
-    "import sys, numpy, PIL.Image, {0}.interpreter;"
-    " {0}.interpreter.Interpreter(model_path=sys.argv[1]).allocate_tensors()"
+    "import sys, numpy, PIL.Image, {0}.interpreter as runtime\n"
+    "for model in sys.argv[1:]: runtime.Interpreter(model_path=model).allocate_tensors()"
 )
 FAILED = 1  # the exit status if some image could not be decoded
 
@@ -39,8 +39,12 @@ class StartUp:
     peak_bytes: int
 
 
-def start_up(path: str, model: Path, model_options: Sequence[str], runtime: str, rounds: int) -> StartUp:
+def start_up(path: str, models: Sequence[Path], model_options: Sequence[str], runtime: str, rounds: int) -> StartUp:
     """Three programs in turns, after one turn to warm up.
+
+    Args:
+        path: of an image.
+        models: the one, or none if the bare runtime cannot load it.
 
     Raises:
         BenchmarkError: one of them failed.
@@ -48,7 +52,7 @@ def start_up(path: str, model: Path, model_options: Sequence[str], runtime: str,
     classify = children.edge_detect("classify", path, *model_options)
     programs = {
         "classify": classify,
-        "needed": [sys.executable, "-c", NEEDED.format(RUNTIMES[runtime]), str(model)],
+        "needed": [sys.executable, "-c", NEEDED.format(RUNTIMES[runtime]), *map(str, models)],
         "help": children.edge_detect("--help"),
     }
     peak = children.run(classify, watched=True).peak_bytes

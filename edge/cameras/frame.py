@@ -1,23 +1,37 @@
 """What a camera is to us: something that gives one frame after the other."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from edge.image import Pixels
 
 
-@dataclass(frozen=True)
 class Frame:
     """One picture of a camera.
 
     Attributes:
-        pixels: RGB, uint8, shape (height, width, 3).
         seconds: when it was taken, by the camera's own clock: time.monotonic() if it is live, else the time within the
             recording.
     """
 
-    pixels: Pixels
-    seconds: float
+    def __init__(self, pixels: Pixels | Callable[[], Pixels], seconds: float) -> None:
+        """
+        Args:
+            pixels: themselves, or what makes them when they are first asked for: most frames of a camera are replaced
+                by newer ones before anyone looks at them.
+        """
+        self._pixels, self.seconds = pixels, seconds
+
+    @property
+    def pixels(self) -> Pixels:
+        """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to.
+
+        Raises:
+            CameraError: what the camera gave cannot be converted.
+        """
+        if callable(self._pixels):
+            self._pixels = self._pixels()
+        return self._pixels
 
 
 class Camera(Protocol):

@@ -12,7 +12,8 @@ import click
 from edge import __version__
 from edge.commands import Group
 
-COMMANDS = ("classify", "watch", "results", "status", "service", "benchmark", "completion")  # each a module here
+# Each a module here.
+COMMANDS = ("classify", "watch", "camera", "results", "status", "service", "doctor", "benchmark", "completion")
 
 
 class _OnDemand(MutableMapping[str, click.Command]):
@@ -58,8 +59,15 @@ def main(context: click.Context, config: Path | None) -> None:
     Examples:
       edge-detect classify photo.jpg
       edge-detect watch ./inbox
+      edge-detect camera --tpu
+      edge-detect doctor
     """
+    from edge.errors import SettingsError
     from edge.settings import read, require_known_variables
 
-    require_known_variables(main)
-    context.default_map = read(config, main)
+    try:
+        require_known_variables(main)
+        context.default_map = read(config, main)
+    except SettingsError:
+        if context.invoked_subcommand != "doctor":  # it tells of them among the rest
+            raise

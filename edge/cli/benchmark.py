@@ -11,12 +11,16 @@ import click
 from click.core import ParameterSource
 
 from edge.cli.options import Seconds, model_options, option, with_classifier
+from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
     from edge.classifier import Classifier
 
 
-@click.command(epilog="\b\nExamples:\n  edge-detect benchmark\n  edge-detect benchmark --images ./pictures --json")
+@click.command(
+    cls=OptionalValuesCommand,
+    epilog="\b\nExamples:\n  edge-detect benchmark\n  edge-detect benchmark --images ./pictures --json",
+)
 @option(
     "--images",
     type=click.Path(path_type=Path),
@@ -54,7 +58,10 @@ def benchmark(
     from edge.state import default_folder
 
     _end_by_signals()
-    is_given = context.get_parameter_source("threads") is not ParameterSource.DEFAULT
+    # A Coral leaves nothing to threads, and has one user at a time.
+    is_given = (
+        context.params["tpu"] is not None or context.get_parameter_source("threads") is not ParameterSource.DEFAULT
+    )
     setup = measuring.Setup(
         [context.params["threads"]] if is_given else thread_counts(machine().cores),
         lambda threads: with_classifier(context.params | {"threads": threads})["classifier"](),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.cli.options import EXIT_STATUS, FAILED, lines, model_options, option
+from edge.commands import OptionalValuesCommand
 from edge.errors import SinkError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=OptionalValuesCommand,
     epilog="\b\nExamples:\n  edge-detect classify photo.jpg\n  edge-detect classify --json ./pictures > verdicts.jsonl"
     f"\n\n{EXIT_STATUS}",
 )

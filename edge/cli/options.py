@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.commands import PREFIX
+from edge.commands import PREFIX, OptionalValue
 
 if TYPE_CHECKING:
     from edge.classifier import Classifier
     from edge.sinks.lines import Lines
+    from edge.trouble import Say
 
 FAILED = 1  # exit status: some image has no verdict, the others have (edge.commands has the other one)
 
@@ -34,7 +35,30 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+    """Which Coral: any, auto, or what libedgetpu calls a device; None for none. Also true and false, of settings."""
+
+    name = "tpu"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        from edge.coral import device_option
+
+        text = str(value).lower()
+        if text in ("false", "no", "off", ""):
+            return None
+        if text in ("any", "true", "yes", "on"):
+            return "any"
+        device = text if text == "auto" else device_option(text)
+        if device is None:
+            self.fail(f"{value!r} is none of usb, pci, auto, a number from 0 on, usb:1 and the like.", param, context)
+        return device
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+# For a command that is an `OptionalValuesCommand`.
+TPU: dict[str, Any] = {"cls": OptionalValue, "type": Tpu(), "flag_value": "any", "metavar": "[=usb|pci|N|auto]"}
 
 
 def option(*names: str, **settings: Any) -> Decorator:
@@ -59,6 +83,8 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
         help="Which LiteRT runtime.  [default: the one that is installed]",
     )
+    @option("--tpu", help="Let a Coral do the work; auto: the processor, if there is none.", **TPU)
+    @option("--tpu-library", metavar="FILE", hidden=True)  # another build of libedgetpu, or another delegate
     @functools.wraps(command)
     def with_model(**options: Any) -> Any:
         return command(**with_classifier(options))
@@ -67,17 +93,30 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `model_options` replaced by one, `classifier`, which makes one when it is called."""
-    others = dict(options)
-    model, threads, runtime = (others.pop(name) for name in ("model", "threads", "runtime"))
+    """The options of `model_options` replaced by one, `classifier`, which makes one when it is called.
 
-    def classifier() -> "Classifier":
+    It takes a function that says what happens to a Coral; without, that goes to standard error.
+    """
+    others = dict(options)
+    model, threads, runtime, tpu, library = (
+        others.pop(name) for name in ("model", "threads", "runtime", "tpu", "tpu_library")
+    )
+
+    def classifier(say: "Say" = _say) -> "Classifier":
+        if tpu is not None:
+            from edge import accelerated
+
+            return accelerated.classifier(model, threads, runtime, tpu, library, say)
         from edge.classifier import Classifier
         from edge.model import load
 
         return Classifier(load(model), threads, runtime)
 
     return others | {"classifier": classifier}
+
+
+def _say(line: str) -> None:
+    click.echo(f"edge-detect: {line}", err=True)
 
 
 def state_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,22 @@ if TYPE_CHECKING:
     from edge.verdict import Recorded
 
 WATCH_SECONDS = 1.0
-COLUMNS = ("id", "time", "path", "label", "confidence", "score", "outside", "error", "moved_to")
+COLUMNS = (
+    "id",
+    "time",
+    "path",
+    "label",
+    "confidence",
+    "score",
+    "outside",
+    "error",
+    "moved_to",
+    "event",
+    "began",
+    "seconds",
+    "peak",
+    "snapshot",
+)
 
 
 @click.group(
@@ -104,7 +119,7 @@ def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Rec
 def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     from edge.cli.options import lines
     from edge.errors import printable
-    from edge.sinks.lines import text
+    from edge.sinks.lines import line_of
 
     output = lines(as_json)
     if not as_csv:
@@ -112,12 +127,13 @@ def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
             if as_json:
                 output.write(told)
             else:
-                click.echo(f"{told.time}  {text(told.answer)}")
+                click.echo(f"{told.time}  {line_of(told)}")
         return
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)
     for told in found:
         row = told.as_json()
+        row |= (event := row.pop("event", {})) | {"event": event.get("state")}
         cells = (row.get(column, "") for column in COLUMNS)
         table.writerow([printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells])
         sys.stdout.flush()

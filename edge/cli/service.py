@@ -3,16 +3,32 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import Seconds
+from edge.cli.options import TPU, Seconds
+from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
     from edge.service.units import Service
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of both services; the names and meanings are those of the commands that they run."""
+    for option in (
+        DRY_RUN,
+        click.option("--model", type=click.Path(), metavar="FILE"),
+        click.option("--tpu", **TPU),
+        click.option("--on-verdict", metavar="COMMAND"),
+        click.option("--on-fake", metavar="COMMAND"),
+        click.option("--log", type=click.Path(), metavar="FILE"),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(
@@ -31,17 +47,15 @@ def install() -> None:
     """
 
 
-@install.command("watch", epilog="Example: sudo edge-detect service install watch /srv/inbox")
+@install.command(
+    "watch", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install watch /srv/inbox"
+)
 @click.argument("folder", type=click.Path())
 @click.option("--include", multiple=True, metavar="PATTERN", help="As for `edge-detect watch`, like the following.")
 @click.option("--exclude", multiple=True, metavar="PATTERN")
 @click.option("--poll", type=Seconds(), metavar="SECONDS")
 @click.option("--sort-into", type=click.Path(), metavar="DIR")
-@click.option("--log", type=click.Path(), metavar="FILE")
-@click.option("--on-fake", metavar="COMMAND")
-@click.option("--on-verdict", metavar="COMMAND")
-@click.option("--model", type=click.Path(), metavar="FILE")
-@DRY_RUN
+@shared_options
 def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
     """Watch FOLDER from now on, also after the next start of the machine."""
     from edge.service.units import Watch
@@ -53,24 +67,14 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
     _install(Watch(os.path.abspath(folder), elsewhere, variables), dry_run=dry_run)
 
 
-@install.command("camera", epilog="Example: sudo edge-detect service install camera --tpu")
+@install.command("camera", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install camera --tpu")
 @click.option("--source", metavar="SOURCE", help="As for `edge-detect camera`, like the following.")
-@click.option("--tpu", is_flag=True)
 @click.option("--snapshots", type=click.Path(), metavar="DIR")
-@click.option("--log", type=click.Path(), metavar="FILE")
-@click.option("--on-fake", metavar="COMMAND")
-@click.option("--on-verdict", metavar="COMMAND")
-@click.option("--model", type=click.Path(), metavar="FILE")
-@DRY_RUN
-@click.pass_context
-def install_camera(context: click.Context, /, dry_run: bool, **options: Any) -> None:
+@shared_options
+def install_camera(dry_run: bool, **options: Any) -> None:
     """Classify what the camera sees from now on, also after the next start of the machine."""
-    from edge.errors import ServiceError
     from edge.service.units import Camera
 
-    commands = context.find_root().command
-    if not dry_run and isinstance(commands, click.Group) and "camera" not in commands.commands:
-        raise ServiceError("this edge-detect has no `camera` command yet, so its service could not run")
     variables, folders = _settled(options, "snapshots", "log")
     _install(Camera(folders, variables), dry_run=dry_run)
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option, with_classifier
-from edge.commands import ReloadableCommand, read_again
+from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option
+from edge.cli.running import run
+from edge.commands import ReloadableCommand
 
 if TYPE_CHECKING:
     from edge.watching import Settings
@@ -55,37 +56,17 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     same, is touched or renamed gets no second answer; new content does.
     Without a terminal, SIGHUP reads the settings file anew.
     """
-    from edge.errors import EdgeDetectError
-    from edge.service.notify import Notifier
-    from edge.signals import noted
     from edge.watching import watch as watch_folder
 
-    notifier = Notifier()
-    former: dict[str, Any] | None = None  # to fall back on, until the new settings have proved to be good
-
-    def begun() -> None:
-        nonlocal former
-        former = None
-        notifier.ready()
-
-    with noted() as requests:
-        while True:
-            try:
-                tally = watch_folder(_settings(settings), requests, notifier, begun, once=once)
-            except EdgeDetectError as error:
-                if former is None:
-                    raise
-                click.echo(f"edge-detect: the settings stay as they were: {error}", err=True)
-                settings, former = former, None
-                continue
-            if not requests.reload or requests.ended_by is not None:
-                break
-            notifier.reloading()
-            former, settings = settings, _read_again(context) or settings
-            requests.reloaded()
-        notifier.stopping()
-    if once and requests.ended_by is not None:
-        sys.exit(128 + requests.ended_by)  # the folder is not done
+    tally, ended_by = run(
+        context,
+        settings,
+        lambda options, requests, notifier, begun: watch_folder(
+            _settings(options), requests, notifier, begun, once=once
+        ),
+    )
+    if once and ended_by is not None:
+        sys.exit(128 + ended_by)  # the folder is not done
     sys.exit(FAILED if once and tally.failures else 0)
 
 
@@ -95,22 +76,3 @@ def _settings(options: dict[str, Any]) -> "Settings":
 
     as_json, state = options["as_json"], options["state"]
     return Settings(**options | {"state": state or default_folder(), "as_json": as_json}, lines=lines(as_json))
-
-
-def _read_again(context: click.Context) -> dict[str, Any] | None:
-    """The options with what the settings file says now; None, and a line that says why, if that is no good."""
-    from edge.errors import EdgeDetectError
-    from edge.settings import read
-
-    group = context.find_root()
-    former = group.default_map
-    try:
-        assert isinstance(group.command, click.Group)
-        group.default_map = read(group.params["config"], group.command)
-        options = read_again(context)
-    except (click.ClickException, EdgeDetectError) as error:
-        group.default_map = former
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"edge-detect: the settings stay as they were: {text}", err=True)
-        return None
-    return with_classifier({name: value for name, value in options.items() if name != "once"})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import ServiceError, printable
-from edge.service.units import Service, drop_in_text, settings_text, unit_text
+from edge.service.units import SETTINGS_SUFFIX, Service, drop_in_text, settings_text, unit_text
 
 ACCOUNT = "edge-detect"
 DROP_IN = "installed.conf"
@@ -259,11 +259,14 @@ def _may(path: str, *, writing: bool) -> bool:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
     partial = path.with_name(f".{path.name}.part")
-    with open(partial, "wb") as file:
+    partial.unlink(missing_ok=True)
+    # Settings may hold a camera's password; systemd, which alone reads them, may all the same.
+    mode = 0o600 if path.suffix == SETTINGS_SUFFIX else 0o644
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.chmod(0o644)
     os.replace(partial, path)
 
 

@@ -16,10 +16,20 @@ from edge import resources
 
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
-# Who may use a camera, its graphics memory and a Coral; a board has some of these groups.
-CAMERA_GROUPS = ("video", "render", "plugdev", "apex", "coral")
+SETTINGS_SUFFIX = ".env"
+# Who may use a Coral, a camera, and its graphics memory; a board has some of these groups.
+CORAL_GROUPS = ("plugdev", "apex", "coral")
+CAMERA_GROUPS = ("video", "render", *CORAL_GROUPS)
 _HOMES = ("/home/", "/root/", "/run/user/")
 _NETWORK = ["PrivateNetwork=no", "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6"]
+# The devices as they are; only the sticks may be opened, whose library learns of them from the kernel by netlink.
+_CORAL = [
+    "PrivateDevices=no",
+    "PrivateUsers=no",
+    "DevicePolicy=closed",
+    "DeviceAllow=char-usb_device rw",
+    "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+]
 _PLAIN = frozenset((string.ascii_letters + string.digits + ":_.").encode("ascii"))
 
 
@@ -72,7 +82,7 @@ class Watch:
     def settings_name(self) -> str:
         """Plain, for systemd takes backslashes in such a path for a pattern's."""
         readable = re.sub(r"[^A-Za-z0-9._]+", "-", self.folder.strip("/"))[:60]
-        return f"watch-{readable}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}.env"
+        return f"watch-{readable}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}{SETTINGS_SUFFIX}"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -83,7 +93,8 @@ class Watch:
         return self.folders if "EDGE_DETECT_SORT_INTO" in self.options else self.elsewhere
 
     def allowances(self) -> list[str]:
-        return [*_writing(self.writable), *_commands(self.options)]
+        coral = [*_CORAL, *_membership(CORAL_GROUPS), *_coral_on_pci()] if "EDGE_DETECT_TPU" in self.options else []
+        return [*_writing(self.writable), *coral, *_commands(self.options)]
 
 
 @dataclass(frozen=True)
@@ -98,20 +109,16 @@ class Camera:
     options: Mapping[str, str] = field(default_factory=dict)
     unit_file: str = CAMERA_UNIT
     unit: str = CAMERA_UNIT
-    settings_name: str = "camera.env"
+    settings_name: str = f"camera{SETTINGS_SUFFIX}"
 
     @property
     def writable(self) -> tuple[str, ...]:
         return self.folders
 
     def allowances(self) -> list[str]:
-        there = [name for name in CAMERA_GROUPS if _has_group(name)]
-        groups = [f"SupplementaryGroups={' '.join(there)}"] if there else []
-        # Of the Coral on PCIe; the driver's kind of device cannot be named while there is none.
-        devices = [f"DeviceAllow={path} rw" for path in sorted(glob.glob("/dev/apex_*"))]
         is_remote = "://" in self.options.get("EDGE_DETECT_SOURCE", "")
         network = _NETWORK if is_remote else _commands(self.options)
-        return [*groups, *devices, *_writing(self.writable), *network]
+        return [*_membership(CAMERA_GROUPS), *_coral_on_pci(), *_writing(self.writable), *network]
 
 
 def escaped(path: str) -> str:
@@ -172,6 +179,16 @@ def _writing(folders: tuple[str, ...]) -> list[str]:
 def _commands(options: Mapping[str, str]) -> list[str]:
     """They may want to tell someone."""
     return _NETWORK if any(name.startswith("EDGE_DETECT_ON_") for name in options) else []
+
+
+def _coral_on_pci() -> list[str]:
+    """By name, for the driver's kind of device cannot be named while there is none."""
+    return [f"DeviceAllow={path} rw" for path in sorted(glob.glob("/dev/apex_*"))]
+
+
+def _membership(groups: tuple[str, ...]) -> list[str]:
+    there = [name for name in groups if _has_group(name)]
+    return [f"SupplementaryGroups={' '.join(there)}"] if there else []
 
 
 def _has_group(name: str) -> bool:

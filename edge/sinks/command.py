@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from edge.errors import CommandStoppedError, NotRunnableError, SinkError, printable
-from edge.verdict import Recorded, Verdict
+from edge.verdict import BEGAN, Recorded, Verdict
 
 TIME_LIMIT_SECONDS = 60.0
 SAID_BYTES = 2000
@@ -48,7 +48,11 @@ class Command:
         self.name = f"command {label or 'any'} {printable(line)}"
 
     def wants(self, told: Recorded) -> bool:
-        return self.label is None or (isinstance(told.answer, Verdict) and told.answer.label == self.label)
+        if self.label is None:
+            return True
+        # Of an event its beginning is enough; a frame is none.
+        is_news = told.sighting is None or told.sighting.state == BEGAN
+        return is_news and isinstance(told.answer, Verdict) and told.answer.label == self.label
 
     def run(self, told: Recorded, stop: threading.Event) -> None:
         """Run it for one answer, to its end.

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from edge.errors import SinkError, printable
-from edge.sinks.lines import text
+from edge.sinks.lines import line_of
 from edge.verdict import Answer, Failure, Recorded, Verdict
 
 SOCKET = "/run/systemd/journal/socket"
@@ -34,28 +34,32 @@ class JournalLines:
         Raises:
             SinkError: the journal does not take it.
         """
-        fields = {"SYSLOG_IDENTIFIER": "edge-detect"}
+        fields, message = {"SYSLOG_IDENTIFIER": "edge-detect"}, line_of(answer)
         if isinstance(answer, Recorded):
             fields["EDGE_DETECT_ID"] = str(answer.id)
             if answer.moved_to is not None:
                 fields["EDGE_DETECT_MOVED_TO"] = printable(answer.moved_to)
+            if answer.sighting is not None:
+                fields["EDGE_DETECT_EVENT"] = answer.sighting.state
+                if answer.sighting.snapshot is not None:
+                    fields["EDGE_DETECT_SNAPSHOT"] = printable(answer.sighting.snapshot)
             answer = answer.answer
         fields["EDGE_DETECT_PATH"] = printable(answer.path)
         if isinstance(answer, Failure):
             fields |= {"PRIORITY": str(WARNING), "MESSAGE": f"{printable(answer.path)}: {answer.reason}"}
             fields["EDGE_DETECT_ERROR"] = answer.reason
         else:
-            fields |= _of_verdict(answer)
+            fields |= _of_verdict(answer, message)
         try:
             self._socket.sendto(b"".join(_field(*field) for field in fields.items()), self._address)
         except OSError as error:
             raise SinkError(f"cannot write to the journal: {(error.strerror or '').lower()}") from error
 
 
-def _of_verdict(verdict: Verdict) -> dict[str, str]:
+def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
     return {
         "PRIORITY": str(INFO),
-        "MESSAGE": text(verdict),
+        "MESSAGE": message,
         "EDGE_DETECT_LABEL": verdict.label,
         "EDGE_DETECT_SCORE": f"{verdict.score:.6f}",
         "EDGE_DETECT_CONFIDENCE": f"{verdict.confidence:.6f}",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import Answer, Failure, Recorded, percentage
+from edge.verdict import ENDED, FRAME, Answer, Failure, Recorded, percentage
 
 
 class Sink(Protocol):
@@ -52,6 +52,24 @@ def text(answer: Answer) -> str:
     return f"{answer.label}  {percentage(answer.confidence):>7}  {printable(answer.path)}{remark}"
 
 
+def line_of(told: Answer | Recorded) -> str:
+    """One readable line of what may be an answer to a camera."""
+    if not isinstance(told, Recorded):
+        return text(told)
+    seen = told.sighting
+    if seen is None:
+        return text(told.answer)
+    end = seen.seconds if seen.state == ENDED else None
+    moment = None if seen.position is None else seen.position + (end or 0.0)
+    parts = [
+        "" if seen.state == FRAME else f"event {seen.state}",
+        "" if moment is None else f"at {moment:.1f} s",
+        "" if end is None else f"after {end:.1f} s",
+        "" if seen.snapshot is None else printable(seen.snapshot),
+    ]
+    return "  ".join([text(told.answer), " ".join(part for part in parts if part)]).rstrip()
+
+
 class HumanLines:
     """One readable line an image; bad images go to the second stream."""
 
@@ -59,9 +77,8 @@ class HumanLines:
         self._stream, self._errors = stream, errors
 
     def write(self, answer: Answer | Recorded) -> None:
-        if isinstance(answer, Recorded):
-            answer = answer.answer
-        _write(self._errors if isinstance(answer, Failure) else self._stream, f"{text(answer)}\n")
+        is_failure = isinstance(answer.answer if isinstance(answer, Recorded) else answer, Failure)
+        _write(self._errors if is_failure else self._stream, f"{line_of(answer)}\n")
 
 
 class Output:

@@ -28,7 +28,7 @@ LISTED_AT_ONCE = 500  # names that are looked through before something else gets
 LISTING = ""  # what is yielded then
 AT_ONCE = 10_000  # paths that are kept in memory; the others wait on the disk, or in the kernel's queue
 
-Waitable = Connection | Events
+Waitable = Connection | Events | int
 
 
 class Folder:

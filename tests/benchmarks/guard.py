@@ -137,7 +137,7 @@ def _backlog(workload: Workload) -> tuple[float, float]:
 
 def _start(path: str) -> tuple[float, float]:
     model = load()
-    start = start_up(path, model.path, [], installed(), 15)
+    start = start_up(path, [model.path], [], installed(), 15)
     return start.ratio, start.help / start.needed
 
 

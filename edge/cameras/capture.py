@@ -1,0 +1,211 @@
+"""A camera read by a thread of its own, which always has the newest frame ready and finds a lost camera again.
+
+Without it, frames would wait in the camera's buffers while the network works,
+and we would look ever further into the past.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from edge.cameras.frame import Camera, Frame
+from edge.errors import CameraError
+from edge.trouble import Say, Trouble
+
+RECENT = 30  # frames that the figures are made of
+CLOSING_SECONDS = 2.0
+STEADY_SECONDS = 5.0  # of frames, after which a trouble is over; a loose contact is one long trouble
+
+Result = TypeVar("Result")
+
+
+class Capture:
+    """Opens a camera and keeps its newest frame in a slot of one; a recording waits until its frame is taken.
+
+    A camera that is lost, or ends, is opened again, less and less often; a
+    recording that ends is over. The methods are for one thread, beside ours.
+
+    Attributes:
+        name: the camera's; empty until it is open.
+        captured: frames that have come.
+        skipped: those of them that were replaced by newer ones before they were asked for.
+    """
+
+    def __init__(self, open_: Callable[[], Camera], say: Say, *, is_patient: bool = False) -> None:
+        """
+        Args:
+            open_: opens the camera; called again when it was lost.
+            say: is told what is wrong with the camera, and when that is over; called by our own thread.
+            is_patient: whether also a camera that cannot be opened at the beginning is waited for, as a service does.
+        """
+        self._open, self._trouble = open_, Trouble(say, "; trying again")
+        self._is_patient = is_patient
+        self.name, self.captured, self.skipped = "", 0, 0
+        self._changed = threading.Condition()
+        self._slot: Frame | None = None
+        self._is_live = True
+        self._is_stopped = self._is_finished = self._is_lost = False
+        self._error: BaseException | None = None  # for the one who asks for a frame
+        self._unusable: CameraError | None = None  # a frame could not be converted: for our thread
+        self._call_began: float | None = None
+        self._times: deque[float] = deque(maxlen=RECENT)
+        self._durations: deque[float] = deque(maxlen=RECENT)
+        # It must never keep the program from ending: a read of a device may not return.
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._thread.start()
+
+    def latest(self, timeout_seconds: float = 0.0) -> Frame | None:
+        """Take the newest frame that was not taken yet, waiting so long for one; None if none came.
+
+        Its pixels are converted already.
+
+        Raises:
+            CameraError: the camera could not be opened at the beginning (unless we are patient), or a recording
+                is damaged.
+            NotInstalledError: what it needs is missing.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot or self._is_finished or self._is_stopped, timeout_seconds)
+            frame, self._slot = self._slot, None
+            self._changed.notify_all()
+            if frame is None:
+                if self._error is not None:
+                    raise self._error
+                return None
+        try:
+            _ = frame.pixels
+        except CameraError as error:
+            if not self._is_live:
+                raise
+            self._unusable = error
+            return None
+        return frame
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the camera goes on whether we look or not; true until it is open."""
+        return self._is_live
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was a recording, and its last frame has been taken."""
+        with self._changed:
+            return self._is_finished and self._slot is None and self._error is None
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the camera; kept until it has given frames for STEADY_SECONDS; empty if nothing is."""
+        return self._trouble.reason
+
+    @property
+    def is_reopening(self) -> bool:
+        """Whether the camera is known to be lost, and is called again and again."""
+        return self._is_lost
+
+    @property
+    def seconds_in_call(self) -> float:
+        """For how long we have been in one call of the camera's, which should not be longer than its timeouts.
+
+        0 between calls. A camera that freezes past all timeouts is seen by this: opening, reading or closing it does
+        not come to an end; one that is only lost is called again and again.
+        """
+        began = self._call_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    @property
+    def capture_milliseconds(self) -> float:
+        """For a frame, the mean of the recent ones: for a live camera, mostly the waiting for it; 0 without any."""
+        durations = list(self._durations)
+        return 1000 * sum(durations) / len(durations) if durations else 0.0
+
+    @property
+    def frames_per_second(self) -> float:
+        """That have come of late; 0 if too few have."""
+        times = list(self._times)
+        return (len(times) - 1) / max(time.monotonic() - times[0], 1e-6) if len(times) > 1 else 0.0
+
+    def close(self) -> None:
+        """Stop, and let go of the camera; a call of its that does not return is not waited for."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        self._thread.join(CLOSING_SECONDS)
+
+    def __enter__(self) -> "Capture":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopped and not self._is_finished:
+                try:
+                    self._session()
+                except CameraError as error:
+                    if not self._may_try_again():
+                        raise
+                    self._is_lost = True
+                    self._trouble.met(error)
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._is_stopped, self._trouble.seconds_left)
+        except BaseException as error:  # not swallowed: raised where a frame is asked for
+            self._error = error
+        finally:
+            with self._changed:
+                self._is_finished, self._is_lost = True, False
+                self._changed.notify_all()
+
+    def _may_try_again(self) -> bool:
+        """A recording would begin anew."""
+        return self._is_live and (self._is_patient or self.captured > 0)
+
+    def _session(self) -> None:
+        """From an opening to the end, or to our own.
+
+        Raises:
+            CameraError: the camera is lost.
+        """
+        camera = self._called(self._open)
+        try:
+            self.name, self._is_live = camera.name, camera.is_live
+            self._unusable, opened = None, time.monotonic()
+            while not self._is_stopped:
+                began = time.monotonic()
+                frame = self._called(camera.frame)
+                if frame is None:
+                    if camera.is_live:
+                        raise CameraError(f"{camera.name}: gives no more frames")
+                    self._is_finished = True
+                    return
+                if self._is_lost:
+                    _ = frame.pixels  # that it can be converted belongs to being back
+                    self._is_lost = False
+                self._keep(frame, time.monotonic() - began)
+                if time.monotonic() - opened > STEADY_SECONDS:
+                    self._trouble.over()
+                if self._unusable is not None:
+                    raise self._unusable
+        finally:
+            self._called(camera.close)
+
+    def _called(self, function: Callable[[], Result]) -> Result:
+        self._call_began = time.monotonic()
+        try:
+            return function()
+        finally:
+            self._call_began = None
+
+    def _keep(self, frame: Frame, seconds: float) -> None:
+        with self._changed:
+            if not self._is_live:
+                self._changed.wait_for(lambda: self._slot is None or self._is_stopped)
+            elif self._slot is not None:
+                self.skipped += 1
+            self._slot = frame
+            self.captured += 1
+            self._times.append(time.monotonic())
+            self._durations.append(seconds)
+            self._changed.notify_all()

@@ -1,0 +1,69 @@
+"""From what a user names as a camera to the camera."""
+
+import os
+import re
+from collections.abc import Callable
+
+from edge import image
+from edge.cameras import address
+from edge.cameras.devices import found_cameras, picamera2_problem
+from edge.cameras.frame import Camera
+from edge.cameras.picamera import PiCamera
+from edge.cameras.replay import Replay
+from edge.cameras.stream import Stream
+from edge.errors import CameraError, printable
+
+SOURCES = "picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image, or a folder of images"
+
+
+def open_camera(
+    source: str | None,
+    size: tuple[int, int] | None = None,
+    frames_per_second: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Camera:
+    """
+    Args:
+        source: one of SOURCES; None is the Pi's own camera, or else the first V4L2 device.
+        size: (width, height) in pixels that a camera of this machine is asked for.
+        frames_per_second: that it is asked for; of a replay, how many images make a second of it.
+        say: is told of images of a folder that are skipped.
+
+    Raises:
+        CameraError: it cannot be opened, or there is no camera.
+        NotInstalledError: what it needs is missing.
+    """
+    if source is None:
+        source = _first()
+    if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
+        return PiCamera(int(number[1] or 0), size, frames_per_second)
+    if address.is_address(source):
+        return Stream(source)
+    if source.startswith("/dev/video") and not os.path.exists(source):
+        raise CameraError(f"{printable(source)}: no such device; {_what_there_is()}")
+    is_image = os.path.splitext(source)[1].lower() in image.SUFFIXES
+    if os.path.isdir(source) or (is_image and os.path.exists(source)):
+        return Replay(source, frames_per_second or 1.0, say)
+    if not os.path.lexists(source):
+        raise CameraError(f"{_shown(source)}: no such file or camera; a camera is {SOURCES}")
+    return Stream(source, size, frames_per_second)
+
+
+def _first() -> str:
+    """Raises: CameraError."""
+    usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
+    if not usable:
+        raise CameraError(f"no camera found; {_what_there_is()}; or name one: {SOURCES}")
+    return usable[0].source
+
+
+def _what_there_is() -> str:
+    found = ", ".join(map(str, found_cameras()))
+    problem = picamera2_problem()
+    own = problem or "picamera2 is installed"
+    return f"seen: {found or 'neither by libcamera nor as /dev/video*'}; {own}"
+
+
+def _shown(source: str) -> str:
+    """What was mistyped may be an address with a password, without its beginning."""
+    return printable(source if "@" not in source else f"...@{source.rpartition('@')[2]}")

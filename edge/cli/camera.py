@@ -1,0 +1,124 @@
+"""`edge-detect camera`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.cli.options import EXIT_STATUS, Seconds, lines, model_options, option, state_option
+from edge.cli.running import run
+from edge.commands import ReloadableCommand
+
+if TYPE_CHECKING:
+    from edge.observing import Settings
+
+SHARE = click.FloatRange(0, 1)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+    """Of a picture: WIDTHxHEIGHT."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        width, by, height = str(value).lower().partition("x")
+        if not (by and width.isdecimal() and height.isdecimal() and 0 < int(width) < 1e5 and 0 < int(height) < 1e5):
+            self.fail(f"{value!r} is no size; write it as 1280x720.", param, context)
+        return int(width), int(height)
+
+
+@click.command(
+    cls=ReloadableCommand,
+    epilog="\b\nExamples:\n  edge-detect camera\n  edge-detect camera --source rtsp://camera.local/stream --fps 2"
+    " --snapshots ./seen\n  edge-detect camera --source clip.mp4 --json"
+    f"\n\n{EXIT_STATUS}",
+)
+@option(
+    "--source",
+    metavar="SOURCE",
+    help="picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image, a folder of images."
+    "  [default: the Pi's camera, else the first webcam]",
+)
+@option("--interval", type=Seconds(), metavar="SECONDS", help="From one frame that is classified to the next.")
+@option("--fps", type=click.FloatRange(0.001, 1000), metavar="N", help="The same, as frames a second.")
+@option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after so many frames.")
+@option("--size", type=Size(), metavar="WIDTHxHEIGHT", help="That the camera is asked for.")
+@option("--rotate", type=click.Choice(["0", "90", "180", "270"]), default="0", help="Clockwise, in degrees.")
+@option("--flip", type=click.Choice(["horizontal", "vertical"]), help="After that.")
+@option("--region", metavar="X,Y,W,H", help="Classify this part of the picture; pixels, or per cent: 25%,0%,50%,100%.")
+@option("--schedule", multiple=True, metavar="HH:MM-HH:MM", help="Look at these times alone; may be repeated.")
+@option("--event", metavar="LABEL", help="What to tell of.  [default: FAKE]")
+@option("--enter", default=0.8, show_default=True, type=SHARE, help="Smoothed probability at which an event begins.")
+@option("--leave", default=0.5, show_default=True, type=SHARE, help="And the lower one, at which it ends.")
+@option("--smooth", default=1.0, show_default=True, type=click.FloatRange(0, 3600), help="Time constant, seconds.")
+@option("--least", default=1.0, show_default=True, type=click.FloatRange(0, 3600), help="Seconds that make an event.")
+@option(
+    "--cool-down",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 86_400),
+    help="Seconds after an event without another.",
+)
+@option("--snapshots", type=click.Path(path_type=Path), metavar="DIR", help="Keep a picture of each event's parts.")
+@option("--plain", is_flag=True, help="Snapshots without the verdict below.")
+@option("--keep-mb", default=1000, show_default=True, type=click.IntRange(1), help="Of snapshots; the oldest go first.")
+@option("--keep-days", default=30.0, show_default=True, type=click.FloatRange(0.001, 36_500), help="Likewise.")
+@option("--free-mb", default=500, show_default=True, type=click.IntRange(0), help="Of the disk, which snapshots leave.")
+@option("--record", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Also tell a frame's verdict so often.")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append what is told, as JSON; may be rotated.")
+@option("--on-fake", metavar="COMMAND", help="Run it when a FAKE begins, without a shell, the JSON on its input.")
+@option("--on-verdict", metavar="COMMAND", help="The same for all that is told.")
+@option("--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Time limit of each.")
+@state_option
+@model_options
+@click.pass_context
+def camera(context: click.Context, /, **options: Any) -> None:
+    """Classify the newest frames of a camera, and tell of events.
+
+    An event begins when the smoothed probability of FAKE has been high for a
+    while, and ends when it has fallen. It is recorded like the answers of
+    `watch`, with its peak and a snapshot.
+    """
+    from edge.observing import observe
+
+    _settings(options)  # a mistake of the user's should show before anything is begun
+    _, ended_by = run(
+        context,
+        options,
+        lambda options, requests, notifier, begun: observe(_settings(options), requests, notifier, begun),
+    )
+    is_unfinished = ended_by is not None and (options["max_frames"] or _settings(options).is_recording)
+    sys.exit(128 + ended_by if ended_by is not None and is_unfinished else 0)
+
+
+def _settings(options: dict[str, Any]) -> "Settings":
+    from edge.cameras import view
+    from edge.events import Rules
+    from edge.observer import Pace
+    from edge.observing import Settings
+    from edge.schedule import span
+    from edge.snapshots import Limits
+    from edge.state import default_folder
+
+    given = dict(options)
+    interval, fps = given.pop("interval"), given.pop("fps")
+    if interval and fps:
+        raise click.UsageError("--interval and --fps exclude each other.")
+    enter, leave = given.pop("enter"), given.pop("leave")
+    if leave > enter:
+        raise click.UsageError("--leave must not be above --enter.")
+    region, rotate, flip = given.pop("region"), int(given.pop("rotate")), given.pop("flip")
+    as_json, state = given["as_json"], given["state"]
+    return Settings(
+        view=view.View(view.region(region) if region else None, rotate, flip),  # type: ignore[arg-type]  # by Choice
+        pace=Pace(interval or (1 / fps if fps else 0.0), given.pop("max_frames"), given.pop("record")),
+        rules=Rules(enter, leave, given.pop("smooth"), given.pop("least"), given.pop("cool_down")),
+        schedule=tuple(span(text) for text in given.pop("schedule")),
+        limits=Limits(
+            given.pop("keep_mb") * 1_000_000, given.pop("keep_days") * 86_400, given.pop("free_mb") * 1_000_000
+        ),
+        lines=lines(as_json),
+        **given | {"state": state or default_folder()},
+    )

@@ -1,0 +1,86 @@
+"""`edge-detect doctor`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.cli.options import option, state_option
+
+if TYPE_CHECKING:
+    from edge.doctor.finding import Finding
+
+COLOURS = {"ok": "green", "absent": None, "warning": "yellow", "problem": "red"}
+STATE_WIDTH, NAME_WIDTH = 9, 16
+
+
+@click.command(
+    epilog="\b\nExamples:\n  edge-detect doctor\n  sudo edge-detect doctor --json > report.json\n\n"
+    "Exit status: 0 no problem, 1 some problem, 2 the work could not be done."
+)
+@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option("--model", type=click.Path(path_type=Path), metavar="FILE", help="Look at this model too, and run it.")
+@option(
+    "--runtime",
+    type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
+    help="Run the model with this LiteRT runtime.  [default: the one that is installed]",
+)
+@state_option
+@click.pass_context
+def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: str | None, state: Path | None) -> None:
+    """Look for what keeps this from working on your board, and say what mends it.
+
+    Nothing is changed, and nothing sent. A line is ok, absent (optional, and
+    not there), a warning or a problem.
+    """
+    from edge import __version__
+    from edge.cli.options import lines
+    from edge.doctor.checks import findings
+    from edge.doctor.chosen import Chosen
+    from edge.doctor.finding import PROBLEM, WARNING, worst
+    from edge.doctor.machine import Machine
+
+    lines(as_json)  # so that no name can be too much for this terminal's encoding
+    found = []
+    for finding in findings(Machine(), Chosen(model, runtime, state, lambda: _settings(context))):
+        found.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        report = {"version": __version__, "state": worst(found), "checks": [finding.as_json() for finding in found]}
+        click.echo(json.dumps(report, indent=1))
+    else:
+        problems, warnings = (sum(finding.state == state for finding in found) for state in (PROBLEM, WARNING))
+        click.echo(f"\nedge-detect {__version__}: {_number(problems, 'problem')}, {_number(warnings, 'warning')}")
+    sys.exit(1 if worst(found) == PROBLEM else 0)
+
+
+def _show(finding: "Finding") -> None:
+    state, colour = finding.state.ljust(STATE_WIDTH), COLOURS[finding.state]
+    if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        state = click.style(state, colour, bold=colour == "red")
+    # Not click's echo, which writes UTF-8 to a terminal that says it knows only ASCII.
+    print(f"{state}{finding.name.ljust(NAME_WIDTH)}{finding.found}")
+    if finding.mend:
+        print(f"{'':{STATE_WIDTH + NAME_WIDTH}}-> {finding.mend}")
+    sys.stdout.flush()  # the next one may take its time
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _settings(context: click.Context) -> str:
+    """What was read; the group's own attempt has passed over a mistake."""
+    from edge.settings import default_files, read, require_known_variables
+
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    require_known_variables(root.command)
+    named: Path | None = root.params["config"]
+    read(named, root.command)
+    path = named or next((file for file in default_files() if os.path.exists(file)), None)
+    return f"{path}, valid" if path else "no file, which is all right"

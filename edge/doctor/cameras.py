@@ -1,0 +1,92 @@
+"""Cameras, and the libraries that reach them."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.cameras.devices import PARTS
+from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
+from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.runtime import installing, is_there, version
+from edge.doctor.system import is_raspberry_pi
+from edge.errors import printable
+
+PICAMERA_SECONDS = 30.0
+_SYSTEM_S_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
+
+
+def video(machine: Machine) -> Iterator[Finding]:
+    """Webcams and what else Video4Linux knows, and PyAV, which reads them."""
+    nodes = machine.webcams(os.fspath(machine.path("/dev")), os.fspath(machine.path("/sys/class/video4linux")))
+    # What may not be opened, may also be a part of the board: its name tells.
+    nodes = [node for node in nodes if not (node.problem and node.name.startswith(PARTS))]
+    for node in nodes:
+        source = machine.absolute(Path(node.source))
+        found = f"{printable(source)}, {node.name}"
+        if not node.problem:
+            yield Finding("webcam", OK, found)
+        elif not machine.may_use(source):
+            yield Finding("webcam", PROBLEM, f"{found}: permission denied", machine.permission(source))
+        else:
+            mend = f"see who has it: sudo fuser -v {shlex.quote(printable(source))}"
+            yield Finding("webcam", WARNING, f"{found}: {printable(node.problem)}", mend)
+    if not nodes:
+        yield Finding("webcam", ABSENT, "none")
+    if is_there("av"):
+        try:
+            machine.ask("module", "av")
+            yield Finding("PyAV", OK, version("av"))
+        except ProbeError as error:
+            mend = installing(machine, "--force-reinstall", "av>=12")
+            yield Finding("PyAV", PROBLEM, f"{version('av')} does not load: {error}", mend)
+    elif nodes:
+        yield Finding("PyAV", WARNING, "not installed: webcams need it", installing(machine, "av>=12"))
+    else:
+        yield Finding("PyAV", ABSENT, "not installed; webcams and network cameras would need it")
+
+
+def pi_camera(machine: Machine) -> Iterator[Finding]:
+    """The camera at the board's own connector, through Picamera2."""
+    if not is_there("picamera2"):
+        yield _without_picamera2(machine)
+        return
+    try:
+        names: list[str] = machine.ask("picamera2", seconds=PICAMERA_SECONDS)
+    except ProbeError as error:
+        yield Finding("Picamera2", PROBLEM, f"does not load: {error}", _mend_of(machine, str(error)))
+        return
+    yield Finding("Picamera2", OK, f"{version('picamera2')}, loads")
+    if names:
+        yield Finding("Pi camera", OK, ", ".join(map(printable, names)))
+    else:
+        # libcamera lists nothing that it may not open.
+        denied = [path for path in machine.names("/dev", "media*") if not machine.may_use(path)]
+        if denied:
+            found = f"none found, but {printable(denied[0])}: permission denied"
+            yield Finding("Pi camera", PROBLEM, found, machine.permission(denied[0]))
+        else:
+            yield Finding("Pi camera", ABSENT, "none found; if there is one: rpicam-hello --list-cameras")
+
+
+def _without_picamera2(machine: Machine) -> Finding:
+    is_the_systems = machine.path(_SYSTEM_S_PICAMERA2).is_dir()
+    configuration = Path(sys.prefix, "pyvenv.cfg")
+    if is_the_systems and sys.prefix != sys.base_prefix:
+        return Finding(
+            "Picamera2",
+            WARNING,
+            "the system has it, but this virtual environment does not see the system's packages",
+            f"sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' '{configuration}'",
+        )
+    if is_raspberry_pi(machine):
+        found = "not installed; the camera at the board's connector would need it"
+        return Finding("Picamera2", ABSENT, found, "sudo apt install python3-picamera2")
+    return Finding("Picamera2", ABSENT, "not installed; it is for a Raspberry Pi's own camera")
+
+
+def _mend_of(machine: Machine, trouble: str) -> str:
+    if "numpy.dtype size changed" in trouble or "_ARRAY_API" in trouble:  # the environment's numpy hides the system's
+        return f"{machine.python} -m pip uninstall numpy simplejpeg  (so that the system's are used)"
+    return "sudo apt install --reinstall python3-picamera2 python3-libcamera"

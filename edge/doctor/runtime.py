@@ -1,0 +1,178 @@
+"""Python, the libraries, the LiteRT runtime, and the models that it runs."""
+
+import importlib.metadata
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from edge.doctor.chosen import Chosen
+from edge.doctor.finding import OK, PROBLEM, WARNING, Finding
+from edge.doctor.machine import Machine, ProbeError
+from edge.errors import printable
+
+# As in edge.interpreter, which cannot be imported where numpy is missing or broken.
+RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+_NEEDED = {"JPEG", "PNG"}
+
+
+def python(machine: Machine) -> Iterator[Finding]:
+    """Its version, and which one it is."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    found = f"{version}, {printable(sys.executable or 'nobody knows where')}"
+    if sys.version_info < (3, 11):  # noqa: UP036  # of an installation that was forced
+        yield Finding("Python", PROBLEM, f"{found}: 3.11 is the least", "sudo apt install python3.11")
+    else:
+        yield Finding("Python", OK, found)
+
+
+def numpy(machine: Machine) -> Iterator[Finding]:
+    """Whether it loads."""
+    if not is_there("numpy"):
+        yield Finding("numpy", PROBLEM, "not installed", installing(machine, "numpy>=1.23.2"))
+        return
+    try:
+        yield Finding("numpy", OK, printable(machine.ask("module", "numpy")))
+    except ProbeError as error:
+        needs_system_library = "openblas" in str(error)
+        mend = "sudo apt install libopenblas0" if needs_system_library else reinstalling(machine, "numpy")
+        yield Finding("numpy", PROBLEM, f"{version('numpy')} does not load: {error}", mend)
+
+
+def pillow(machine: Machine) -> Iterator[Finding]:
+    """The formats that can be read."""
+    if not is_there("PIL"):
+        yield Finding("Pillow", PROBLEM, "not installed", installing(machine, "pillow>=9.4"))
+        return
+    try:
+        formats: dict[str, bool] = machine.ask("formats")
+    except ProbeError as error:
+        mend = reinstalling(machine, "pillow")
+        yield Finding("Pillow", PROBLEM, f"{version('pillow')} does not load: {error}", mend)
+        return
+    read = ", ".join(name for name, is_read in formats.items() if is_read)
+    unread = {name for name, is_read in formats.items() if not is_read}
+    found = f"{version('pillow')}, reads {read or 'nothing'}"
+    if unread:
+        state = PROBLEM if unread & _NEEDED else WARNING
+        mend = reinstalling(machine, "pillow")
+        yield Finding("Pillow", state, f"{found}, not {', '.join(sorted(unread))}", mend)
+    else:
+        yield Finding("Pillow", OK, found)
+
+
+def commands(machine: Machine) -> Iterator[Finding]:
+    """What the commands are made with, and what `watch` needs beside the kernel."""
+    yield Finding("click", OK, version("click"))
+    if is_there("inotify_simple"):
+        yield Finding("inotify-simple", OK, version("inotify-simple"))
+    else:
+        mend = installing(machine, "inotify-simple>=1.3")
+        yield Finding("inotify-simple", PROBLEM, "not installed: only `watch --poll` and `--once` work", mend)
+
+
+def runtimes(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+    """The runtime that is taken, and the other one if it is there as well."""
+    installed = [name for name, package in RUNTIMES.items() if is_there(package)]
+    if chosen.runtime is not None and chosen.runtime not in installed:
+        yield Finding(chosen.runtime, PROBLEM, "not installed, but chosen", installing(machine, chosen.runtime))
+    elif not installed:
+        yield Finding("runtime", PROBLEM, "no LiteRT runtime is installed", _runtime_to_install(machine))
+    taken = chosen.runtime or next(iter(installed), None)
+    for name in sorted(installed, key=lambda name: name != taken):
+        role = "taken" if name == taken else "not taken"
+        try:
+            machine.ask("runtime", name)
+        except ProbeError as error:
+            is_numpy_too_new = "needs numpy 1" in str(error)
+            mend = installing(machine, "numpy<2") if is_numpy_too_new else reinstalling(machine, name)
+            found = f"{version(name)}, {role}, does not load: {error}"
+            yield Finding(name, PROBLEM if name == taken else WARNING, found, mend)
+        else:
+            yield Finding(name, OK, f"{version(name)}, {role}, loads")
+
+
+def models(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+    """Whether the model files are whole; whether the one that is taken gives the right answers, and how fast."""
+    path = os.path.abspath(chosen.model) if chosen.model else ""
+    try:
+        told: list[dict[str, str]] = machine.ask("models", path)
+    except ProbeError as error:
+        yield Finding("models", PROBLEM, f"could not be looked at: {error}", _PRECEDING)
+        return
+    is_taken_whole = not told[0]["error"]
+    for one in told:
+        is_ours = one["path"] != path
+        if not one["error"]:
+            yield Finding("model", OK, printable(one["found"]))
+        elif is_ours:
+            mend = f"in a fresh checkout: {machine.python} -m pip install --force-reinstall --no-deps ."
+            state = PROBLEM if one is told[0] else WARNING
+            yield Finding("model", state, printable(one["error"]), mend)
+        else:
+            mend = "copy it again, its .json with it; or leave out --model"
+            yield Finding("model", PROBLEM, printable(one["error"]), mend)
+    if is_taken_whole:
+        yield _inference(machine, chosen, path)
+
+
+def is_there(package: str) -> bool:
+    """Whether a package can be found; nothing of it is run."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # half removed
+        return False
+
+
+def version(distribution: str) -> str:
+    """Of an installed distribution, by its own papers."""
+    try:
+        return printable(importlib.metadata.version(distribution) or "unknown version")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown version"
+
+
+def installing(machine: Machine, *requirements: str) -> str:
+    """The command that installs into the environment that runs us."""
+    return f"{machine.python} -m pip install {' '.join(map(shlex.quote, requirements))}"
+
+
+def reinstalling(machine: Machine, distribution: str) -> str:
+    """The command that installs a distribution anew, of the same version."""
+    requirement = f"{distribution}=={version(distribution)}" if "unknown" not in version(distribution) else distribution
+    return f"{machine.python} -m pip install --force-reinstall --no-deps {shlex.quote(requirement)}"
+
+
+def judged(name: str, told: dict[str, Any], *, is_ours: bool) -> Finding:
+    """What the answers of `edge.doctor.probe.inference` are worth; of another's model nobody knows what is right."""
+    labels, took = told["labels"], f"{told['milliseconds']:.2g} ms for the network"
+    answers = ", ".join(f"a {sample} sample is called {printable(label)}" for sample, label in labels.items())
+    if not is_ours:
+        return Finding(name, OK, f"{answers}, {took}")
+    if any(sample != label for sample, label in labels.items()):
+        mend = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
+        return Finding(name, PROBLEM, f"wrong answers: {answers}", mend)
+    return Finding(name, OK, f"right answers, {took}")
+
+
+_PRECEDING = "mend the libraries above first"
+
+
+def _inference(machine: Machine, chosen: Chosen, path: str) -> Finding:
+    try:
+        told = machine.ask("inference", path, chosen.runtime or "")
+    except ProbeError as error:
+        return Finding("inference", PROBLEM, f"fails: {error}", _PRECEDING)
+    return judged("inference", told, is_ours=not path)
+
+
+def _runtime_to_install(machine: Machine) -> str:
+    """That which has a wheel here; the same table as in setup.cfg."""
+    is_arm = machine.machine in ("aarch64", "armv7l", "armv8l")
+    if is_arm and sys.version_info < (3, 12):
+        return installing(machine, "tflite-runtime==2.14.0", "numpy<2")
+    if machine.bits == 32:
+        return "install a 64-bit system: for 32 bits and this Python there is no LiteRT runtime"
+    return installing(machine, "ai-edge-litert>=2.1")

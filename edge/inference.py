@@ -1,0 +1,131 @@
+"""A thread for the network, so that it works while the loop reads, records and tells.
+
+The runtimes let other threads run while they compute; what is left of Python
+here is little.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from edge.network import Network
+from edge.reading import Prepared, Task
+from edge.verdict import Verdict
+
+ROOM = 128  # images that wait; of small ones that is some hundred kilobytes
+TOLD_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
+STUCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A file with its verdict, and which model has given it."""
+
+    task: Task
+    read: Prepared
+    verdict: Verdict
+    model_sha256: str
+
+
+class Inference:
+    """Prepared images go in, verdicts come out in the same order.
+
+    Attributes:
+        in_flight: images whose verdict was not fetched yet.
+        waitable: becomes readable when there are verdicts.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._tasks: SimpleQueue[tuple[Task, Prepared] | None] = SimpleQueue()
+        self._done: deque[Classified] = deque()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._moved_at = time.monotonic()
+        self.in_flight = 0
+        self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < ROOM
+
+    @property
+    def trouble(self) -> str:
+        """Why there are no verdicts just now; empty if nothing is wrong."""
+        return self._network.trouble.reason
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the network was given something and neither answers nor fails."""
+        return bool(self.in_flight) and not self.trouble and time.monotonic() - self._moved_at > STUCK_SECONDS
+
+    def submit(self, task: Task, read: Prepared) -> None:
+        """
+        Args:
+            read: with pixels.
+        """
+        if not self.in_flight:
+            self._moved_at = time.monotonic()
+        self.in_flight += 1
+        self._tasks.put((task, read))
+
+    def outcomes(self) -> list[Classified]:
+        """What has been classified since.
+
+        Raises:
+            ModelError, CoralError: see `Network.verdict`.
+        """
+        with contextlib.suppress(BlockingIOError):  # nothing was announced; some may be there all the same
+            os.eventfd_read(self.waitable)
+        found = []
+        while self._done:
+            found.append(self._done.popleft())
+        self.in_flight -= len(found)
+        if not found and self._error is not None:
+            raise self._error
+        return found
+
+    def close(self) -> None:
+        """End the thread; what it had not finished is lost. A network that hangs is not waited for."""
+        self._stop.set()
+        self._tasks.put(None)
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            os.close(self.waitable)
+
+    def __enter__(self) -> "Inference":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            while (item := self._tasks.get()) is not None and not self._stop.is_set():
+                task, read = item
+                verdict = self._verdict(task, read)
+                if verdict is None:
+                    return
+                self._done.append(Classified(task, read, verdict, self._network.model_sha256))
+                self._moved_at = time.monotonic()
+                if self._tasks.empty() or len(self._done) >= TOLD_AT_ONCE:
+                    os.eventfd_write(self.waitable, 1)
+        except BaseException as error:  # not swallowed: raised where verdicts are asked for
+            self._error = error
+            os.eventfd_write(self.waitable, 1)
+
+    def _verdict(self, task: Task, read: Prepared) -> Verdict | None:
+        """None if we are to end before there is one."""
+        assert read.pixels is not None
+        while not self._stop.is_set():
+            verdict = self._network.verdict(task.path, read.pixels, read.size, read.seconds)
+            if verdict is not None:
+                return verdict
+            self._stop.wait(self._network.trouble.seconds_left)
+        return None

@@ -1,0 +1,185 @@
+"""Everything that an observer needs, put together, and taken apart again at its end."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge import __version__
+from edge.cameras import address
+from edge.cameras.capture import Capture
+from edge.cameras.opening import open_camera
+from edge.cameras.view import View
+from edge.errors import SettingsError, printable
+from edge.events import Rules
+from edge.network import Network
+from edge.observer import Observer, Pace
+from edge.recorder import Recorder
+from edge.reporting import Told, Voice, patiently, reporting
+from edge.schedule import Span
+from edge.service.notify import Notifier
+from edge.signals import Requests
+from edge.snapshots import Limits, Snapshots
+from edge.tally import Tally
+
+BAR = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Told):
+    """What decides how a camera is observed.
+
+    Attributes:
+        source: see `edge.cameras.opening`.
+        event: the label whose events are looked for; None for the first of the model's.
+        snapshots: folder; None for none.
+        plain: snapshots without the verdict.
+    """
+
+    source: str | None = None
+    size: tuple[int, int] | None = None
+    view: View = field(default_factory=View)
+    pace: Pace = field(default_factory=Pace)
+    schedule: tuple[Span, ...] = ()
+    event: str | None = None
+    rules: Rules = field(default_factory=Rules)
+    snapshots: Path | None = None
+    plain: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_recording(self) -> bool:
+        return self.source is not None and (os.path.isfile(self.source) or os.path.isdir(self.source))
+
+    @property
+    def name(self) -> str:
+        """Of the camera, as the ledger knows it: no password in it, and no name of a folder that is watched."""
+        if self.source is None:
+            return "camera"
+        if address.is_address(self.source):
+            return address.shown(self.source)
+        if not os.path.exists(self.source):
+            return self.source
+        path = os.path.abspath(self.source)
+        return f"{path}/" if os.path.isdir(path) else path
+
+
+def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: Callable[[], None]) -> Tally:
+    """Classify what a camera sees until we are asked to stop, or a recording has ended.
+
+    Args:
+        begun: called when a frame has been classified; in a service at once.
+
+    Raises:
+        EdgeDetectError: it cannot begin, or not go on.
+    """
+    voice, commands, tally = Voice(settings), settings.commands, Tally()
+    pictures = None
+    if settings.snapshots:
+        pictures = Snapshots(settings.snapshots.absolute(), settings.limits, is_plain=settings.plain)
+    of_a_replay = 1 / settings.pace.interval_seconds if settings.pace.interval_seconds else None
+    opened = partial(
+        open_camera, settings.source, settings.size, of_a_replay if settings.is_recording else None, voice.say
+    )
+    with ExitStack() as stack:
+        classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
+        if classifier is None:
+            return tally
+        stack.callback(classifier.close)  # its Coral may be wanted by who is begun anew
+        label = settings.event or classifier.model.labels[0]
+        if label not in classifier.model.labels:
+            labels = " and ".join(classifier.model.labels)
+            raise SettingsError(f"{printable(label)}: no label of this model; it has {printable(labels)}")
+        told = stack.enter_context(reporting(settings, settings.name, commands, voice, requests, notifier))
+        if told is None:
+            return tally
+        once = settings.is_recording or settings.pace.max_frames is not None
+        recorder = Recorder(
+            told.ledger,
+            settings.name,
+            told.outlets,
+            tally,
+            voice.say,
+            once=once,
+        )
+        observer = Observer(
+            settings.name,
+            lambda: Capture(opened, voice.say, is_patient=notifier.is_listening),
+            Network(classifier, voice.say, once=once),
+            recorder,
+            label=label,
+            rules=settings.rules,
+            view=settings.view,
+            pace=settings.pace,
+            schedule=settings.schedule,
+            snapshots=pictures,
+            say=voice.say,
+        )
+        status = partial(_status, observer, tally, time.time())
+
+        def alive() -> None:
+            if observer.is_healthy:
+                notifier.alive(_summary(observer, tally))
+            told.server.serve(status)
+
+        try:
+            is_begun = False
+            for _ in observer.run(requests.stop):
+                if not is_begun and (observer.frames or notifier.is_listening):
+                    is_begun = True
+                    begun()
+                if observer.verdict:
+                    voice.progress.show(_line(observer, label))
+                tally.sample()
+                alive()
+        finally:
+            voice.progress.clear()
+            told.end(requests, alive, finish=recorder.once)
+            if observer.frames or requests.stop.is_set():
+                voice.conclude(tally, requests)
+    return tally
+
+
+def _line(observer: Observer, label: str) -> str:
+    """What a terminal shows all the time."""
+    assert observer.verdict
+    figures, smoothed = observer.figures, observer.smoothed or 0.0
+    bar = "#" * round(smoothed * BAR)
+    age = "" if figures.age_seconds is None else f"  age {figures.age_seconds * 1000:.0f} ms"
+    return (
+        f"{observer.verdict.label}  {label} [{bar:{BAR}}] {smoothed:4.0%}  {figures.frames_per_second:.1f} frames/s"
+        f"  capture {observer.capture_milliseconds:.0f} ms  network {figures.network_seconds * 1000:.1f} ms{age}"
+        f"  {observer.skipped} skipped"
+    )
+
+
+def _summary(observer: Observer, tally: Tally) -> str:
+    trouble = f"; {observer.trouble}" if observer.trouble else ""
+    return f"{tally}, {observer.events} events{trouble}"
+
+
+def _status(observer: Observer, tally: Tally, since: float) -> dict[str, Any]:
+    figures = observer.figures
+    return {
+        "folder": observer.name,
+        "pid": os.getpid(),
+        "version": __version__,
+        "since": since,
+        "labels": tally.labels,
+        "failed": tally.failures,
+        "answered_before": tally.known,
+        "waiting": 0,
+        "per_second": round(tally.rate, 3),
+        "events": observer.events,
+        "skipped": observer.skipped,
+        "capture_ms": round(observer.capture_milliseconds, 3),
+        "network_ms": round(figures.network_seconds * 1000, 3),
+        "age_ms": None if figures.age_seconds is None else round(figures.age_seconds * 1000, 3),
+        "last": tally.last.as_json() if tally.last else None,
+        "last_error": None,
+        "trouble": observer.trouble or None,
+    }

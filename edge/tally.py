@@ -1,0 +1,59 @@
+"""What a run has done so far."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from edge.verdict import Answer, Failure, Verdict
+
+
+@dataclass
+class Tally:
+    """Counts, as a person wants to read them at the end.
+
+    Attributes:
+        known: files that had been answered before.
+    """
+
+    labels: dict[str, int] = field(default_factory=dict)
+    failures: int = 0
+    known: int = 0
+    began: float = field(default_factory=time.monotonic)
+    last: Verdict | None = None
+    last_error: Failure | None = None
+    _samples: deque[tuple[float, int]] = field(default_factory=lambda: deque([(time.monotonic(), 0)], maxlen=60))
+
+    def count(self, answer: Answer) -> None:
+        if isinstance(answer, Verdict):
+            self.labels[answer.label] = self.labels.get(answer.label, 0) + 1
+            self.last = answer
+        else:
+            self.failures += 1
+            self.last_error = answer
+
+    def sample(self) -> None:
+        """Called often: once a second the rate takes note."""
+        now = time.monotonic()
+        if now - self._samples[-1][0] >= 1.0:
+            self._samples.append((now, self.answered))
+
+    @property
+    def rate(self) -> float:
+        """Verdicts a second, of the last minute."""
+        (since, before), now = self._samples[0], time.monotonic()
+        return (self.answered - before) / max(1.0, now - since)
+
+    @property
+    def answered(self) -> int:
+        return sum(self.labels.values())
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def __str__(self) -> str:
+        parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
+        parts += [f"{self.failures} failed"] if self.failures else []
+        parts += [f"{self.known} answered before"] if self.known else []
+        rate = f" ({self.answered / self.seconds:.1f} a second)" if self.answered else ""
+        return f"{', '.join(parts) or 'nothing new'} in {self.seconds:.1f} s{rate}"

@@ -1,0 +1,244 @@
+"""The thread that reads a camera: newest frames, lost cameras, ends."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.cameras.capture import Capture
+from edge.cameras.frame import Camera, Frame
+from edge.cameras.replay import Replay
+from edge.cameras.stream import Stream
+from edge.errors import CameraError, NotInstalledError
+from tests.conftest import CHECKOUT, environment, picture
+from tests.videos import Server, served, shows_quadrants, video
+
+PATIENCE = 60.0
+END = threading.Event()  # of a test: until then a camera stands still that waits for it
+
+
+class Steps:
+    """A live camera that does what it is told, one step for each frame: a number is a frame of that brightness, None an
+    end, an error is raised, and a function is called first."""
+
+    name, is_live = "steps", True
+
+    def __init__(self, *steps: object) -> None:
+        self._steps = iter(steps)
+        self.closed = 0
+
+    def frame(self) -> Frame | None:
+        step = next(self._steps)
+        if isinstance(step, Exception):
+            raise step
+        if callable(step):
+            step()
+            return self.frame()
+        return None if step is None else Frame(np.full((2, 2, 3), step, np.uint8), 0.0)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Capture]]:
+    started: list[Capture] = []
+
+    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: bool) -> Capture:
+        started.append(Capture(open_, say, **options))
+        return started[-1]
+
+    END.clear()
+    yield capture
+    END.set()
+    for one in started:
+        one.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+
+
+def taken(capture: Capture) -> Frame:
+    frame = capture.latest(PATIENCE)
+    assert frame is not None, "it never came"
+    return frame
+
+
+def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Capture]) -> None:
+    go_on = threading.Event()
+    capture = start(lambda: Steps(1, 2, 3, go_on.wait, 4, END.wait))
+    until(lambda: capture.captured == 3)
+    assert capture.latest().pixels[0, 0, 0] == 3
+    assert capture.latest(0.01) is None, "the same frame twice"
+    go_on.set()
+    assert taken(capture).pixels[0, 0, 0] == 4
+    assert (capture.captured, capture.skipped) == (4, 2)
+    assert capture.is_live
+    assert capture.name == "steps"
+    assert capture.capture_milliseconds > 0
+    assert capture.frames_per_second > 0
+
+
+def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp_path: Path) -> None:
+    for place in range(5):
+        picture(tmp_path / f"{place}.png", grey=40 * place + 30)
+    capture = start(lambda: Replay(tmp_path))
+    seconds = []
+    while not capture.is_over:
+        frame = capture.latest(1.0)
+        if frame is not None:
+            seconds.append(frame.seconds)
+    assert seconds == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert (capture.captured, capture.skipped, capture.is_live) == (5, 0, False)
+    assert not capture.trouble
+    assert capture.latest(0.01) is None
+
+
+def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
+    class Recording(Steps):
+        is_live = False
+
+    capture = start(lambda: Recording(1, 2, CameraError("damaged")), is_patient=True)
+    assert [taken(capture).pixels[0, 0, 0] for _ in range(2)] == [1, 2]
+    with pytest.raises(CameraError, match="damaged"):
+        capture.latest(PATIENCE)
+    assert not capture.is_over
+
+
+def test_a_camera_that_is_not_there_at_the_beginning_is_an_error_unless_we_are_patient(
+    start: Callable[..., Capture],
+) -> None:
+    attempts = []
+
+    def open_() -> Camera:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise CameraError("not there")
+        return Steps(1, END.wait)
+
+    with pytest.raises(CameraError, match="not there"):
+        start(open_).latest(PATIENCE)
+    assert len(attempts) == 1
+    said: list[str] = []
+    capture = start(open_, said.append, is_patient=True)
+    until(lambda: capture.is_reopening)
+    assert capture.trouble == "not there"
+    assert taken(capture).pixels[0, 0, 0] == 1
+    assert not capture.is_reopening
+    assert said == ["not there; trying again"]
+
+
+def test_what_is_not_installed_is_not_waited_for(start: Callable[..., Capture]) -> None:
+    def open_() -> Camera:
+        raise NotInstalledError("no PyAV")
+
+    with pytest.raises(NotInstalledError, match="no PyAV"):
+        start(open_, is_patient=True).latest(PATIENCE)
+
+
+def test_a_defect_of_ours_is_not_hidden_by_the_thread(start: Callable[..., Capture]) -> None:
+    capture = start(lambda: Steps(ZeroDivisionError("a defect")), is_patient=True)
+    with pytest.raises(ZeroDivisionError):
+        capture.latest(PATIENCE)
+
+
+@pytest.mark.parametrize("loss", [None, CameraError("steps: pulled out")])
+def test_a_lost_camera_is_closed_and_opened_again(start: Callable[..., Capture], loss: object) -> None:
+    cameras = [Steps(1, loss), Steps(2, END.wait)]
+    said: list[str] = []
+    remaining = iter(cameras)
+    capture = start(lambda: next(remaining), said.append)
+    assert taken(capture).pixels[0, 0, 0] == 1
+    assert taken(capture).pixels[0, 0, 0] == 2
+    assert [camera.closed for camera in cameras] == [1, 0]
+    assert said == [f"{loss or 'steps: gives no more frames'}; trying again"]
+    assert capture.trouble == str(loss or "steps: gives no more frames"), "over after one frame"
+
+
+def test_frames_that_cannot_be_converted_are_a_lost_camera(start: Callable[..., Capture]) -> None:
+    def wrong() -> np.ndarray:
+        raise CameraError("steps: cannot be converted")
+
+    class Strange(Steps):
+        def frame(self) -> Frame:
+            time.sleep(0.01)
+            return Frame(wrong, 0.0)
+
+    said: list[str] = []
+    remaining = iter([Strange(), Strange(), Steps(3, END.wait)])
+    capture = start(lambda: next(remaining), said.append)
+    until(lambda: (frame := capture.latest(1.0)) and frame.pixels[0, 0, 0] == 3)
+    assert said == ["steps: cannot be converted; trying again"]
+
+
+def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..., Capture]) -> None:
+    def gone() -> Camera:
+        raise CameraError("gone")
+
+    capture = start(gone, is_patient=True)
+    until(lambda: capture.is_reopening)
+    assert capture.seconds_in_call == 0
+    frozen = threading.Event()
+    capture = start(lambda: Steps(1, frozen.wait, 2, None))
+    taken(capture)
+    until(lambda: capture.seconds_in_call > 0.1)
+    assert not capture.is_reopening
+    frozen.set()
+
+
+def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom edge.cameras.capture import Capture\nfrom edge.cameras.stream import Stream\n"
+        "capture = Capture(lambda: Stream(sys.argv[1], timeout_seconds=600), print)\n"
+        "assert capture.latest(30) is not None\n"
+        "while capture.latest(1) is not None: pass\n"
+        "capture.close()\nprint('end')"
+    )
+    with served(tmp_path) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", program, server.address("/stall")],
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[..., Capture], tmp_path: Path) -> None:
+    said: list[str] = []
+    server = Server(tmp_path)
+    address, port = server.address("/video", "u:GeHeim@"), server.port
+    capture = start(lambda: Stream(address, timeout_seconds=5), said.append)
+    assert shows_quadrants(taken(capture).pixels)
+    server.close()
+    until(lambda: capture.is_reopening)
+    with served(tmp_path, port):
+        before = capture.captured
+        until(lambda: capture.captured > before)
+        until(lambda: not capture.trouble)
+        assert shows_quadrants(taken(capture).pixels)
+        capture.close()
+    assert said[0].startswith(f"http://127.0.0.1:{port}/video: ")
+    assert said[-1].startswith("over: ")
+    assert "GeHeim" not in "".join(said)
+
+
+def test_a_video_file_is_seen_whole(start: Callable[..., Capture], tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", count=12)
+    capture = start(lambda: Stream(str(path)))
+    seen = []
+    while not capture.is_over:
+        if (frame := capture.latest(1.0)) is not None:
+            seen.append(frame.seconds)
+    assert seen == pytest.approx([place / 10 for place in range(12)])

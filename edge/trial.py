@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 
@@ -27,8 +28,6 @@ def trial(program: str, *arguments: str, content: bytes = b"", seconds: float | 
     Raises:
         Crashed, TookTooLong: see there.
     """
-    import subprocess  # which takes a while, and is seldom needed
-
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     try:
         tried = subprocess.run(

@@ -15,7 +15,8 @@ from edge.benchmark.report import table
 from edge.benchmark.rounds import Round, Timing, measure, steps
 from edge.benchmark.whole import nearest_folder
 from edge.errors import BenchmarkError
-from tests.conftest import Run, command, environment, picture, samples
+from tests.conftest import MODELS, Run, command, environment, picture, samples
+from tests.delegates import compiled
 
 STAGES = {"read", "decode", "quantise", "invoke", "digest and record", "all of these"}
 QUICK = ("--seconds", "0.1", "--threads", "1")
@@ -217,3 +218,14 @@ def test_a_table_is_aligned() -> None:
         "read     1.5",
         "decode  10.0",
     ]
+
+
+def test_a_coral_has_one_user_at_a_time_and_no_threads(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+    samples(inbox)
+    library = compiled(tmp_path)
+    options = ("--tpu", "--tpu-library", library, "--model", MODELS / "brightness_int8_edgetpu.tflite")
+    done = edge_detect("benchmark", "--images", inbox, "--seconds", "0.1", "--json", *options, timeout=110)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert list(told["invoke"]) == list(told["workloads"][0]["watch"]) == ["1"]
+    assert told["network"]["model"] == "brightness_int8_edgetpu.tflite"

@@ -16,6 +16,7 @@ from PIL import Image
 from edge import image
 from edge.benchmark.rounds import measure, steps
 from edge.classifier import Classifier
+from edge.errors import UndecodableImageError
 from edge.image import Pixels
 from edge.model import load
 from tests.benchmarks.tables import markdown, rounded, tell
@@ -87,6 +88,11 @@ def main(photos: Path | None, rounds: int, seconds: float, megapixels: str, out:
 
 
 def _compared(path: Path, network: Classifier, rounds: int, seconds: float) -> list[str]:
+    try:
+        image.pixels(path, network.size)
+    except UndecodableImageError:
+        return [f"{path.stat().st_size / 1e6:.1f}", "refused: more memory than a small board has", "", "", ""]
+
     def ours() -> int:
         image.pixels(path, network.size)
         return 1

@@ -88,6 +88,8 @@ def everything(options: argparse.Namespace) -> None:
         rows.append([model, runtime, str(threads), *map(rounded, (ms, least, cpu, ms / best))])
     here = next(iter(taken.values()))[0]
     about = f"Median of {options.rounds} processes each, in turns; {here['machine']}, Python {here['python']}."
+    if here["machine"] != platform.machine():
+        about += " Emulated: no board takes such times, and their ratios are a hint at most."
     heading = ("model", "runtime", "threads", "ms a call", "fastest process", "CPU ms a call", "x the best")
     tell("tests.benchmarks.runtimes", [about, markdown(heading, rows)], options.out)
 

@@ -153,7 +153,14 @@ class Classifier:
 
     def _opened(self) -> Interpreter:
         delegate = self._delegate() if self._delegate else None
-        self._interpreter = interpreter(self.model.content, self._threads, self._runtime, delegate)
+        try:
+            self._interpreter = interpreter(self.model.content, self._threads, self._runtime, delegate)
+        except ModelError as error:
+            if delegate is None:
+                raise
+            # It was tried just before, so the Coral has gone in between. Not `from error`: see `score`.
+            reason = str(error)
+            raise CoralError(f"the Coral failed: {printable(self.model.path)}: {reason}") from None
         return self._interpreter
 
     def _score_of(self, value: Any) -> float:

@@ -142,18 +142,26 @@ class Watcher:
         self._source = self._make_source()
         if self._source.real_root != self._root:
             raise MovedAwayError(f"{printable(self._folder)}: leads to {printable(self._source.real_root)} now")
+        passed = 0
         for path in self._source.files(stop, once=self._once, busy=self._busy):
             self.is_watching = True
             self._at_source.over()
             if path:
                 self._meet(path)
-            if not path or len(self._met) >= MET_AT_ONCE:
+                passed += 1
+            if not path or passed >= MET_AT_ONCE:
+                passed = 0
                 yield from self._step(stop, is_idle=path is None)
 
     def _busy(self) -> Sequence[Waitable]:
         """What becomes readable when there is more to do; nothing if all is done that was met."""
         is_working = self._inference.in_flight or self._met or self._held
         return [*self._workers.waitables, *([self._inference.waitable] if is_working else [])]
+
+    @property
+    def _has_room(self) -> bool:
+        waiting = self._inference.in_flight + len(self._held)
+        return self._workers.has_room and waiting < self._inference.room
 
     @property
     def _is_working(self) -> bool:
@@ -163,13 +171,20 @@ class Watcher:
         """One round: what was met goes to the processes, from there to the network, from there to the record."""
         yield from self._look_up(stop)
         yield from self._collect(0.0, stop)
-        if self._is_due(is_idle=is_idle):
-            yield from self._flush(stop)
-            if self._held:  # what was recorded just now may be the same files
-                held, self._held = self._held, []
-                yield from self._ask(held, stop)
+        yield from self._flush_if_due(stop, is_idle=is_idle)
         self.tally.sample()
         yield self.tally
+
+    def _flush_if_due(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Tally]:
+        if not self._is_due(is_idle=is_idle):
+            return
+        yield from self._flush(stop)
+        while self._held and not stop.is_set():  # what was recorded just now may be the same files
+            held, self._held = self._held, []
+            yield from self._ask(held, stop)
+            if self._is_working or not self._group:
+                break
+            yield from self._flush(stop)
 
     def _meet(self, path: str) -> None:
         try:
@@ -195,8 +210,9 @@ class Watcher:
             if known is not None:
                 yield from self._meet_again(task, known, stop)
                 continue
-            while not (self._workers.has_room and self._inference.has_room) and not stop.is_set():
+            while not self._has_room and not stop.is_set():
                 yield from self._collect(0.5, stop)
+                yield from self._flush_if_due(stop, is_idle=True)  # for what is held takes room, too
                 yield self.tally
             if not stop.is_set():
                 self._workers.submit(task)
@@ -214,7 +230,7 @@ class Watcher:
 
     def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Tally]:
         """Take what the processes and the network have done, waiting so long for the first of it."""
-        if seconds:
+        if seconds and self._is_working:
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._workers.outcomes():
@@ -230,13 +246,16 @@ class Watcher:
                     self._put_off[task.path, task.stamp] = time.monotonic() + PUT_OFF_SECONDS
                     _limit(self._put_off)
                 self._complain(task.path, outcome.reason)
-        for start in range(0, len(read), ASKED_AT_ONCE):
-            yield from self._ask(read[start : start + ASKED_AT_ONCE], stop)
+        yield from self._ask(read, stop)
         for done in self._inference.outcomes():
             self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
     def _ask(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Tally]:
         """Let the network answer, except for contents that have their answer already."""
+        for start in range(0, len(read), ASKED_AT_ONCE):
+            yield from self._ask_some(read[start : start + ASKED_AT_ONCE], stop)
+
+    def _ask_some(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Tally]:
         fresh = []
         for task, prepared in read:
             absolute = self._absolute(task.path)
@@ -253,7 +272,10 @@ class Watcher:
         for (task, absolute, prepared), known in zip(fresh, found or [], strict=bool(found)):
             if known is not None:
                 self.tally.known += 1
-                self._add(task, absolute, prepared.sha256, known)
+                if known.path != absolute and os.path.lexists(known.path):  # renamed, and met there meanwhile
+                    self._in_hand -= {absolute, task.stamp}
+                else:
+                    self._add(task, absolute, prepared.sha256, known)
             elif prepared.pixels is None:
                 self._add(task, absolute, prepared.sha256, Failure(task.path, prepared.reason))
             else:

@@ -16,7 +16,8 @@ from edge.network import Network
 from edge.reading import Prepared, Task
 from edge.verdict import Verdict
 
-ROOM = 128  # images that wait; of small ones that is some hundred kilobytes
+ROOM_BYTES = 16_000_000  # of images that wait
+LEAST_ROOM, MOST_ROOM = 8, 128  # of them
 TOLD_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
 STUCK_SECONDS = 30.0
 
@@ -36,6 +37,7 @@ class Inference:
 
     Attributes:
         in_flight: images whose verdict was not fetched yet.
+        room: how many of them are welcome.
         waitable: becomes readable when there are verdicts.
     """
 
@@ -47,13 +49,10 @@ class Inference:
         self._error: BaseException | None = None
         self._moved_at = time.monotonic()
         self.in_flight = 0
+        self.room = min(MOST_ROOM, max(LEAST_ROOM, ROOM_BYTES // (3 * network.size[0] * network.size[1])))
         self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
-
-    @property
-    def has_room(self) -> bool:
-        return self.in_flight < ROOM
 
     @property
     def trouble(self) -> str:
@@ -63,14 +62,15 @@ class Inference:
     @property
     def is_stuck(self) -> bool:
         """Whether the network was given something and neither answers nor fails."""
-        return bool(self.in_flight) and not self.trouble and time.monotonic() - self._moved_at > STUCK_SECONDS
+        is_at_work = self.in_flight > len(self._done)  # the loop may be waiting for something else, and fetch nothing
+        return is_at_work and not self.trouble and time.monotonic() - self._moved_at > STUCK_SECONDS
 
     def submit(self, task: Task, read: Prepared) -> None:
         """
         Args:
             read: with pixels.
         """
-        if not self.in_flight:
+        if self.in_flight == len(self._done):
             self._moved_at = time.monotonic()
         self.in_flight += 1
         self._tasks.put((task, read))

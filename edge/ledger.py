@@ -137,7 +137,8 @@ class Ledger:
     def answered_as(self, files: Sequence[tuple[str, Stamp, bytes]], root: str) -> list[AnsweredAs | None]:
         """For each content its answer, or None if it has none.
 
-        It is that of the path itself, or of the path below `root` that the file had before it was renamed.
+        It is that of the path itself, or of another path below `root`: one that the file had before it was renamed, or
+        one that it has now, if nothing is at its own any more.
 
         Args:
             files: (path, how it looks, SHA-256 of its content), at most ASKED_AT_ONCE.
@@ -161,14 +162,14 @@ class Ledger:
             if (name, sha256) in labels:
                 found.append(AnsweredAs(path, sha256, labels[name, sha256]))
             else:
-                found.append(self._renamed(names.get((str(stamp), sha256), []), sha256, root))
+                found.append(self._renamed(path, names.get((str(stamp), sha256), []), sha256, root))
         return found
 
-    def _renamed(self, names: Sequence[bytes], sha256: bytes, root: str) -> AnsweredAs | None:
-        """The answer of one of these names, if it was below the root and nothing is at it any more."""
+    def _renamed(self, path: str, names: Sequence[bytes], sha256: bytes, root: str) -> AnsweredAs | None:
+        """The answer of one of these names of the same file below the root, if nothing is at it or at the path."""
         within = os.fsencode(root).rstrip(b"/") + b"/"
         for name in names:
-            if name.startswith(within) and not os.path.lexists(name):
+            if name.startswith(within) and not (os.path.lexists(name) and os.path.lexists(path)):
                 rows = self._rows("SELECT label FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
                 if rows:
                     return AnsweredAs(os.fsdecode(name), sha256, rows[0][0])

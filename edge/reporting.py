@@ -102,6 +102,11 @@ class Reporting:
         self.outlets: list[Outlet | CommandOutlet] = [*quick, *self._slow]
         self.server = StatusServer(root)
 
+    def abandon(self) -> None:
+        """Let the commands' threads end soon, where the work could not even begin: their successors are not far."""
+        for outlet in self._slow:
+            outlet.end(finish=False)
+
     def end(self, requests: Requests, alive: Callable[[], None], *, finish: bool) -> None:
         """Let the commands' threads end, after all answers to `finish`, until we are asked to stop."""
         for outlet in self._slow:
@@ -134,6 +139,7 @@ def reporting(
         stack.enter_context(ledger)
         stack.enter_context(alone(told.state, root))
         ready = Reporting(told, ledger, root, voice, commands)
+        stack.callback(ready.abandon)
         stack.enter_context(ready.server)
         yield ready
 
@@ -141,10 +147,10 @@ def reporting(
 def patiently(make: Callable[[], T], voice: Voice, requests: Requests, notifier: Notifier) -> T | None:
     """What is made; None if we were stopped before.
 
-    A service waits until there is a Coral, or its disk has room and can be written to.
+    Who is patient waits until there is a Coral, or the disk has room and can be written to.
 
     Raises:
-        LedgerError, CoralError: it cannot be made, and nobody waits.
+        LedgerError, CoralError: it cannot be made, and nobody is patient.
     """
     trouble = Trouble(voice.say, "; trying again")
     while True:
@@ -153,7 +159,7 @@ def patiently(make: Callable[[], T], voice: Voice, requests: Requests, notifier:
             trouble.over()
             return made
         except (LedgerError, CoralError) as error:
-            if not notifier.is_listening:
+            if not requests.is_patient:
                 raise
             trouble.met(error)
         while not trouble.is_due:

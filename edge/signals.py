@@ -18,11 +18,13 @@ class Requests:
         ended_by: the first that asks us to end; None if none came. SIGHUP does where we were started from a terminal,
             for it says that the terminal is gone.
         reload: whether the work is to begin again: because of another SIGHUP, say.
+        is_patient: whether what is not there when the work begins is waited for: a Coral, a disk with room.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
     ended_by: int | None = None
     reload: bool = False
+    is_patient: bool = False
 
     def reloaded(self) -> None:
         """The work begins again, unless we are to end."""

@@ -29,7 +29,14 @@ from edge.reading import Changed, Died, Outcome, Task, prepare, unprepared
 
 DEPTH = 32  # tasks that wait at a process, so that it never waits for us
 SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
-SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for the one that is being worked at
+SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for one that is being worked at and looks quick
+QUICK_BYTES = 100_000  # the size of a file that does
+PIXEL_BYTES = 65_536  # of outcomes that are sent together: a message has to fit into the socket's buffer
+WAITING_COST = (
+    1_000_000  # of the tasks that wait at a process, when they are some: bytes to read, and those of the names
+)
+LEAST_DEPTH = 4
+NAME_COST = 30  # of a byte of a name, for the names go through the socket
 ATTEMPTS = 2  # a process may have died for another reason than its image
 # By which a decoder ends that meets what it was not made for; other deaths come from outside.
 CRASHES = frozenset(
@@ -73,6 +80,7 @@ class _Worker:
         finished: how many tasks it has done in its life, whether we have their outcomes or not.
         tasks: those whose outcomes we do not have.
         unsent: the last of them, which it does not have yet.
+        cost: of `tasks`, see WAITING_COST.
         received: outcomes in its life.
         since: when it began with the first task, or sent the last outcomes.
     """
@@ -82,13 +90,22 @@ class _Worker:
     finished: _Count
     tasks: deque[Task] = field(default_factory=deque)
     unsent: list[Task] = field(default_factory=list)
+    cost: int = 0
     received: int = 0
     since: float = 0.0
 
     @property
     def at_work(self) -> int:
-        """The index of the task that it is at; their number if it has done all."""
-        return min(len(self.tasks), self.finished.value - self.received)
+        """The index of the task that it is at; of the last one if it has done all.
+
+        Within bounds whatever stands in the memory that a decoder may have spoilt.
+        """
+        return max(0, min(len(self.tasks) - 1, self.finished.value - self.received))
+
+    @property
+    def has_room(self) -> bool:
+        """Few large files wait, or some more small ones: what arrives is not to stand behind minutes of work."""
+        return len(self.tasks) < LEAST_DEPTH or (len(self.tasks) < DEPTH and self.cost < WAITING_COST)
 
 
 class Workers:
@@ -125,7 +142,7 @@ class Workers:
 
     @property
     def has_room(self) -> bool:
-        return any(len(worker.tasks) < DEPTH for worker in self._workers)
+        return any(worker.has_room for worker in self._workers)
 
     @property
     def waitables(self) -> Sequence[Connection]:
@@ -134,7 +151,7 @@ class Workers:
 
     def submit(self, task: Task) -> None:
         """Give a task to the process that has the fewest; there must be room. It may wait for `send`."""
-        self._submit_to(min(self._workers, key=lambda worker: len(worker.tasks)), task)
+        self._submit_to(min(self._workers, key=lambda worker: (not worker.has_room, len(worker.tasks))), task)
 
     def send(self) -> None:
         """Let the processes have what waits for a full message."""
@@ -165,18 +182,18 @@ class Workers:
         self.close()
 
     def _started(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        finished = self._context.RawValue("Q", 0)
-        process = self._context.Process(
-            target=_serve, args=(theirs, finished, self._root, self._network_size, self._limits), daemon=True
-        )
-        try:
-            process.start()
-        except (OSError, EOFError) as error:
-            ours.close()
-            raise WorkerError(f"cannot start a process that decodes: {error}") from error
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as undo:
+            try:
+                ours, theirs = self._context.Pipe()
+                undo.callback(ours.close)
+                with theirs:
+                    finished = self._context.RawValue("Q", 0)
+                    arguments = (theirs, finished, self._root, self._network_size, self._limits)
+                    process = self._context.Process(target=_serve, args=arguments, daemon=True)
+                    process.start()
+            except (OSError, EOFError) as error:
+                raise WorkerError(f"cannot start a process that decodes: {error}") from error
+            undo.pop_all()
         return _Worker(process, ours, finished)
 
     def _submit_to(self, worker: _Worker, task: Task) -> None:
@@ -184,6 +201,7 @@ class Workers:
             worker.since = time.monotonic()
         worker.tasks.append(task)
         worker.unsent.append(task)
+        worker.cost += _cost(task)
         if len(worker.unsent) >= SENT_AT_ONCE:
             self._send(worker)
 
@@ -211,6 +229,7 @@ class Workers:
                 worker.received += len(outcomes)
                 for outcome in outcomes:
                     task = worker.tasks.popleft()
+                    worker.cost -= _cost(task)
                     self._failed.pop(task, None)
                     self._outcomes.append((task, outcome))
         except (EOFError, OSError):
@@ -228,7 +247,7 @@ class Workers:
             if worker.process.exitcode is None:
                 self._hung.append(worker.process)
             self._workers.remove(worker)
-            culprit = min(worker.at_work, len(worker.tasks) - 1)
+            culprit = worker.at_work
             died = Died(f"could not be read within {self._limits.waiting_seconds:g} s")
             self._outcomes += [(task, died if at == culprit else Changed()) for at, task in enumerate(worker.tasks)]
         while len(self._workers) < self._count and len(self._hung) < self._count:
@@ -250,13 +269,12 @@ class Workers:
         self._workers.remove(worker)
         fresh = self._started()
         self._workers.append(fresh)
-        if at < len(left):
-            culprit = left[at]
-            self._failed[culprit] = self._failed.get(culprit, 0) + 1
-            if exit_code == -signal.SIGPROF or self._failed[culprit] == ATTEMPTS:
-                del left[at]
-                del self._failed[culprit]
-                self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
+        culprit = left[at]
+        self._failed[culprit] = self._failed.get(culprit, 0) + 1
+        if exit_code == -signal.SIGPROF or self._failed[culprit] == ATTEMPTS:
+            del left[at]
+            del self._failed[culprit]
+            self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
         for task in left:
             self._submit_to(fresh, task)
         self._send(fresh)
@@ -283,14 +301,20 @@ def _serve(connection: Connection, finished: _Count, root: str, network_size: tu
             tasks: list[Task] = connection.recv()
             outcomes: list[Outcome] = []
             sent_at = time.monotonic()
+            most = max(1, min(SENT_AT_ONCE, PIXEL_BYTES // (3 * network_size[0] * network_size[1])))
             for task in tasks:
+                # What is done does not wait for what may take long: it would look older than it is when it comes.
+                is_long = time.monotonic() - sent_at > SENT_SECONDS or task.stamp.size > QUICK_BYTES
+                if outcomes and (is_long or len(outcomes) == most):
+                    connection.send(outcomes)
+                    outcomes, sent_at = [], time.monotonic()
                 # The kernel ends us when the time is up, also from within a decoder that never returns.
                 signal.setitimer(signal.ITIMER_PROF, limits.seconds)
                 outcomes.append(prepare(root, task, network_size))
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 finished.value += 1
-                if len(outcomes) == SENT_AT_ONCE or time.monotonic() - sent_at > SENT_SECONDS:
-                    connection.send(outcomes)
-                    outcomes, sent_at = [], time.monotonic()
-            if outcomes:
-                connection.send(outcomes)
+            connection.send(outcomes)
+
+
+def _cost(task: Task) -> int:
+    return task.stamp.size + NAME_COST * len(task.path)

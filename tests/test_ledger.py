@@ -122,3 +122,24 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(LedgerError, match="later edge-detect"):
         Ledger(tmp_path)
+
+
+def test_a_group_is_asked_for_in_one_question_and_answered_in_its_order(tmp_path: Path) -> None:
+    here, gone, moved = (str(tmp_path / name) for name in ("here.png", "gone.png", "moved.png"))
+    for path in (here, moved):
+        Path(path).touch()
+    other = Stamp(1, 99, 3, 4)
+    with Ledger(tmp_path) as ledger:
+        ledger.record([entry(here), entry(gone, b"g" * 32)], str(tmp_path))
+        root = str(tmp_path)
+        asked = [
+            ("/elsewhere", STAMP, DIGEST),  # nothing is there: it is the file that is at `here` now
+            (here, other, DIGEST),  # known by its path
+            (moved, STAMP, b"g" * 32),  # it was called `gone` before
+            (moved, other, b"new" * 10),
+        ]
+        found = ledger.answered_as(asked, root)
+        assert [one and one.path for one in found] == [here, here, gone, None]
+        known = ledger.known([(gone, STAMP), ("/in/new", STAMP), (here, other), (here, STAMP)])
+        assert [one and one.path for one in known] == [gone, None, None, here]
+        assert ledger.known([]) == []

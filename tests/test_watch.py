@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from edge.ledger import TOLD_AT_ONCE
 from tests.conftest import Run, age, command, environment, picture, samples
 from tests.watching import PATIENCE, Watching
 
 
-def once(inbox: Path, model: Path, *options: str) -> list[str]:
+def once(inbox: Path, model: Path, *options: str, status: int = 0) -> list[str]:
     """The names that one `watch --once` answers; it must say nothing else."""
     done = subprocess.run(
         command("watch", inbox, "--once", "--json", "--model", model, *options),
@@ -26,7 +27,7 @@ def once(inbox: Path, model: Path, *options: str) -> list[str]:
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (status, "")
     return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
 
 
@@ -100,7 +101,7 @@ def test_a_name_that_is_no_text_is_answered_once(inbox: Path, brightness: Path) 
 
 
 def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching: Callable[..., Watching]) -> None:
-    for number in range(300):
+    for number in range(700):
         age(picture(inbox / f"{number}.png", seed=number))
     watcher = watching()
     watcher.until(lambda w: len(w.names) >= 64)
@@ -111,8 +112,8 @@ def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching:
     again._finished()
     second = set(again.names)
     # Killed while it printed, it may tell the last round once more, and never less than all.
-    assert len(first & second) <= 64
-    assert len(first | second) == 300
+    assert len(first & second) <= TOLD_AT_ONCE
+    assert len(first | second) == 700
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -228,3 +229,16 @@ def test_a_terminal_sees_progress_in_place(inbox: Path, brightness: Path) -> Non
     assert b"\r\x1b[K" in seen
     assert len([line for line in seen.split(b"\r\n") if b"%  " in line]) == 20
     assert b" a second)" in seen.split(b"\r\n")[-2]
+
+
+def test_links_to_one_file_get_an_answer_each_or_share_it_and_none_waits(inbox: Path, brightness: Path) -> None:
+    """Hard links are one file by several names: they are held until the first is recorded."""
+    age(picture(inbox / "good.png"))
+    (inbox / "bad.png").write_text("no image")
+    age(inbox / "bad.png")
+    for number in range(200):
+        os.link(inbox / "good.png", inbox / f"good {number}.png")
+        os.link(inbox / "bad.png", inbox / f"bad {number}.png")
+    names = once(inbox, brightness, status=1)
+    assert sorted(names) == sorted(os.listdir(inbox))
+    assert once(inbox, brightness) == []

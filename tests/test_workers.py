@@ -12,7 +12,7 @@ from PIL import Image
 from edge import image
 from edge.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
 from edge.stamp import Stamp
-from edge.workers import DEPTH, Limits, Workers
+from edge.workers import DEPTH, LEAST_DEPTH, Limits, Workers
 from tests.conftest import picture
 
 SIZE = (16, 12)
@@ -38,7 +38,7 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
 
 
 def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path, workers: Workers) -> None:
-    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(40)]
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3 * DEPTH)]
     (tmp_path / "bad.png").write_text("no image")
     tasks.append(task(tmp_path / "bad.png"))
     left, found = list(tasks), []
@@ -190,3 +190,33 @@ def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> 
         assert time.monotonic() < deadline, "they live on"
         time.sleep(0.05)
     process.stdout.close()
+
+
+def test_a_process_that_dies_amid_a_message_is_blamed_for_one_task_and_redoes_the_others(tmp_path: Path) -> None:
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(8)]
+    big = Image.effect_noise((3000, 3000), 90).convert("RGB")
+    big.save(tmp_path / "5.png", compress_level=0)
+    tasks[5] = task(tmp_path / "5.png")
+    with Workers(1, str(tmp_path), SIZE) as workers:
+        for one in tasks:
+            workers.submit(one)
+        workers.send()
+        found = dict(workers.outcomes(30))  # those before the large file, which are sent before it is begun
+        assert set(found) == set(tasks[:5])
+        os.kill(workers._workers[0].process.pid or 0, signal.SIGSEGV)
+        found |= dict(outcomes(workers, 3))
+    assert set(found) == set(tasks)
+    assert all(isinstance(outcome, Prepared) and outcome.pixels is not None for outcome in found.values())
+
+
+def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -> None:
+    Image.effect_noise((1000, 1000), 90).convert("RGB").save(tmp_path / "large.png", compress_level=0)
+    picture(tmp_path / "small.png")
+    counts = {}
+    for name in ("large", "small"):
+        with Workers(1, str(tmp_path), SIZE) as workers:
+            os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
+            while workers.has_room:
+                workers.submit(task(tmp_path / f"{name}.png"))
+            counts[name] = workers.in_flight
+    assert counts == {"large": LEAST_DEPTH, "small": DEPTH}

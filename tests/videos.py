@@ -86,9 +86,9 @@ class Server:
     ten frames and then ends; /stall stands still after those; other paths are files of `folder`.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, size: tuple[int, int] = (64, 48)) -> None:
         self._stop = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(folder, self._stop))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(folder, self._stop, jpeg(*size)))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -106,15 +106,15 @@ class Server:
 
 
 @contextmanager
-def served(folder: Path, port: int = 0) -> Iterator[Server]:
-    server = Server(folder, port)
+def served(folder: Path, port: int = 0, size: tuple[int, int] = (64, 48)) -> Iterator[Server]:
+    server = Server(folder, port, size)
     try:
         yield server
     finally:
         server.close()
 
 
-def _handler(folder: Path, stop: threading.Event) -> type[BaseHTTPRequestHandler]:
+def _handler(folder: Path, stop: threading.Event, picture: bytes) -> type[BaseHTTPRequestHandler]:
     expected = "Basic " + base64.b64encode(b"u:p@ss").decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,7 +134,7 @@ def _handler(folder: Path, stop: threading.Event) -> type[BaseHTTPRequestHandler
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
-            picture, sent = jpeg(64, 48), 0
+            sent = 0
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
             while not stop.wait(0.02):
                 if sent < 10 or self.path in ("/video", "/secret"):

@@ -43,6 +43,7 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
         notifier.ready()
 
     with noted() as requests:
+        requests.is_patient = notifier.is_listening
         while True:
             try:
                 tally = work(options, requests, notifier, begun)
@@ -50,12 +51,13 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
                 if former is None:
                     raise
                 click.echo(f"edge-detect: the settings stay as they were: {error}", err=True)
-                options, former = former, None
+                options, former, requests.is_patient = former, None, True
                 continue
             if not requests.reload or requests.ended_by is not None:
                 break
             notifier.reloading()
             former, options = options, _read_again(context, options) or options
+            requests.is_patient = False  # new settings that ask for what is not there are no good
             requests.reloaded()
         notifier.stopping()
     return tally, requests.ended_by

@@ -13,7 +13,7 @@ from edge.cli.options import option
 @click.command(epilog="Exit status: 0 all watchers work, 1 one is in trouble or silent, 3 none runs.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def status(as_json: bool) -> None:
-    """What the running watchers of your account are doing; with sudo, those of the services."""
+    """What the running watchers and cameras of your account are doing; with sudo, those of the services."""
     from edge.status import ask
 
     told = list(ask())
@@ -23,7 +23,7 @@ def status(as_json: bool) -> None:
         else:
             click.echo(json.dumps(one) if as_json else _text(one))
     if not told:
-        click.echo("edge-detect: no watcher runs, or none that this account may ask", err=True)
+        click.echo("edge-detect: nothing runs, or nothing that this account may ask", err=True)
         sys.exit(3)
     sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in told) else 0)
 
@@ -39,6 +39,9 @@ def _text(one: dict[str, Any]) -> str:
         f" {one['answered_before']} answered before",
         f"  {one['waiting']} waiting, {one['per_second']:.1f} a second in the last minute",
     ]
+    if "events" in one:  # a camera
+        age = "" if one["age_ms"] is None else f", a frame is {one['age_ms']:.0f} ms old at its verdict"
+        lines.append(f"  {one['events']} events, {one['skipped']} frames skipped{age}")
     if last := one["last"]:
         lines.append(f"  last: {last['label']} {printable(last['path'])}")
     if error := one["last_error"]:

@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test test-systemd test-arm test-picamera soak models format clean
+.PHONY: run test test-systemd test-arm test-picamera soak bench models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -43,6 +43,10 @@ test-picamera: $(VENV)/installed-dev
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m tests.soak --minutes 10
+
+# Whether anything is slower than tests/benchmarks/ratios.json says; a minute or more, best on an idle machine.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.benchmarks.guard
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

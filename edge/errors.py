@@ -92,6 +92,10 @@ class CommandStoppedError(EdgeDetectError):
     """A command of the user's was ended because we are to end."""
 
 
+class BenchmarkError(EdgeDetectError):
+    """There is nothing to measure, or what was to be measured has failed."""
+
+
 class DurationError(EdgeDetectError):
     """A length of time that nobody can read."""
 

@@ -3,13 +3,17 @@
 import os
 import stat
 from io import BytesIO
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image
 
 from edge import image
 from edge.errors import ImageError, SinkError, printable
 from edge.image import Pixels
 from edge.verdict import Verdict, percentage
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 SUFFIX = "_results.png"
 SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
@@ -47,6 +51,8 @@ def write(verdict: Verdict, seen: Pixels) -> str:
     free = [path for path in _candidates(verdict.path) if not os.path.lexists(path) or _source_of(path) == _text(name)]
     if not free:
         raise SinkError(f"{printable(_candidates(verdict.path)[0])}: not written, another file has that name")
+    from PIL import PngImagePlugin  # here, like what draws below: `is_figure` is asked of every file, and needs neither
+
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", SOFTWARE)
     about.add_text("Source", _text(name))
@@ -96,6 +102,8 @@ def _text(name: str) -> str:
 
 
 def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image:
+    from PIL import ImageDraw
+
     network = Image.fromarray(seen)
     scale = PANEL / max(network.size)
     network = network.resize((round(network.width * scale), round(network.height * scale)), Image.Resampling.NEAREST)
@@ -129,15 +137,17 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     return sheet
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
     """The letters that come with Pillow, so many pixels high where it can."""
+    from PIL import ImageFont
+
     try:
         return ImageFont.load_default(size)
     except TypeError:  # Pillow before 10.1, as in Debian 12: one size only
         return ImageFont.load_default()
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+def _shortened(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: float) -> str:
     text = text.encode("latin-1", "replace").decode("latin-1")  # what the built-in font of old Pillows can draw
     if font.getlength(text) <= width:
         return text

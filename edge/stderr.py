@@ -3,9 +3,9 @@
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 # The descriptor is the whole process's: two threads that exchange it at once could lose it.
 _lock = threading.RLock()
@@ -22,7 +22,7 @@ def without_lines(*fragments: bytes) -> Iterator[None]:
     sys.stderr.flush()
     with _lock, contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(tempfile.TemporaryFile())
+            held = stack.enter_context(_nameless_file())
             stderr = os.dup(2)
         except OSError:  # no room for a temporary file, or no stderr: the lines do no harm
             yield
@@ -38,3 +38,11 @@ def without_lines(*fragments: bytes) -> Iterator[None]:
             for line in held:
                 if not any(fragment in line for fragment in fragments):
                     os.write(2, line)
+
+
+def _nameless_file() -> BinaryIO:
+    if hasattr(os, "memfd_create"):  # Linux; `tempfile` takes longer to import than most of what we import
+        return open(os.memfd_create("stderr"), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()

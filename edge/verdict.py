@@ -1,7 +1,6 @@
 """What is told of an image: a verdict, or the reason why there is none."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 
@@ -120,6 +119,8 @@ class Recorded:
 
 def utc(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 has them."""
+    from datetime import UTC, datetime  # which `classify` does without, and starts the sooner
+
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -263,6 +263,36 @@ print(sorted(set(sys.modules) & {{*{(*HEAVY, "train", "convert")}}}))
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_a_command_does_not_need_is_not_imported(tmp_path: Path, brightness: Path) -> None:
+    program = """
+import json, sys, edge.__main__
+sys.argv[0] = "edge-detect"
+try:
+    edge.__main__.run()
+except SystemExit as end:
+    assert not end.code
+looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.cli.watch".split()
+print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
+"""
+    picture(tmp_path / "x.png")
+
+    def imported(*arguments: str) -> str:
+        words = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert imported("--version") == "[]"
+    assert imported("watch", "--help") == '["edge.cli.watch"]'
+    assert "edge.cli.watch" in imported("--help")  # which tells of all commands
+    assert "numpy" not in imported("--help")
+    assert not set(json.loads(imported("classify", "x.png", "--model", str(brightness)))) - {
+        "numpy",
+        "PIL",
+        "subprocess",
+    }
+
+
 def test_a_reader_that_goes_away_is_no_traceback(inbox: Path, brightness: Path) -> None:
     samples(inbox)
     done = subprocess.run(

@@ -56,7 +56,7 @@ def test_names_can_be_chosen_and_unfinished_ones_are_never_taken(inbox: Path, br
     ("text", "reason"),
     [
         ("[watch]\npol = 3\n", "[watch] pol is no setting; there are command-seconds, "),
-        ("[wach]\n", "wach is none of its tables, which are [camera], [classify], "),
+        ("[wach]\n", "wach is none of its tables, which are [benchmark], [camera], [classify], "),
         ("poll = 3\n", "poll is none of its tables"),
         ("[watch\n", "no TOML"),
         ("[watch]\npoll = 'often'\n", "'often' is not a valid float"),

@@ -3,23 +3,44 @@
 Nothing heavy is imported at the top: `--help` and completion need none of it.
 """
 
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from edge import __version__
-from edge.cli.camera import camera
-from edge.cli.classify import classify
-from edge.cli.completion import completion
-from edge.cli.doctor import doctor
-from edge.cli.results import results
-from edge.cli.service import service
-from edge.cli.status import status
-from edge.cli.watch import watch
 from edge.commands import Group
 
+# Each a module here.
+COMMANDS = ("classify", "watch", "camera", "results", "status", "service", "doctor", "benchmark", "completion")
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _OnDemand(MutableMapping[str, click.Command]):
+    """The commands by their names, each imported when it is asked for: a start is quicker by what it does not need."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, click.Command | None] = dict.fromkeys(COMMANDS)
+
+    def __getitem__(self, name: str) -> click.Command:
+        if (command := self._loaded[name]) is None:
+            command = self._loaded[name] = getattr(import_module(f"{__name__}.{name}"), name)
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+
+@click.group(cls=Group, commands=_OnDemand(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="edge-detect")
 @click.option(
     "--config",
@@ -48,9 +69,5 @@ def main(context: click.Context, config: Path | None) -> None:
         require_known_variables(main)
         context.default_map = read(config, main)
     except SettingsError:
-        if context.invoked_subcommand != doctor.name:  # it tells of them among the rest
+        if context.invoked_subcommand != "doctor":  # it tells of them among the rest
             raise
-
-
-for _command in (classify, watch, camera, results, status, service, doctor, completion):
-    main.add_command(_command)

@@ -1,5 +1,6 @@
 """`edge-detect classify`."""
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ def classify(
 
     A file that fails gets a line that says why, and the rest goes on.
     """
+    gc.disable()  # nothing of what is made until the first verdict is garbage
     from edge.errors import ImageError
     from edge.image import pixels
     from edge.sources.files import images
@@ -43,6 +45,7 @@ def classify(
             failed = True
             continue
         answer = network.answer(path)
+        gc.enable()
         output.write(answer)
         failed = failed or isinstance(answer, Failure)
         if figure and isinstance(answer, Verdict):

@@ -1,7 +1,6 @@
 """Answers in the systemd journal, with fields to search by: `journalctl EDGE_DETECT_LABEL=FAKE`."""
 
 import os
-import socket
 from collections.abc import Mapping
 
 from edge.errors import SinkError, printable
@@ -25,6 +24,8 @@ class JournalLines:
     """One entry an answer, readable and with its fields."""
 
     def __init__(self, address: str = SOCKET) -> None:
+        import socket  # which most starts do not need
+
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 

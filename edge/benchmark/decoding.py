@@ -1,0 +1,76 @@
+"""How many images a second all cores together can read and decode, without anything else: one of the two limits."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from edge import image
+from edge.benchmark.rounds import Round
+
+
+class Decoding:
+    """Processes that decode, each on its own, for as long as they are told to."""
+
+    def __init__(self, paths: Sequence[str], network_size: tuple[int, int], processes: int) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["edge.benchmark.decoding"])
+        self._ends: list[Connection] = []
+        self._processes = []
+        try:
+            for number in range(processes):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs, list(paths), network_size, number), daemon=True)
+                process.start()
+                theirs.close()
+                self._ends.append(ours)
+                self._processes.append(process)
+            for end in self._ends:
+                end.recv()  # it has started
+        except BaseException:
+            self.close()
+            raise
+
+    def round(self, seconds: float) -> Round:
+        """All of them at once, for so long."""
+        for end in self._ends:
+            end.send(seconds)
+        turns: list[Round] = [end.recv() for end in self._ends]
+        rate = sum(turn.images / turn.seconds for turn in turns)
+        images = sum(turn.images for turn in turns)
+        cpu = sum(turn.cpu_seconds for turn in turns)
+        return Round(images, images / rate, cpu, tuple(seconds for turn in turns for seconds in turn.each))
+
+    def close(self) -> None:
+        for end in self._ends:
+            end.close()
+        for process in self._processes:
+            process.kill()
+            process.join()
+
+    def __enter__(self) -> "Decoding":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _serve(orders: Connection, paths: list[str], network_size: tuple[int, int], number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; who started us ends us
+    place = number * len(paths) // 7
+    with suppress(EOFError, OSError):
+        orders.send(None)
+        while True:
+            seconds: float = orders.recv()
+            each: list[float] = []
+            cpu, began = time.process_time(), time.perf_counter()
+            before = began
+            while not each or before - began < seconds:
+                image.pixels(paths[place % len(paths)], network_size)
+                place += 1
+                now = time.perf_counter()
+                each.append(now - before)
+                before = now
+            orders.send(Round(len(each), before - began, time.process_time() - cpu, tuple(each)))

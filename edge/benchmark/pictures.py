@@ -1,0 +1,116 @@
+"""What is measured: the user's images, or some that we make."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edge import image
+from edge.errors import BenchmarkError, ImageError, printable
+from edge.sources.files import images
+
+MOST_CHOSEN = 256
+MOST_CHOSEN_BYTES = 64_000_000  # they are held in memory while the steps are measured
+MOST_COPIED_BYTES = 256_000_000
+CHECK_SECONDS = 3.0
+CHECK_SIZE = (32, 32)  # to see whether an image can be decoded, any does
+THUMBNAILS, PHOTOS = 64, 2
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Images that can be decoded.
+
+    Attributes:
+        name: in words, for a heading.
+        bad: how many files were left out because they cannot be decoded.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    bad: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(os.path.getsize(path) for path in self.paths)
+
+
+def of_folder(folder: Path) -> Workload:
+    """Images of a folder and its sub-folders, from all over it.
+
+    Raises:
+        BenchmarkError: none can be decoded.
+    """
+    if not folder.is_dir():
+        raise BenchmarkError(f"{printable(folder)}: no such folder")
+    found = [path for path in images([os.fspath(folder)], recursive=True) if isinstance(path, str)]
+    paths: list[str] = []
+    bad, taken, began = 0, 0, time.monotonic()
+    for path in found[:: -(-len(found) // MOST_CHOSEN) or 1]:
+        if paths and (time.monotonic() - began > CHECK_SECONDS or taken > MOST_CHOSEN_BYTES):
+            break
+        try:
+            image.pixels(path, CHECK_SIZE)
+            taken += os.path.getsize(path)
+            paths.append(path)
+        except (ImageError, OSError):  # or it was deleted meanwhile
+            bad += 1
+    if not paths:
+        none = "no images in it" if not found else f"none of {bad} images can be decoded"
+        raise BenchmarkError(f"{printable(folder)}: {none}")
+    return Workload(f"{printable(folder)}, {len(paths)} images of {len(found)}", tuple(paths), bad)
+
+
+def generated(folder: Path) -> Iterator[Workload]:
+    """Thumbnails and photographs, JPEGs of noise on gradients, made in a folder when they are asked for."""
+    yield _made(folder / "thumbnails", "generated thumbnails, 32 x 32", (32, 32), THUMBNAILS, noise=16)
+    yield _made(folder / "photos", "generated photos, 4000 x 3000", (4000, 3000), PHOTOS, noise=16)
+
+
+def copies(workload: Workload, folder: Path, count: int) -> int:
+    """Copy images, as often as need be, until there are so many or they take `MOST_COPIED_BYTES`; returns how many."""
+    folder.mkdir()
+    copied, taken = 0, 0
+    for path in cycle(workload.paths):
+        suffix = os.path.splitext(path)[1]
+        taken += os.path.getsize(path)
+        if copied == count or (copied and taken > MOST_COPIED_BYTES):
+            return copied
+        shutil.copyfile(path, folder / f"{copied:06}{suffix}")
+        copied += 1
+    return copied
+
+
+def _made(folder: Path, name: str, size: tuple[int, int], count: int, *, noise: int) -> Workload:
+    folder.mkdir()
+    paths = []
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        save(path, size, seed=number, noise=noise)
+        paths.append(str(path))
+    return Workload(f"{name}, {len(paths)} of them", tuple(paths))
+
+
+def save(path: Path, size: tuple[int, int], *, seed: int = 0, noise: int = 16, **options: Any) -> None:
+    """A picture that no camera took but that costs a decoder about what a photo does: soft colours under some noise.
+
+    Args:
+        size: (width, height) in pixels.
+        noise: standard deviation, of 255.
+        options: of Pillow's `save`; its format is that of the name.
+    """
+    random = np.random.default_rng(seed)
+    colours = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    grain = random.normal(0, noise, (min(size[1], 256), min(size[0], 256), 1)).astype(np.int16)
+    repeats = (-(-size[1] // grain.shape[0]), -(-size[0] // grain.shape[1]), 1)
+    pixels = np.asarray(colours, np.int16)
+    pixels = pixels + np.tile(grain, repeats)[: size[1], : size[0]]
+    defaults: dict[str, Any] = {"quality": 85} if path.suffix in (".jpg", ".webp") else {}
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, **(defaults | options))

@@ -1,0 +1,173 @@
+"""What was measured, for a person and for a program."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edge.benchmark.machine import Machine
+from edge.benchmark.rounds import Timing
+from edge.benchmark.whole import Backlog, Limit, StartUp
+
+
+@dataclass(frozen=True)
+class Network:
+    """What answers, and where."""
+
+    model: str
+    runtime: str
+    version: str
+
+
+@dataclass(frozen=True)
+class OfWorkload:
+    """All that was measured with the same images.
+
+    Attributes:
+        bad: files that were left out because they cannot be decoded.
+        stages: by the names of `edge.benchmark.stages`.
+        decoding: by all cores at once, with nothing else to do.
+        backlogs: by the number of the network's threads.
+    """
+
+    name: str
+    images: int
+    bad: int
+    stages: dict[str, Timing]
+    decoding: Timing
+    backlogs: dict[int, Backlog]
+    limit: Limit
+
+    @property
+    def best(self) -> Backlog:
+        return max(self.backlogs.values(), key=lambda backlog: backlog.per_second)
+
+    @property
+    def share(self) -> float:
+        """How much of the limit `watch` reaches."""
+        return self.best.per_second / self.limit.per_second
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    Attributes:
+        warnings: why the numbers may be worth less.
+        invoke: the bare interpreter, by the number of threads.
+    """
+
+    machine: Machine
+    network: Network
+    warnings: list[str]
+    invoke: dict[int, Timing]
+    start_up: StartUp
+    workloads: list[OfWorkload] = field(default_factory=list)
+
+    @property
+    def threads(self) -> int:
+        """The best setting of those that were tried with the first images: what adds less than a twentieth is not
+        worth a core."""
+        backlogs = self.workloads[0].backlogs
+        fastest = max(backlog.per_second for backlog in backlogs.values())
+        return min(threads for threads, backlog in backlogs.items() if backlog.per_second >= 0.95 * fastest)
+
+    def as_json(self) -> dict[str, Any]:
+        """Times in seconds, rates an image or invocation a second, memory in bytes."""
+        return {
+            "machine": asdict(self.machine),
+            "network": asdict(self.network),
+            "warnings": self.warnings,
+            "invoke": {str(threads): _timing(timing) for threads, timing in self.invoke.items()},
+            "start_up": asdict(self.start_up),
+            "workloads": [_workload(workload) for workload in self.workloads],
+            "best_threads": self.threads,
+        }
+
+
+def text(report: Report) -> Iterator[str]:
+    """Lines for a person."""
+    machine, network = report.machine, report.network
+    yield f"{machine.board}, {_plural(machine.cores, 'core')}, {machine.architecture}, {machine.memory_mb} MB"
+    yield f"{network.model} on {network.runtime} {network.version}, Python {machine.python}"
+    for workload in report.workloads:
+        yield ""
+        yield from _of_workload(workload)
+    yield ""
+    rows = [
+        [str(threads), _ms(timing.median_seconds), _ms(timing.p95_seconds), _rate(timing.per_second)]
+        for threads, timing in report.invoke.items()
+    ]
+    yield from table(["bare network, threads", "median ms", "95% ms", "a second"], rows)
+    yield ""
+    start = report.start_up
+    yield (
+        f"classify one image, from nothing: {start.classify:.2f} s, {start.ratio:.2f} times what it takes"
+        f" to load the libraries and the model; {start.peak_bytes / 1e6:.0f} MB; --help: {start.help:.2f} s"
+    )
+    yield f"best: --threads {report.threads}"
+
+
+def _of_workload(workload: OfWorkload) -> Iterator[str]:
+    bad = f"; {_plural(workload.bad, 'bad one')} left out" if workload.bad else ""
+    yield f"{workload.name}{bad}"
+    timings = {**workload.stages, "decode, all cores": workload.decoding}
+    rows = [
+        [
+            name,
+            *map(_ms, (timing.median_seconds, timing.p95_seconds)),
+            _rate(timing.per_second),
+            _ms(timing.cpu_seconds),
+        ]
+        for name, timing in timings.items()
+    ]
+    for threads, backlog in workload.backlogs.items():
+        name = f"watch --once --threads {threads}"
+        rows.append([name, "", "", _rate(backlog.per_second), _ms(backlog.cpu_seconds)])
+    yield from table(["", "median ms", "95% ms", "images/s", "CPU ms/image"], rows)
+    limit, backlog = workload.limit, workload.best
+    slower = "all cores decoding" if limit.decoding < limit.invoke else "the bare network"
+    yield (
+        f"watch reaches {workload.share:.0%} of the limit, {_rate(limit.per_second)} images/s ({slower});"
+        f" {backlog.peak_bytes / 1e6:.0f} MB at most, {_plural(backlog.images, 'image')}"
+    )
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The first column to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in [heading, *rows]) for column in range(len(heading))]
+    for row in [heading, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        yield "  ".join(cells).rstrip()
+
+
+def _workload(workload: OfWorkload) -> dict[str, Any]:
+    return {
+        "name": workload.name,
+        "images": workload.images,
+        "bad": workload.bad,
+        "stages": {name: _timing(timing) for name, timing in workload.stages.items()},
+        "decoding": _timing(workload.decoding),
+        "limit": asdict(workload.limit) | {"per_second": workload.limit.per_second},
+        "watch": {str(threads): asdict(backlog) for threads, backlog in workload.backlogs.items()},
+        "share_of_limit": workload.share,
+    }
+
+
+def _timing(timing: Timing) -> dict[str, float]:
+    return {
+        "median_seconds": timing.median_seconds,
+        "p95_seconds": timing.p95_seconds,
+        "per_second": timing.per_second,
+        "cpu_seconds": timing.cpu_seconds,
+    }
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3f}" if seconds < 0.1 else f"{seconds * 1000:.1f}"
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.0f}" if per_second >= 100 else f"{per_second:.2f}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,96 @@
+"""Time taken, in turns: a machine that is busy for a while is busy for everyone."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+ROUNDS = 5
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of something that is measured.
+
+    Attributes:
+        each: seconds an image, for every step of the turn.
+        cpu_seconds: of processor time, of all threads together.
+    """
+
+    images: int
+    seconds: float
+    cpu_seconds: float
+    each: tuple[float, ...]
+
+
+Way = Callable[[float], Round]  # works for about so many seconds, at least one step
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All turns of it."""
+
+    rounds: tuple[Round, ...]
+
+    @property
+    def median_seconds(self) -> float:
+        """An image."""
+        return statistics.median(self._each)
+
+    @property
+    def p95_seconds(self) -> float:
+        """95 of 100 images take no longer (nearest rank)."""
+        each = sorted(self._each)
+        return each[math.ceil(0.95 * len(each)) - 1]
+
+    @property
+    def per_second(self) -> float:
+        """Images, in the middle one of the turns."""
+        return statistics.median(turn.images / turn.seconds for turn in self.rounds)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of processor time an image, in the middle one of the turns."""
+        return statistics.median(turn.cpu_seconds / turn.images for turn in self.rounds)
+
+    @property
+    def _each(self) -> list[float]:
+        return [seconds for turn in self.rounds for seconds in turn.each]
+
+
+def steps(step: Callable[[], int]) -> Way:
+    """A way that repeats a step, which returns how many images it has done."""
+
+    def way(seconds: float) -> Round:
+        images, each = 0, []
+        cpu, began = time.process_time(), time.perf_counter()
+        before = began
+        while True:
+            done = step()
+            now = time.perf_counter()
+            images += done
+            each.append((now - before) / done)
+            before = now
+            if now - began >= seconds:
+                return Round(images, now - began, time.process_time() - cpu, tuple(each))
+
+    return way
+
+
+def measure(ways: Mapping[Name, Way], seconds: float, rounds: int = ROUNDS) -> dict[Name, Timing]:
+    """All ways in turns, there and back, after one short turn each to warm up.
+
+    Args:
+        seconds: for each way, over all turns.
+    """
+    for way in ways.values():
+        way(0.0)
+    taken: dict[Name, list[Round]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        names = list(ways)
+        for name in names if turn % 2 == 0 else reversed(names):
+            taken[name].append(ways[name](seconds / rounds))
+    return {name: Timing(tuple(turns)) for name, turns in taken.items()}

@@ -1,0 +1,106 @@
+"""`edge-detect benchmark`."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from edge.cli.options import Seconds, model_options, option, with_classifier
+from edge.commands import OptionalValuesCommand
+
+if TYPE_CHECKING:
+    from edge.classifier import Classifier
+
+
+@click.command(
+    cls=OptionalValuesCommand,
+    epilog="\b\nExamples:\n  edge-detect benchmark\n  edge-detect benchmark --images ./pictures --json",
+)
+@option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Measure with these, which are not altered.  [default: pictures that are made for it]",
+)
+@option("--seconds", default=0.5, show_default=True, type=Seconds(), help="For each of some twenty measurements.")
+@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Try the record on this folder's disk, and leave nothing there.  [default: that of `edge-detect watch`]",
+)
+@model_options
+@click.pass_context
+def benchmark(
+    context: click.Context,
+    /,
+    images: Path | None,
+    seconds: float,
+    as_json: bool,
+    state: Path | None,
+    classifier: Callable[[], "Classifier"],  # of one number of threads; here they are tried
+) -> None:
+    """Measure how fast this board is, step by step and as a whole.
+
+    Takes about half a minute. Without --threads it tries 1, 2, 4 and so on, up
+    to the number of cores, and says which is best.
+    """
+    import json
+
+    from edge.benchmark import measuring, report
+    from edge.benchmark.machine import machine, thread_counts
+    from edge.state import default_folder
+
+    _end_by_signals()
+    # A Coral leaves nothing to threads, and has one user at a time.
+    is_given = (
+        context.params["tpu"] is not None or context.get_parameter_source("threads") is not ParameterSource.DEFAULT
+    )
+    setup = measuring.Setup(
+        [context.params["threads"]] if is_given else thread_counts(machine().cores),
+        lambda threads: with_classifier(context.params | {"threads": threads})["classifier"](),
+        lambda threads: _words(context, threads),
+        context.params["runtime"],
+        images,
+        state or default_folder(),
+        seconds,
+    )
+    try:
+        measured = measuring.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    if as_json:
+        click.echo(json.dumps(measured.as_json(), indent=1))
+    else:
+        for line in report.text(measured):
+            click.echo(line)
+
+
+def _words(context: click.Context, threads: int) -> list[str]:
+    """The options of `model_options`, as they were given to us, for another command of ours."""
+    own = {"images", "seconds", "as_json", "state"}
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        value: Any = threads if name == "threads" else context.params.get(name)
+        if name in own or value is None or value is False or not isinstance(parameter, click.Option):
+            continue
+        words.append(parameter.opts[0] if parameter.is_flag else f"{parameter.opts[0]}={value}")
+    return words
+
+
+def _end_by_signals() -> None:
+    """So that no temporary folder and no process is left behind."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)

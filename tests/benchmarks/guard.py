@@ -1,0 +1,177 @@
+"""Whether anything has become slower: python -m tests.benchmarks.guard, or make bench
+
+Ratios of times in one run, which another machine or a busy hour changes little,
+beside those in ratios.json. A ratio that is worse by more than the tolerance is
+measured again; if it stays so, it is told and the exit status is 1. With
+--update the file is written anew. Nothing of this runs in `make test`.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from edge import image
+from edge.benchmark.decoding import Decoding
+from edge.benchmark.machine import machine
+from edge.benchmark.pictures import Workload, save
+from edge.benchmark.rounds import Timing, measure, steps
+from edge.benchmark.stages import Bare
+from edge.benchmark.whole import Limit, backlogs, start_up
+from edge.classifier import Classifier
+from edge.interpreter import installed
+from edge.model import load
+from tests.benchmarks.tables import markdown, where
+
+STORED = Path(__file__).with_name("ratios.json")
+THUMBNAILS = 100
+SECONDS = 2.0
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is looked at.
+
+    Attributes:
+        about: in words, for the table.
+        is_better: when it is "higher" or "lower".
+        tolerance: the share by which it may become worse.
+        goal: what it is meant to reach one day; None if nobody has said.
+    """
+
+    about: str
+    is_better: str
+    tolerance: float
+    goal: float | None = None
+
+    def is_worse(self, value: float, stored: float) -> bool:
+        if self.is_better == "higher":
+            return value < stored * (1 - self.tolerance)
+        return value > stored * (1 + self.tolerance)
+
+
+KEPT = {
+    "backlog": Kept(
+        "`watch --once` on thumbnails : the slower of all cores decoding and the bare network", "higher", 0.3
+    ),
+    "start": Kept("`classify` one image : loading the libraries and the model", "lower", 0.2, 1.25),
+    "help": Kept("`--help` : loading the libraries and the model", "lower", 0.25),
+    "photos": Kept("decoding a JPEG of 12 megapixels : the plain way, rates", "higher", 0.3, 4.0),
+    "network": Kept("the bare network : `classify` without its start, rates; what is lost around it", "lower", 0.3),
+    "memory": Kept("`watch --once` on thumbnails, MB in all its processes at once", "lower", 0.2),
+}
+
+
+@click.command()
+@click.option("--update", is_flag=True, help="Store what is measured.")
+@click.option("--attempts", default=3, show_default=True, help="For a ratio that is worse.")
+@click.option("--stored", default=STORED, type=click.Path(path_type=Path), help="Another file than ratios.json.")
+def main(update: bool, attempts: int, stored: Path) -> None:
+    """Measure the ratios and compare them with the stored ones."""
+    known: Values = {} if update else json.loads(stored.read_text())["ratios"]
+    with tempfile.TemporaryDirectory() as name:
+        measured = _measured(Path(name), known, 1 if update else attempts)
+    rows = []
+    for name, kept in KEPT.items():
+        before, goal = known.get(name), "" if kept.goal is None else f"{kept.goal:g}"
+        verdict = "" if before is None else "worse" if kept.is_worse(measured[name], before) else "as good"
+        rows.append([kept.about, f"{measured[name]:.2f}", "" if before is None else f"{before:.2f}", goal, verdict])
+    click.echo(where())
+    click.echo()
+    click.echo(markdown(("ratio", "now", "stored", "goal", ""), rows))
+    if update:
+        here = machine()
+        about = {"board": here.board, "cores": here.cores, "architecture": here.architecture, "runtime": installed()}
+        ratios = {name: round(value, 3) for name, value in measured.items()}
+        stored.write_text(json.dumps({"machine": about, "ratios": ratios}, indent=1) + "\n")
+    worse = [name for name, before in known.items() if KEPT[name].is_worse(measured[name], before)]
+    if worse:
+        click.echo(f"worse than in {stored.name}: {', '.join(worse)}", err=True)
+        sys.exit(1)
+
+
+def _measured(folder: Path, known: Values, attempts: int) -> Values:
+    thumbnails = []
+    for number in range(THUMBNAILS):
+        save(folder / f"{number}.jpg", (32, 32), seed=number)
+        thumbnails.append(str(folder / f"{number}.jpg"))
+    (folder / "large").mkdir()
+    photo = folder / "large" / "photo.jpg"
+    save(photo, (4000, 3000))
+    measurements: dict[tuple[str, ...], Callable[[], Iterable[float]]] = {
+        ("backlog", "memory"): lambda: _backlog(Workload("thumbnails", tuple(thumbnails))),
+        ("start", "help"): lambda: _start(thumbnails[0]),
+        ("photos",): lambda: _photos(photo),
+        ("network",): lambda: _network(thumbnails),
+    }
+    measured: Values = {}
+    for names, measurement in measurements.items():
+        for _ in range(attempts):
+            for name, value in zip(names, measurement(), strict=True):
+                choose = max if KEPT[name].is_better == "higher" else min
+                measured[name] = choose(value, measured.get(name, value))
+            if not any(name in known and KEPT[name].is_worse(measured[name], known[name]) for name in names):
+                break
+    return measured
+
+
+def _backlog(workload: Workload) -> tuple[float, float]:
+    network = Classifier(load())
+    with tempfile.TemporaryDirectory() as name, Decoding(workload.paths, network.size, machine().cores) as decoding:
+
+        def limit() -> Limit:
+            taken = measure({"decoding": decoding.round, "invoke": steps(Bare(network).invoke)}, SECONDS / 4, 1)
+            return Limit(*(timing.per_second for timing in taken.values()))
+
+        (found,), reached = backlogs(workload, 2000, [[]], limit, Path(name), 3)
+    return found.per_second / reached.per_second, found.peak_bytes / 1e6
+
+
+def _start(path: str) -> tuple[float, float]:
+    model = load()
+    start = start_up(path, [model.path], [], installed(), 15)
+    return start.ratio, start.help / start.needed
+
+
+def _photos(photo: Path) -> tuple[float]:
+    def ours() -> int:
+        image.pixels(photo, (32, 32))
+        return 1
+
+    def plain() -> int:
+        with Image.open(photo) as picture:
+            np.asarray(picture.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
+        return 1
+
+    return (_ratio(measure({"ours": steps(ours), "plain": steps(plain)}, 2 * SECONDS, 3)),)
+
+
+def _network(paths: list[str]) -> tuple[float]:
+    network = Classifier(load())
+    place = iter(range(10**9))
+
+    def whole() -> int:
+        network.answer(paths[next(place) % len(paths)])
+        return 1
+
+    return (_ratio(measure({"bare": steps(Bare(network).invoke), "whole": steps(whole)}, SECONDS)),)
+
+
+def _ratio(taken: dict[str, Timing]) -> float:
+    """Of the rates of the first and the second, by the middle one of their turns side by side; medians within them."""
+    one, other = taken.values()
+    return statistics.median(
+        statistics.median(b.each) / statistics.median(a.each) for a, b in zip(one.rounds, other.rounds, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Against what a user would run instead; see __main__."""

@@ -1,0 +1,16 @@
+"""edge-detect, in one process, as `classify` does it."""
+
+from pathlib import Path
+
+from protocol import Classify, run
+
+
+def load(model: str) -> Classify:
+    from edge.classifier import Classifier
+    from edge.model import load as load_model
+
+    network = Classifier(load_model(Path(model)))
+    return lambda path: network.classify(path).score
+
+
+run(load)

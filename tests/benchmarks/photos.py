@@ -1,0 +1,125 @@
+"""Large photos, ours against the plain way: python -m tests.benchmarks.photos
+
+The plain way is Image.open(file).convert("RGB").resize(size, BICUBIC). Both begin
+with the file and end with the pixels that the network takes.
+"""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+import click
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from edge import image
+from edge.benchmark.rounds import measure, steps
+from edge.classifier import Classifier
+from edge.errors import UndecodableImageError
+from edge.image import Pixels
+from edge.model import load
+from tests.benchmarks.tables import markdown, rounded, tell
+
+MEGAPIXELS = {12: (4000, 3000), 48: (8000, 6000)}
+FORMATS = {
+    "JPEG": (".jpg", {"quality": 90}),
+    "PNG": (".png", {"compress_level": 3}),
+    "WebP": (".webp", {"quality": 85}),
+}
+PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+GRAIN = 3  # standard deviation, of 255: what a sensor adds and an enlargement lacks
+
+
+def plain(path: Path, size: tuple[int, int]) -> Pixels:
+    """As anyone would write it."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+
+
+def enlarged(photo: Path, size: tuple[int, int]) -> Image.Image:
+    """A photo enlarged, with grain: no more real than that, but as much work for a decoder."""
+    with Image.open(photo) as opened:
+        large = np.asarray(opened.convert("RGB").resize(size, Image.Resampling.LANCZOS), np.int16)
+    grain = np.random.default_rng(0).normal(0, GRAIN, (1000, 1000, 1)).astype(np.int16)
+    tiled = np.tile(grain, (-(-size[1] // 1000), -(-size[0] // 1000), 1))[: size[1], : size[0]]
+    return Image.fromarray((large + tiled).clip(0, 255).astype(np.uint8))
+
+
+@click.command()
+@click.option("--photos", type=click.Path(exists=True, path_type=Path), help="Your own, to compare scores on as well.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--seconds", default=3.0, show_default=True, help="For each way, over all rounds.")
+@click.option("--megapixels", default="12,48", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table to a file.")
+def main(photos: Path | None, rounds: int, seconds: float, megapixels: str, out: Path | None) -> None:
+    """Photos a second, and what the other way of decoding does to the score."""
+    network = Classifier(load())
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for millions in map(int, megapixels.split(",")):
+            picture = enlarged(PHOTO, MEGAPIXELS[millions])
+            for format_, (suffix, options) in FORMATS.items():
+                path = Path(name) / f"{millions}{suffix}"
+                picture.save(path, **options)
+                rows.append([format_, f"{millions}", *_compared(path, network, rounds, seconds)])
+                path.unlink()
+        heading = (
+            "format",
+            "megapixels",
+            "MB",
+            "ours, photos/s",
+            "plain, photos/s",
+            "ours : plain",
+            "score differs by",
+        )
+        parts = [
+            f"{PHOTO.name}, the photo that comes with matplotlib, enlarged, with grain of {GRAIN}: no real large photo,"
+            " but the work of one for a decoder.",
+            markdown(heading, rows),
+        ]
+        real = [
+            path
+            for path in ([PHOTO] if photos is None else sorted(photos.rglob("*")))
+            if path.suffix.lower() in image.SUFFIXES
+        ]
+        parts.append(_scores(real, network))
+    tell("tests.benchmarks.photos", parts, out)
+
+
+def _compared(path: Path, network: Classifier, rounds: int, seconds: float) -> list[str]:
+    try:
+        image.pixels(path, network.size)
+    except UndecodableImageError:
+        return [f"{path.stat().st_size / 1e6:.1f}", "refused: more memory than a small board has", "", "", ""]
+
+    def ours() -> int:
+        image.pixels(path, network.size)
+        return 1
+
+    def theirs() -> int:
+        plain(path, network.size)
+        return 1
+
+    taken = measure({"ours": steps(ours), "plain": steps(theirs)}, seconds, rounds)
+    turns = zip(taken["ours"].rounds, taken["plain"].rounds, strict=True)
+    ratio = statistics.median((a.images / a.seconds) / (b.images / b.seconds) for a, b in turns)
+    rates = [taken[name].per_second for name in ("ours", "plain")]
+    difference = abs(network.score(image.pixels(path, network.size)) - network.score(plain(path, network.size)))
+    return [f"{path.stat().st_size / 1e6:.1f}", *map(rounded, (*rates, ratio)), f"{difference:.4f}"]
+
+
+def _scores(paths: list[Path], network: Classifier) -> str:
+    pairs = [
+        (network.score(image.pixels(path, network.size)), network.score(plain(path, network.size))) for path in paths
+    ]
+    differ = [abs(one - other) for one, other in pairs]
+    labels = sum((one > network.model.threshold) != (other > network.model.threshold) for one, other in pairs)
+    return (
+        f"Real photos as they are, {len(paths)} of them: the score differs by {statistics.mean(differ):.4f} on average,"
+        f" {max(differ):.4f} at most; {labels} labels differ."
+    )
+
+
+if __name__ == "__main__":
+    main()

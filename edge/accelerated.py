@@ -198,7 +198,7 @@ class _OrProcessor(Classifier):
         except CoralError as error:
             self._say(_instead(error))
         size = self.size
-        super().__init__(self._plain, self._threads, self._runtime)
+        super().__init__(self._plain, self.threads, self._runtime)
         if self.size != size:
             raise CoralError(f"{printable(self._plain.path)}: takes another size of images than its compiled form")
         return super().score(pixels)

@@ -24,6 +24,7 @@ class Classifier:
 
     Attributes:
         size: (width, height) in pixels that the network takes.
+        threads: that one invocation takes.
         input, output: how the file itself quantises the two tensors.
     """
 
@@ -43,7 +44,7 @@ class Classifier:
             CoralError: there is no such delegate.
             ModelError: the model cannot be run, or does not take one RGB image and return one probability.
         """
-        self._threads, self._runtime, self._delegate = threads, runtime, delegate
+        self.threads, self._runtime, self._delegate = threads, runtime, delegate
         self.model = model
         self._interpreter: Interpreter | None = None
         try:
@@ -89,6 +90,10 @@ class Classifier:
         if not 0 <= score <= 1:
             raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
         return min(max(score, self._score_limit), 1 - self._score_limit)
+
+    def another(self) -> "Classifier | None":
+        """One more of the same, for another thread; None if there can be no other, for a Coral has one user."""
+        return None if self._delegate else Classifier(self.model, self.threads, self._runtime)
 
     def reopen(self) -> None:
         """Take hold of the delegate anew, after it has failed.
@@ -154,7 +159,7 @@ class Classifier:
     def _opened(self) -> Interpreter:
         delegate = self._delegate() if self._delegate else None
         try:
-            self._interpreter = interpreter(self.model.content, self._threads, self._runtime, delegate)
+            self._interpreter = interpreter(self.model.content, self.threads, self._runtime, delegate)
         except ModelError as error:
             if delegate is None:
                 raise

@@ -1,7 +1,9 @@
-"""A thread for the network, so that it works while the loop reads, records and tells.
+"""Threads for the network, so that it works while the loop reads, records and tells.
 
 The runtimes let other threads run while they compute; what is left of Python
-here is little.
+here is little. Several networks side by side, an image each, do more than one
+that computes an image with several threads: these would wait for each other
+after each layer.
 """
 
 import contextlib
@@ -9,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -33,7 +36,7 @@ class Classified:
 
 
 class Inference:
-    """Prepared images go in, verdicts come out in the same order.
+    """Prepared images go in, verdicts come out, of a single network in the same order.
 
     Attributes:
         in_flight: images whose verdict was not fetched yet.
@@ -41,23 +44,31 @@ class Inference:
         waitable: becomes readable when there are verdicts.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, networks: Sequence[Network]) -> None:
+        """
+        Args:
+            networks: of the same model, one for each thread.
+        """
+        self._networks = networks
         self._tasks: SimpleQueue[tuple[Task, Prepared] | None] = SimpleQueue()
         self._done: deque[Classified] = deque()
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._moved_at = time.monotonic()
         self.in_flight = 0
-        self.room = min(MOST_ROOM, max(LEAST_ROOM, ROOM_BYTES // (3 * network.size[0] * network.size[1])))
+        width, height = networks[0].size
+        self.room = min(MOST_ROOM, max(LEAST_ROOM, ROOM_BYTES // (3 * width * height)))
         self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(network,), name="inference", daemon=True) for network in networks
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def trouble(self) -> str:
         """Why there are no verdicts just now; empty if nothing is wrong."""
-        return self._network.trouble.reason
+        return next((network.trouble.reason for network in self._networks if network.trouble.reason), "")
 
     @property
     def is_stuck(self) -> bool:
@@ -94,9 +105,11 @@ class Inference:
     def close(self) -> None:
         """End the thread; what it had not finished is lost. A network that hangs is not waited for."""
         self._stop.set()
-        self._tasks.put(None)
-        self._thread.join(1.0)
-        if not self._thread.is_alive():
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join(1.0)
+        if not any(thread.is_alive() for thread in self._threads):
             os.close(self.waitable)
 
     def __enter__(self) -> "Inference":
@@ -105,14 +118,14 @@ class Inference:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self) -> None:
+    def _run(self, network: Network) -> None:
         try:
             while (item := self._tasks.get()) is not None and not self._stop.is_set():
                 task, read = item
-                verdict = self._verdict(task, read)
+                verdict = self._verdict(network, task, read)
                 if verdict is None:
                     return
-                self._done.append(Classified(task, read, verdict, self._network.model_sha256))
+                self._done.append(Classified(task, read, verdict, network.model_sha256))
                 self._moved_at = time.monotonic()
                 if self._tasks.empty() or len(self._done) >= TOLD_AT_ONCE:
                     os.eventfd_write(self.waitable, 1)
@@ -120,12 +133,12 @@ class Inference:
             self._error = error
             os.eventfd_write(self.waitable, 1)
 
-    def _verdict(self, task: Task, read: Prepared) -> Verdict | None:
+    def _verdict(self, network: Network, task: Task, read: Prepared) -> Verdict | None:
         """None if we are to end before there is one."""
         assert read.pixels is not None
         while not self._stop.is_set():
-            verdict = self._network.verdict(task.path, read.pixels, read.size, read.seconds)
+            verdict = network.verdict(task.path, read.pixels, read.size, read.seconds)
             if verdict is not None:
                 return verdict
-            self._stop.wait(self._network.trouble.seconds_left)
+            self._stop.wait(network.trouble.seconds_left)
         return None

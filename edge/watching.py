@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from edge import __version__
+from edge.classifier import Classifier
 from edge.daemon import Watcher
 from edge.errors import MovedAwayError, SourceError, printable
 from edge.inference import Inference
@@ -21,6 +22,8 @@ from edge.sources.folder import Folder
 from edge.sources.names import Names
 from edge.tally import Tally
 from edge.workers import Limits, Workers, usual_count
+
+MOST_NETWORKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +72,14 @@ def watch(
         told = stack.enter_context(reporting(settings, real_root, commands, voice, requests, notifier))
         if told is None:
             return Tally()
-        network = Network(classifier, voice.say, once=once)
+        networks = [Network(one, voice.say, once=once) for one in _side_by_side(classifier)]
         limits = Limits(seconds=settings.decode_seconds)
-        workers = stack.enter_context(Workers(settings.workers or usual_count(), real_root, network.size, limits))
+        workers = stack.enter_context(Workers(settings.workers or usual_count(), real_root, classifier.size, limits))
         watcher = Watcher(
             settings.folder,
             source,
-            network,
-            stack.enter_context(Inference(network)),
+            networks[0],
+            stack.enter_context(Inference(networks)),
             told.ledger,
             workers,
             told.outlets,
@@ -110,6 +113,13 @@ def watch(
             told.end(requests, alive, finish=once)
             voice.conclude(watcher.tally, requests)
         return watcher.tally
+
+
+def _side_by_side(classifier: Classifier) -> list[Classifier]:
+    """As many as there are cores for, but no more than MOST_NETWORKS, for each takes some memory."""
+    count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // classifier.threads))
+    others = [classifier.another() for _ in range(count - 1)]
+    return [classifier, *(other for other in others if other is not None)]
 
 
 def _sorter(directory: str | None, real_root: str) -> Sorter | None:

@@ -51,7 +51,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def thread(moody: Moody, said: list[str]) -> Iterator[Inference]:
-    with Inference(Network(moody, said.append, once=False)) as started:
+    with Inference([Network(moody, said.append, once=False)]) as started:
         yield started
 
 
@@ -129,6 +129,25 @@ def test_an_error_is_raised_after_the_verdicts_before_it(thread: Inference, mood
 
 def test_it_ends_while_it_waits_for_its_coral(moody: Moody, said: list[str]) -> None:
     moody.failure = CoralError("pulled out")
-    with Inference(Network(moody, said.append, once=False)) as thread:
+    with Inference([Network(moody, said.append, once=False)]) as thread:
         submit(thread, moody, "a")
-    assert not thread._thread.is_alive()
+    assert not any(one.is_alive() for one in thread._threads)
+
+
+def test_two_networks_share_the_work(brightness: Path) -> None:
+    first, second = Moody(brightness), Moody(brightness)
+    with Inference([Network(one, print, once=True) for one in (first, second)]) as threads:
+        first.may_go_on.clear()
+        submit(threads, first, *(str(number) for number in range(20)))
+        others = fetched(threads, 19)
+        first.may_go_on.set()
+        last = fetched(threads, 1)
+    assert {one.task.path for one in [*others, *last]} == {str(number) for number in range(20)}
+
+
+def test_a_classifier_s_double_gives_the_same(brightness: Path) -> None:
+    one = Classifier(load(brightness))
+    other = one.another()
+    assert other is not None
+    pixels = np.full((one.size[1], one.size[0], 3), 150, np.uint8)
+    assert other.score(pixels) == one.score(pixels)

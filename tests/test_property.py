@@ -116,7 +116,7 @@ class FolderMachine(RuleBasedStateMachine):
         with (
             Ledger(self.state) as ledger,
             Workers(1, str(self.inbox), CLASSIFIER.size) as workers,
-            Inference(network) as inference,
+            Inference([network]) as inference,
         ):
             outlet = Outlet(ledger, str(self.inbox), Output(told), print)
             watcher = Watcher(

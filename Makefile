@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test test-systemd soak models format clean
+.PHONY: run test test-systemd test-arm test-picamera soak models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -31,6 +31,14 @@ models: $(VENV)/installed-dev
 # The service under a real systemd in a container; as the super-user, with debootstrap and systemd-container.
 test-systemd: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m systemd tests/test_systemd.py
+
+# An installation on emulated ARM boards; as the super-user, with debootstrap and qemu-user-static.
+test-arm: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m arm tests/test_arm.py
+
+# The real Picamera2 on a virtual camera; as the super-user, with debootstrap.
+test-picamera: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m picamera tests/test_virtual_camera.py
 
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev

@@ -1,6 +1,6 @@
 """The service under a real systemd, booted in a container: `make test-systemd`, as the super-user.
 
-A minimal Debian is made once, in $TEST_CACHE or ~/.cache/edge-detect-tests, which takes a few minutes.
+A minimal Debian is made once, see tests/roots.py.
 """
 
 import os
@@ -16,10 +16,10 @@ import pytest
 
 from edge.service.units import Camera, Service, Watch, drop_in_text
 from tests.conftest import CHECKOUT, CIFAKE, picture
+from tests.roots import System, copy, need
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1800)]
 
-CACHE = Path(os.environ.get("TEST_CACHE", Path.home() / ".cache" / "edge-detect-tests"))
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,passwd,libpam-systemd"
 EXPOSURE_OF_CAMERA = 2.0  # with its devices, and the network for a stream
 EXPOSURE = 1.5  # what `systemd-analyze security` may give at most
@@ -85,22 +85,13 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    missing = [name for name in ("systemd-nspawn", "debootstrap", "nsenter", "pgrep") if not shutil.which(name)]
-    if os.geteuid() or missing:
-        pytest.skip(f"needs the super-user and {', '.join(missing) or 'nothing else'}")
-    pristine = CACHE / "bookworm"
-    if not (pristine / "usr/bin/systemctl").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-        subprocess.run([*command, CACHE / "bookworm.partial"], check=True)
-        (CACHE / "bookworm.partial").rename(pristine)
+    need("systemd-nspawn", "debootstrap", "nsenter", "pgrep")
     folder = tmp_path_factory.mktemp("systemd")
-    root = folder / "root"
-    subprocess.run(["cp", "-a", pristine, root], check=True)
-    _install(root, folder)
-    started = Machine(root)
-    yield started
-    started.close()
+    with copy(System("bookworm", "bookworm", PACKAGES), folder) as root:
+        _install(root, folder)
+        started = Machine(root)
+        yield started
+        started.close()
 
 
 def _install(root: Path, scratch: Path) -> None:

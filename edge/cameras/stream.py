@@ -186,6 +186,8 @@ class Stream:
         if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
             return "this PyAV does not support it"
         number = getattr(error, "errno", None)
+        if number == errno.EINVAL and self._is_device:
+            return "it was stopped" if self._container else "none of its kinds of picture is supported"
         if number == errno.EINVAL:
             return f"{'not a valid address, or ' if self.is_live else ''}content of a kind that is not supported"
         if number == errno.EIO and not self._is_device:

@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test test-systemd test-arm test-picamera soak bench models format clean
+.PHONY: run test test-systemd test-arm test-picamera test-vm soak bench models format clean
 
 # Classify the bundled sample images, as after a fresh installation.
 run: $(VENV)/installed
@@ -39,6 +39,10 @@ test-arm: $(VENV)/installed-dev
 # The real Picamera2 on a virtual camera; as the super-user, with debootstrap.
 test-picamera: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m picamera tests/test_virtual_camera.py
+
+# A Video4Linux camera, and its service, in a virtual machine; as the super-user, with debootstrap and qemu-system-x86.
+test-vm: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m vm tests/test_vm.py
 
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev

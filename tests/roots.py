@@ -39,6 +39,8 @@ PACKAGES = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "pgrep": "procps",
+    "mke2fs": "e2fsprogs",
+    "qemu-system-x86_64": "qemu-system-x86",
     "qemu-aarch64-static": "qemu-user-static",
     "qemu-arm-static": "qemu-user-static",
 }

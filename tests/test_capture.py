@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ class Steps:
 def start() -> Iterator[Callable[..., Capture]]:
     started: list[Capture] = []
 
-    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: bool) -> Capture:
+    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: Any) -> Capture:
         started.append(Capture(open_, say, **options))
         return started[-1]
 
@@ -193,6 +194,21 @@ def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..
     until(lambda: capture.seconds_in_call > 0.1)
     assert not capture.is_reopening
     frozen.set()
+
+
+def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: Callable[..., Capture]) -> None:
+    said: list[str] = []
+    frozen = threading.Event()
+    capture = start(lambda: Steps(1, frozen.wait, 2, END.wait), said.append, silence_seconds=0.1)
+    taken(capture)
+    until(lambda: capture.latest() is None and said)
+    assert capture.latest(0.1) is None
+    assert capture.trouble == "steps: no answer for 0.1 s; waiting for one"
+    frozen.set()
+    taken(capture)
+    until(lambda: not capture.trouble)
+    told = "steps: no answer for 0.1 s; waiting for one"
+    assert said == [told, f"over: {told}"]
 
 
 def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edge.trouble import Say, Trouble
 
 RECENT = 30  # frames that the figures are made of
 CLOSING_SECONDS = 2.0
+SILENCE_SECONDS = 30.0  # in one call of a camera's that say something is wrong; their own timeouts are shorter
 STEADY_SECONDS = 5.0  # of frames, after which a trouble is over; a loose contact is one long trouble
 
 Result = TypeVar("Result")
@@ -33,15 +34,23 @@ class Capture:
         skipped: those of them that were replaced by newer ones before they were asked for.
     """
 
-    def __init__(self, open_: Callable[[], Camera], say: Say, *, is_patient: bool = False) -> None:
+    def __init__(
+        self,
+        open_: Callable[[], Camera],
+        say: Say,
+        *,
+        is_patient: bool = False,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
         """
         Args:
             open_: opens the camera; called again when it was lost.
-            say: is told what is wrong with the camera, and when that is over; called by our own thread.
+            say: is told what is wrong with the camera, and when that is over; called by our own thread as well.
             is_patient: whether also a camera that cannot be opened at the beginning is waited for, as a service does.
+            silence_seconds: that a call of the camera's may take before it is said.
         """
-        self._open, self._trouble = open_, Trouble(say, "; trying again")
-        self._is_patient = is_patient
+        self._open, self._trouble, self._silence = open_, Trouble(say, "; trying again"), Trouble(say)
+        self._is_patient, self._silence_seconds = is_patient, silence_seconds
         self.name, self.captured, self.skipped = "", 0, 0
         self._changed = threading.Condition()
         self._slot: Frame | None = None
@@ -70,10 +79,13 @@ class Capture:
             self._changed.wait_for(lambda: self._slot or self._is_finished or self._is_stopped, timeout_seconds)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
-            if frame is None:
-                if self._error is not None:
-                    raise self._error
-                return None
+            if frame is None and self._error is not None:
+                raise self._error
+        if frame is None:
+            if self.seconds_in_call > self._silence_seconds:
+                name = self.name or "the camera"
+                self._silence.met(CameraError(f"{name}: no answer for {self._silence_seconds:g} s; waiting for one"))
+            return None
         try:
             _ = frame.pixels
         except CameraError as error:
@@ -97,7 +109,7 @@ class Capture:
     @property
     def trouble(self) -> str:
         """What is wrong with the camera; kept until it has given frames for STEADY_SECONDS; empty if nothing is."""
-        return self._trouble.reason
+        return self._trouble.reason or self._silence.reason
 
     @property
     def is_reopening(self) -> bool:
@@ -184,6 +196,7 @@ class Capture:
                     _ = frame.pixels  # that it can be converted belongs to being back
                     self._is_lost = False
                 self._keep(frame, time.monotonic() - began)
+                self._silence.over()
                 if time.monotonic() - opened > STEADY_SECONDS:
                     self._trouble.over()
                 if self._unusable is not None:

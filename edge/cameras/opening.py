@@ -40,7 +40,7 @@ def open_camera(
     if address.is_address(source):
         return Stream(source)
     if source.startswith("/dev/video") and not os.path.exists(source):
-        raise CameraError(f"{printable(source)}: no such device; {_what_there_is()}")
+        raise CameraError(f"{printable(source)}: no such device; {_seen()}")
     is_image = os.path.splitext(source)[1].lower() in image.SUFFIXES
     if os.path.isdir(source) or (is_image and os.path.exists(source)):
         return Replay(source, frames_per_second or 1.0, say)
@@ -58,10 +58,11 @@ def _first() -> str:
 
 
 def _what_there_is() -> str:
-    found = ", ".join(map(str, found_cameras()))
-    problem = picamera2_problem()
-    own = problem or "picamera2 is installed"
-    return f"seen: {found or 'neither by libcamera nor as /dev/video*'}; {own}"
+    return f"{_seen()}; {picamera2_problem() or 'picamera2 is installed'}"
+
+
+def _seen() -> str:
+    return f"seen: {', '.join(map(str, found_cameras())) or 'neither by libcamera nor as /dev/video*'}"
 
 
 def _shown(source: str) -> str:

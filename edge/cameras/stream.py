@@ -56,12 +56,19 @@ class Stream:
         self.is_live = self._is_device or address.is_address(source)
         self.name = address.shown(source) if address.is_address(source) else printable(source)
         self._timeout_seconds = timeout_seconds
-        url, format_, options = _how_to_open(source, self._is_device, size, frames_per_second)
+        url, format_, options = _how_to_open(source, self._is_device)
+        asked = _asked(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
+        self._packets: Iterator[Packet[Any]] = iter(())
         self._began = time.monotonic()  # with what waits for an answer
         try:
             self._container = av.open(
-                url, "r", format=format_, options=options, timeout=(timeout_seconds, timeout_seconds)
+                url,
+                "r",
+                format=format_,
+                options=options,
+                container_options=asked,
+                timeout=(timeout_seconds, timeout_seconds),
             )
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: there is no video in it")
@@ -74,7 +81,7 @@ class Stream:
             self.close()
             # Not `from error`: its text has the whole address in it.
             raise CameraError(f"{self.name}: {self._reason(error)}") from None
-        self._packets: Iterator[Packet[Any]] = self._container.demux()
+        self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
         self._seconds, self._has_given = 0.0, False
         self._is_behind, self._last_wait = False, time.monotonic()
@@ -89,15 +96,12 @@ class Stream:
         while not self._decoded:
             if self.is_live and time.monotonic() > deadline:
                 raise CameraError(f"{self.name}: nothing that can be decoded for {2 * self._timeout_seconds:g} s")
-            packet = self._next_packet()
-            if packet is None:
+            if not self._read():
                 if self.is_live:
                     raise CameraError(f"{self.name}: the stream has ended")
                 if not self._has_given:
                     raise CameraError(f"{self.name}: no frame in it can be decoded")
                 return None
-            if packet.stream is self._stream:
-                self._decoded.extend(self._decode(packet))
         self._has_given = True
         decoded = self._decoded.popleft()
         if self.is_live:
@@ -109,8 +113,19 @@ class Stream:
 
     def close(self) -> None:
         container, self._container = self._container, None
+        # What they gave last may lie in the device's memory: FFmpeg wants it back before that is gone.
+        self._packets = iter(())
         if container is not None:
             container.close()
+
+    def _read(self) -> bool:
+        """Decode what comes next; False at the end. No packet of a device's is left when this returns: see `close`."""
+        packet = self._next_packet()
+        if packet is None:
+            return False
+        if packet.stream is self._stream:
+            self._decoded.extend(self._decode(packet))
+        return True
 
     def _next_packet(self) -> "Packet[Any] | None":
         av = _av()
@@ -126,11 +141,16 @@ class Stream:
 
     def _decode(self, packet: "Packet[Any]") -> "list[VideoFrame]":
         """The frames that a packet completes; none if it is damaged, as now and then one is."""
+        av = _av()
         if self.is_live:
             self._keep_up(packet)
+        if self._is_device:
+            if not packet.size:  # the driver calls it damaged; to a decoder it would mean the end
+                return []
+            packet = _copy(packet)
         try:
             return self._stream.decode(packet)
-        except _av().FFmpegError:
+        except av.FFmpegError:
             return []
 
     def _keep_up(self, packet: "Packet[Any]") -> None:
@@ -166,6 +186,8 @@ class Stream:
         if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
             return "this PyAV does not support it"
         number = getattr(error, "errno", None)
+        if number == errno.EINVAL and self._is_device:
+            return "it was stopped" if self._container else "none of its kinds of picture is supported"
         if number == errno.EINVAL:
             return f"{'not a valid address, or ' if self.is_live else ''}content of a kind that is not supported"
         if number == errno.EIO and not self._is_device:
@@ -179,10 +201,8 @@ class Stream:
         return (getattr(error, "strerror", None) or "cannot be read").lower()
 
 
-def _how_to_open(
-    source: str, is_device: bool, size: tuple[int, int] | None, frames_per_second: float | None
-) -> tuple[str, str | None, dict[str, str]]:
-    """What `av.open` is to be told: url, format, options.
+def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:
+    """What `av.open` is to be told: url, format, options of the container and of the decoders.
 
     FFmpeg's option nobuffer is not among them: it throws away what was read while the stream was examined, with the
     first key frame; and we read on as fast as we can, so that nothing stays in a buffer.
@@ -195,10 +215,24 @@ def _how_to_open(
         rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
-        asked = {"video_size": f"{size[0]}x{size[1]}"} if size else {}
-        return source, "v4l2", asked | ({"framerate": f"{frames_per_second:g}"} if frames_per_second else {})
+        return source, "v4l2", frames
     limits = {"protocol_whitelist": "file", "format_whitelist": RECORDINGS, **frames}
     return f"file:{os.path.abspath(source)}", None, limits
+
+
+def _copy(packet: "Packet[Any]") -> "Packet[Any]":
+    """In memory of our own. A raw frame lies where its packet does; a device takes its memory away when it is closed,
+    while another thread may still convert the last frame.
+    """
+    copy = _av().Packet(packet.size)
+    copy.update(packet)
+    return copy  # type: ignore[no-any-return]
+
+
+def _asked(size: tuple[int, int] | None, frames_per_second: float | None) -> dict[str, str]:
+    """What a device is asked for; no decoder may hear of it, for it would take the size as given, not as answered."""
+    video_size = {"video_size": f"{size[0]}x{size[1]}"} if size else {}
+    return video_size | ({"framerate": f"{frames_per_second:g}"} if frames_per_second else {})
 
 
 def _is_device(source: str) -> bool:

@@ -122,9 +122,8 @@ class Observer:
     @property
     def trouble(self) -> str:
         """What keeps it from working just now; empty if nothing does."""
-        held = f"{printable(self.name)}: was closed, and is not let go of" if is_held() else ""
         of_camera = self._capture.trouble if self._capture else ""
-        own = (held, of_camera, self._at_frames.reason, self._at_view.reason, self._network.trouble.reason)
+        own = (of_camera, self._at_frames.reason, self._at_view.reason, self._network.trouble.reason)
         return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
 
     @property
@@ -189,8 +188,7 @@ class Observer:
                 return
             if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
                 yield from self._sightings.end(stop)
-            if not self.is_healthy:
-                self._at_frames.met(CameraError(f"{printable(self.name)}: no frame for {self._patience_seconds:g} s"))
+            self._note_health()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             if self.frames == self._pace.max_frames:
@@ -209,6 +207,7 @@ class Observer:
             self._capture = None
         yield from self._sightings.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
+            self._note_health()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             stop.wait(WAIT_SECONDS)
@@ -265,6 +264,15 @@ class Observer:
 
     def _met(self, frame: Frame) -> None:
         self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
+
+    def _note_health(self) -> None:
+        """Say what nobody else does."""
+        if is_held():
+            self._at_frames.met(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
+        elif not self.is_healthy:
+            self._at_frames.met(CameraError(f"{printable(self.name)}: no frame for {self._patience_seconds:g} s"))
+        elif self._is_resting:  # else it is over with the next frame
+            self._at_frames.over()
 
     def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Tally]:
         """Not after each frame, for that asks the ledger; but at once when something was recorded."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.cameras.capture import Capture
+from edge.cameras.capture import Capture, is_held
 from edge.cameras.frame import Camera, Frame
 from edge.cameras.replay import Replay
 from edge.cameras.stream import Stream
@@ -193,6 +193,16 @@ def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..
     until(lambda: capture.seconds_in_call > 0.1)
     assert not capture.is_reopening
     frozen.set()
+
+
+def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[..., Capture]) -> None:
+    capture = start(lambda: Steps(1, END.wait))
+    taken(capture)
+    assert not is_held()
+    capture.close()
+    assert is_held()
+    END.set()
+    until(lambda: not is_held())
 
 
 def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:

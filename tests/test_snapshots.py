@@ -110,6 +110,61 @@ def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert os.path.dirname(path) == str(tmp_path / "in")
 
 
+def test_a_folder_that_goes_is_made_again(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "in", ROOMY)
+    os.unlink(snapshots.write(SEEN, VERDICT, "began", NOW))
+    (tmp_path / "in").rmdir()
+
+    assert os.path.exists(snapshots.write(SEEN, VERDICT, "peak", NOW))
+
+
+def test_the_name_tells_when_the_frame_was_taken(tmp_path: Path) -> None:
+    path = Snapshots(tmp_path, ROOMY).write(SEEN, VERDICT, "peak", 1_700_000_000.25)
+
+    assert os.path.basename(path).startswith("20231114T221320.250Z_peak_FAKE_")
+
+
+def test_a_clock_that_is_set_makes_no_snapshot_too_old(tmp_path: Path) -> None:
+    day = Limits(1_000_000_000, 86_400, 0)
+    of_a_former_run = Snapshots(tmp_path, day).write(SEEN, VERDICT, "began", 0.0)
+    os.utime(of_a_former_run, (100, 100))
+    snapshots = Snapshots(tmp_path, day)
+    of_this_run = snapshots.write(SEEN, VERDICT, "began", 0.0)
+    os.utime(of_this_run, (200, 200))  # as if it had been written before the clock was set, or in the far future
+
+    snapshots.tidy()
+    assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (of_a_former_run, of_this_run)))
+
+    newest = snapshots.write(SEEN, VERDICT, "began", NOW)
+    room_for_two = Limits(int(2.5 * os.path.getsize(newest)), 86_400, 0)
+    Snapshots(tmp_path, room_for_two).tidy()
+    assert not os.path.exists(of_a_former_run), "but the oldest goes first, as always"
+    assert os.path.exists(newest)
+
+
+def test_tidying_is_done_once_a_minute_and_again_after_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"")
+    snapshots = Snapshots(tmp_path / "in", ROOMY)
+    for _ in range(2):
+        with pytest.raises(SinkError):
+            snapshots.tidy_now_and_then()
+    (tmp_path / "in").unlink()
+
+    assert snapshots.tidy_now_and_then()
+    assert not snapshots.tidy_now_and_then()
+
+
+def test_what_cannot_be_drawn_or_written_is_one_kind_of_error(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="cannot keep snapshots"):
+        Snapshots(tmp_path, ROOMY).write(np.zeros((1, 65_501, 3), np.uint8), VERDICT, "began", NOW)
+
+    for label in ("", "\N{SNOWMAN}\n"):
+        strange = Verdict("cam", label, False, 0.1, 0.9, None, 0.0)
+        Snapshots(tmp_path, ROOMY).write(SEEN, strange, "began", NOW)
+    Snapshots(tmp_path, Limits(0, 0, 0)).tidy()
+    assert os.listdir(tmp_path) == [], "they are known as ours"
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 

@@ -126,7 +126,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
 
     top = HEADER + PANEL + 18
     colour = COLOURS[verdict.is_real]
-    draw.text((MARGIN, top), f"{verdict.label}", colour, large)
+    draw.text((MARGIN, top), drawable(verdict.label), colour, large)
     certainty = f"{percentage(verdict.confidence)} confident"
     draw.text((width - MARGIN - small.getlength(certainty), top + 12), certainty, INK, small)
     bar = (MARGIN, top + 46, width - MARGIN, top + 60)
@@ -147,8 +147,13 @@ def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
         return ImageFont.load_default()
 
 
+def drawable(text: str) -> str:
+    """What the built-in letters of old Pillows can draw: Latin-1."""
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
 def _shortened(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: float) -> str:
-    text = text.encode("latin-1", "replace").decode("latin-1")  # what the built-in font of old Pillows can draw
+    text = drawable(text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

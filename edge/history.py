@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import schema
+from edge.cameras import address
 from edge.errors import DurationError, LedgerError, printable
 from edge.rows import ANSWER_COLUMNS, recorded
 from edge.state import default_folder
-from edge.verdict import Recorded
+from edge.verdict import BEGAN, FRAME, Recorded
 
 SERVICES = Path("/var/lib/edge-detect")  # where systemd keeps the state of our units
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -28,7 +29,7 @@ class Query:
     Attributes:
         label: of the verdict, or ERROR for images without one; None for all.
         since: seconds since the epoch.
-        folder: answers of files below it alone.
+        folder: answers of files below it alone; or the name of a camera, or what is observed as one.
     """
 
     label: str | None = None
@@ -74,8 +75,9 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
         values += [] if query.label == "ERROR" else [printable(query.label)]
     if query.folder is not None:
         below = os.fsencode(os.path.realpath(query.folder)).rstrip(b"/") + b"/"
-        conditions.append("substr(path, 1, ?) = ?")
-        values += [len(below), below]
+        conditions.append("(substr(path, 1, ?) = ? OR path IN (?, ?, ?))")
+        cameras = (query.folder, address.shown(query.folder), os.path.abspath(query.folder))
+        values += [len(below), below, *map(os.fsencode, cameras)]
     query_of_a_page = f"SELECT {ANSWER_COLUMNS} FROM answers WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
     with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
         # A page is read to its end before anyone gets it: a reader that stands still would keep the log from shrinking.
@@ -99,11 +101,12 @@ def count(ledger: Path) -> int:
 
 
 def prune(ledger: Path, older_than_seconds: float) -> int:
-    """Forget old answers of files that are no longer where they were, and return how many those were.
+    """Forget old answers of files that are no longer where they were, and of cameras; return how many those were.
 
     An answer whose file is still there stays: without it the file would be
     answered once more. So do those of a folder that is not there just now, or
     that lies on another file system than before: a disk that is not mounted.
+    Of a camera, the beginning of an event that has no end yet stays.
     """
     pruned, last = 0, 0
     before = time.time() - older_than_seconds
@@ -114,7 +117,9 @@ def prune(ledger: Path, older_than_seconds: float) -> int:
             "SELECT id, path, folder, stamp, state FROM answers LEFT JOIN files USING (path, sha256)"
             " WHERE id > ? AND answered_at < ? AND id < (SELECT MAX(id) FROM answers)"
             " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.folder = answers.folder AND answer_id < id)"
-            " AND id NOT IN (SELECT answer_id FROM given_up) ORDER BY id LIMIT ?",
+            " AND id NOT IN (SELECT answer_id FROM given_up)"
+            f" AND NOT (state IS '{BEGAN}' AND id = (SELECT MAX(later.id) FROM answers AS later"
+            f" WHERE later.folder = answers.folder AND later.state != '{FRAME}')) ORDER BY id LIMIT ?",
             (last, before, PRUNED_AT_ONCE),
         ).fetchall():
             last = rows[-1][0]

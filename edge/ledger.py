@@ -17,6 +17,7 @@ from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 TOLD_AT_ONCE = 256
 MOVED_AT_ONCE = 64
+FORGOTTEN_AT_ONCE = 1000
 ASKED_AT_ONCE = 256  # SQLite takes 999 variables, where it is old
 
 
@@ -187,19 +188,35 @@ class Ledger:
         with self._transaction():
             return [entry for entry in entries if self._insert(entry, os.fsencode(folder))]
 
-    def record_sighting(self, answer: Answer, sighting: Sighting, model_sha256: str) -> None:
-        """Commit what a camera saw; the path of the answer is the camera's name."""
+    def record_sighting(self, answer: Answer, sighting: Sighting, model_sha256: str, token: bytes) -> None:
+        """Commit what a camera saw; the path of the answer is the camera's name.
+
+        Args:
+            token: random, another one for each sighting, in the place of a content's SHA-256; with the same one again
+                nothing is recorded, so that an attempt may be repeated that seemed to fail.
+        """
         camera = os.fsencode(answer.path)
         with self._transaction():
-            # No frame is the same as another.
-            self._insert_answer(camera, os.urandom(32), answer, model_sha256, camera, sighting)
+            self._insert_answer(camera, token, answer, model_sha256, camera, sighting)
+
+    def forget_frames(self, camera: str, older_than_seconds: float, limit: int = FORGOTTEN_AT_ONCE) -> int:
+        """Forget some of the oldest frames of a camera, and return how many; what a listener waits for stays."""
+        with self._quickly(), self._transaction():
+            return self._database.execute(
+                "DELETE FROM answers WHERE id IN (SELECT id FROM (SELECT id, answered_at FROM answers"
+                f" WHERE folder = ?1 AND state = '{FRAME}' ORDER BY id LIMIT ?2) WHERE answered_at < ?3)"
+                # The last of all stays too, for its id must not be given away again, which the listeners know.
+                " AND id <= IFNULL((SELECT MIN(answer_id) FROM deliveries WHERE folder = ?1), id)"
+                " AND id < (SELECT MAX(id) FROM answers) AND id NOT IN (SELECT answer_id FROM given_up)",
+                (os.fsencode(camera), limit, time.time() - older_than_seconds),
+            ).rowcount
 
     def unfinished(self, camera: str) -> Recorded | None:
         """The beginning of an event of this camera whose end is not in the record."""
         rows = self._rows(
-            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ? AND state != ? ORDER BY id DESC LIMIT 1",
+            # As the index has it, which frames are not in.
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ? AND state != '{FRAME}' ORDER BY id DESC LIMIT 1",
             os.fsencode(camera),
-            FRAME,
         )
         last = recorded(rows[0]) if rows else None
         return last if last and last.sighting and last.sighting.state == BEGAN else None

@@ -1,25 +1,24 @@
-"""The camera's loop: from the newest frame to events, and from events to the ledger and whoever listens."""
+"""The camera's loop: from the newest frame to its verdict, and on to whoever listens."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from edge import image
-from edge.cameras.capture import Capture
+from edge.cameras.capture import Capture, is_held
 from edge.cameras.frame import Frame
 from edge.cameras.view import View
-from edge.errors import SinkError
-from edge.events import Event, Events, Rules
+from edge.errors import CameraError, EdgeDetectError, LedgerError, SinkError, ViewError, printable
 from edge.image import Pixels
 from edge.network import Network
-from edge.recorder import Recorder, wait_for
+from edge.recorder import Recorder
 from edge.schedule import Span, is_open
-from edge.snapshots import Snapshots
+from edge.sightings import Sightings
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
-from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, Recorded, Sighting, Verdict
+from edge.verdict import Verdict
 
 WAIT_SECONDS = 0.5  # so long at most nobody hears of us
 PATIENCE_SECONDS = 30.0  # for a first or a next frame, before the camera counts as frozen
@@ -66,12 +65,12 @@ class Figures:
 
 
 class Observer:
-    """Classifies a camera's newest frames, and records what events they make.
+    """Classifies a camera's newest frames, and lets others make events of them.
 
     Attributes:
         name: of the camera, in all that is told and recorded.
         verdict: on the latest frame.
-        events: how many have begun.
+        frames: how many have been classified.
     """
 
     def __init__(
@@ -80,39 +79,30 @@ class Observer:
         capture: Callable[[], Capture],
         network: Network,
         recorder: Recorder,
+        sightings: Sightings,
         *,
-        label: str,
-        rules: Rules,
         view: View,
         pace: Pace,
         schedule: Sequence[Span],
-        snapshots: Snapshots | None,
+        is_patient: bool,
         say: Say,
     ) -> None:
         """
         Args:
             capture: opens the camera; called anew after each pause of the schedule.
-            label: the one whose events are looked for.
+            is_patient: whether a live camera whose first picture does not hold the region is waited for, too.
         """
         self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
-        self._label, self._view, self._pace, self._schedule, self._snapshots = label, view, pace, schedule, snapshots
-        self._gap_seconds = max(rules.gap_seconds, 3 * pace.interval_seconds)
-        self._following = Events(replace(rules, gap_seconds=self._gap_seconds))
+        self._sightings, self._view, self._pace, self._schedule = sightings, view, pace, schedule
+        self._is_patient = is_patient
         self._capture: Capture | None = None
-        self._at_snapshots = Trouble(say, "; events have no picture until then")
-        self._looked_at = self._delivered_at = time.monotonic()
-        self._begun: Sighting | None = None  # of the event that goes on
-        self._peak: tuple[Pixels, Verdict] | None = None  # seen since then
-        self._due = self._record_due = float("-inf")  # by the camera's clock
+        self._at_frames, self._at_view = Trouble(say), Trouble(say, "; frames are skipped until then")
+        self._looked_at = self._met_at = self._delivered_at = time.monotonic()  # classified, or skipped with a reason
+        self._due = float("-inf")  # by the camera's clock
         self._is_resting = False
-        self.frames = self.events = 0
+        self.frames = 0
         self.figures = Figures()
         self.verdict: Verdict | None = None
-
-    @property
-    def smoothed(self) -> float | None:
-        """The smoothed probability of the label that is looked for."""
-        return self._following.smoothed
 
     @property
     def skipped(self) -> int:
@@ -125,22 +115,37 @@ class Observer:
         return self._capture.capture_milliseconds if self._capture else 0.0
 
     @property
+    def is_seeing(self) -> bool:
+        """Whether a frame was classified of late, so that the latest verdict tells something of the present."""
+        return self.verdict is not None and time.monotonic() - self._looked_at < self._sightings.gap_seconds
+
+    @property
     def trouble(self) -> str:
         """What keeps it from working just now; empty if nothing does."""
-        own = (self._capture.trouble if self._capture else "", self._network.trouble.reason, self._at_snapshots.reason)
-        return "; ".join(reason for reason in (*own, self._recorder.trouble) if reason)
+        of_camera = self._capture.trouble if self._capture else ""
+        own = (of_camera, self._at_frames.reason, self._at_view.reason, self._network.trouble.reason)
+        return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is known and in hand why no frames are classified just now."""
+        capture = self._capture
+        is_lost = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
+        return self._is_resting or is_lost or bool(self._network.trouble.reason) or self._recorder.is_waiting
 
     @property
     def is_healthy(self) -> bool:
-        """Whether frames have really been classified of late, or it is known and in hand why they have not.
+        """Whether frames have really been classified of late, or we wait for what may come back.
 
-        A camera that gives nothing and says nothing is neither: then all is better begun anew.
+        A camera that gives nothing and says nothing, or cannot be closed, is neither: then all is better begun anew.
         """
-        capture = self._capture
-        is_waiting = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
-        if self._is_resting or is_waiting or self._network.trouble.reason:
-            return True
-        return time.monotonic() - self._looked_at < PATIENCE_SECONDS + 2 * self._pace.interval_seconds
+        if is_held():
+            return False
+        return self.is_waiting or time.monotonic() - self._met_at < self._patience_seconds
+
+    @property
+    def _patience_seconds(self) -> float:
+        return PATIENCE_SECONDS + 2 * self._pace.interval_seconds
 
     def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
@@ -150,34 +155,48 @@ class Observer:
         Raises:
             CameraError: the camera cannot be opened in the beginning, and nobody is patient.
             LedgerError, SinkError: if the recorder raises what goes wrong.
-            ViewError: the region does not lie within the picture.
+            ViewError: the region does not lie within a recording's picture, or a camera's first one.
             ModelError: the network has failed.
         """
         yield self._recorder.tally
-        yield from self._finish_former(stop)
+        yield from self._sightings.finish_former(stop)
+        yield from self._recorder.deliver(stop, has_new=True)
         try:
-            while not stop.is_set():
-                if not is_open(self._schedule, datetime.now()):
-                    yield from self._rest(stop)
-                    continue
-                if self._capture is None:
-                    self._capture, self._looked_at = self._make_capture(), time.monotonic()
-                frame = self._capture.latest(WAIT_SECONDS)
-                if frame is not None and frame.seconds >= self._due - EARLY * self._pace.interval_seconds:
-                    yield from self._look(frame, stop)
-                elif frame is None and self._capture.is_over:
-                    break
-                elif time.monotonic() - self._looked_at > self._gap_seconds:
-                    yield from self._end_event(stop)
-                yield from self._deliver_now_and_then(stop)
-                yield self._recorder.tally
-                if self.frames == self._pace.max_frames:
-                    break
-                yield from self._pause(stop)
+            yield from self._work(stop)
+            yield from self._finish(stop)
+        except (LedgerError, SinkError):
+            raise
+        except EdgeDetectError:
+            yield from self._finish(stop)  # what was seen is told all the same
+            raise
         finally:
             if self._capture:
                 self._capture.close()
-        yield from self._end_event(stop)
+
+    def _work(self, stop: threading.Event) -> Iterator[Tally]:
+        while not stop.is_set():
+            if not is_open(self._schedule, datetime.now()):
+                yield from self._rest(stop)
+                continue
+            if self._capture is None:
+                self._capture = self._make_capture()
+                self._looked_at = self._met_at = time.monotonic()
+            frame = self._capture.latest(WAIT_SECONDS)
+            if frame is not None and frame.seconds >= self._due - EARLY * self._pace.interval_seconds:
+                yield from self._look(frame, stop)
+            elif frame is None and self._capture.is_over:
+                return
+            if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
+                yield from self._sightings.end(stop)
+            self._note_health()
+            yield from self._deliver_now_and_then(stop)
+            yield self._recorder.tally
+            if self.frames == self._pace.max_frames:
+                return
+            yield from self._pause(stop)
+
+    def _finish(self, stop: threading.Event) -> Iterator[Tally]:
+        yield from self._sightings.end(stop)
         yield from self._recorder.deliver(stop, has_new=True)
 
     def _rest(self, stop: threading.Event) -> Iterator[Tally]:
@@ -186,134 +205,82 @@ class Observer:
         if self._capture:
             self._capture.close()
             self._capture = None
-        yield from self._end_event(stop)
+        yield from self._sightings.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
+            self._note_health()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             stop.wait(WAIT_SECONDS)
         self._is_resting, self._due = False, float("-inf")
 
     def _pause(self, stop: threading.Event) -> Iterator[Tally]:
-        """Until the next frame of a live camera is due."""
+        """Until the next frame of a live camera is due, or the schedule wants none any more."""
         if self._capture is None or not self._capture.is_live:
             return
         while not stop.is_set() and (left := self._due - time.monotonic()) > 0:
+            if not is_open(self._schedule, datetime.now()):
+                return
             stop.wait(min(left, WAIT_SECONDS))
+            yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
 
     def _look(self, frame: Frame, stop: threading.Event) -> Iterator[Tally]:
         assert self._capture is not None
-        began = time.monotonic()
-        pixels = self._view.of(frame.pixels)
+        away, began = self._network.trouble, time.monotonic()
+        if not away.is_due:  # when it is there again, a newer frame will be
+            stop.wait(min(away.seconds_left, WAIT_SECONDS))
+            return
+        pixels = self._viewed(frame)
+        if pixels is None:
+            return
         seen = image.scaled(pixels, self._network.size)
         size = (pixels.shape[1], pixels.shape[0])
-        while (verdict := self._network.verdict(self.name, seen, size, time.monotonic() - began)) is None:
-            yield from wait_for(self._network.trouble, stop, self._recorder.tally)
-            if stop.is_set():
-                return
+        verdict = self._network.verdict(self.name, seen, size, time.monotonic() - began)
+        if verdict is None:
+            return
         now = time.monotonic()
         self.figures.note(now - began, now - frame.seconds if self._capture.is_live else None, now - self._looked_at)
-        self._looked_at, self._due = now, max(self._due, frame.seconds) + self._pace.interval_seconds
+        self._looked_at = now
+        self._met(frame)
+        self._at_frames.over()
         self.verdict = verdict
         self.frames += 1
         self._recorder.tally.count(verdict)
-        yield from self._follow(verdict, pixels, frame, stop)
+        yield from self._sightings.follow(verdict, pixels, frame, stop, is_live=self._capture.is_live)
 
-    def _follow(self, verdict: Verdict, pixels: Pixels, frame: Frame, stop: threading.Event) -> Iterator[Tally]:
-        """What the frame means for events."""
-        step = self._following.meet(self._probability(verdict), frame.seconds)
-        if step.ended:
-            yield from self._record_end(step.ended, stop)
-        if step.began:
-            self.events += 1
-            peak = self._as_label(verdict, step.began.peak)
-            self._begun = self._sighting(BEGAN, step.began, frame, self._picture(pixels, peak, BEGAN))
-            self._peak = None
-            yield from self._record(peak, self._begun, stop)
-        elif step.is_peak and self._snapshots:
-            assert self._following.current is not None
-            self._peak = pixels.copy(), self._as_label(verdict, self._following.current.peak)
-        if self._pace.record_seconds is not None and frame.seconds >= self._record_due:
-            self._record_due = frame.seconds + self._pace.record_seconds
-            yield from self._record(verdict, self._sighting(FRAME, None, frame, None), stop)
+    def _viewed(self, frame: Frame) -> Pixels | None:
+        """The part of the picture that is looked at; None if a live camera has come to give a smaller picture."""
+        assert self._capture is not None
+        try:
+            pixels = self._view.of(frame.pixels)
+        except ViewError as error:
+            if not (self._capture.is_live and (self._is_patient or self.frames)):
+                raise
+            self._at_view.met(error)
+            self._met(frame)
+            return None
+        self._at_view.over()
+        return pixels
 
-    def _end_event(self, stop: threading.Event) -> Iterator[Tally]:
-        if ended := self._following.end():
-            yield from self._record_end(ended, stop)
+    def _met(self, frame: Frame) -> None:
+        self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
 
-    def _record_end(self, event: Event, stop: threading.Event) -> Iterator[Tally]:
-        begun = self._begun
-        assert begun is not None
-        snapshot = begun.snapshot
-        if self._peak:
-            snapshot = self._picture(*self._peak, "peak") or snapshot
-        self._begun = self._peak = None
-        assert self.verdict is not None
-        ended = replace(begun, state=ENDED, seconds=event.seconds, peak=event.peak, snapshot=snapshot)
-        yield from self._record(self._as_label(self.verdict, event.peak), ended, stop)
-
-    def _finish_former(self, stop: threading.Event) -> Iterator[Tally]:
-        """An event that was going on when a former run was killed has ended, nobody knows when."""
-        ledger = self._recorder.ledger
-        former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self.name), stop)
-        if former and former.sighting and isinstance(former.answer, Verdict):
-            yield from self._record(former.answer, replace(former.sighting, state=INTERRUPTED, seconds=None), stop)
-        yield from self._recorder.deliver(stop, has_new=True)
-
-    def _record(self, answer: Verdict, sighting: Sighting, stop: threading.Event) -> Iterator[Tally]:
-        yield from self._recorder.look_after(stop)
-        ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
-        yield from self._recorder.persistently(lambda: ledger.record_sighting(answer, sighting, model_sha256), stop)
-        self._delivered_at = float("-inf")
+    def _note_health(self) -> None:
+        """Say what nobody else does."""
+        if is_held():
+            self._at_frames.met(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
+        elif not self.is_healthy:
+            self._at_frames.met(CameraError(f"{printable(self.name)}: no frame for {self._patience_seconds:g} s"))
+        elif self._is_resting:  # else it is over with the next frame
+            self._at_frames.over()
 
     def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Tally]:
         """Not after each frame, for that asks the ledger; but at once when something was recorded."""
-        now = time.monotonic()
-        if now - self._delivered_at >= DELIVERY_SECONDS:
-            has_new = self._delivered_at == float("-inf")
-            self._delivered_at = now
-            self._tidy()
+        now, has_new = time.monotonic(), self._sightings.has_new
+        if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
+            self._delivered_at, self._sightings.has_new = now, False
+            yield from self._sightings.tidy(stop)
             yield from self._recorder.deliver(stop, has_new=has_new)
-
-    def _tidy(self) -> None:
-        if self._snapshots and self._at_snapshots.is_due:
-            try:
-                self._snapshots.tidy_now_and_then()
-            except SinkError as error:
-                self._at_snapshots.met(error)
-
-    def _picture(self, pixels: Pixels, verdict: Verdict, part: str) -> str | None:
-        if self._snapshots is None:
-            return None
-        try:
-            path = self._snapshots.write(pixels, verdict, part)
-            self._at_snapshots.over()
-            return path
-        except SinkError as error:
-            self._at_snapshots.met(error)
-            return None
-
-    def _sighting(self, state: str, event: Event | None, frame: Frame, snapshot: str | None) -> Sighting:
-        assert self._capture is not None
-        at = event.began if event else frame.seconds
-        is_live = self._capture.is_live
-        return Sighting(
-            state,
-            began_at=time.time() - (time.monotonic() - at if is_live else 0.0),
-            position=None if is_live else at,
-            seconds=event.seconds if event else None,
-            peak=event.peak if event else None,
-            snapshot=snapshot,
-        )
-
-    def _probability(self, verdict: Verdict) -> float:
-        return verdict.confidence if verdict.label == self._label else 1 - verdict.confidence
-
-    def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
-        """A verdict for the label that is looked for, with this confidence."""
-        is_real = self._network.labels.index(self._label) == 1
-        score = probability if is_real else 1 - probability
-        return replace(verdict, label=self._label, is_real=is_real, score=score, confidence=probability)
 
 
 def _mean(before: float, now: float) -> float:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from edge import __version__
 from edge.cameras import address
 from edge.cameras.capture import Capture
-from edge.cameras.opening import open_camera
+from edge.cameras.frame import Camera
+from edge.cameras.opening import first_source, open_camera
 from edge.cameras.view import View
 from edge.errors import SettingsError, printable
 from edge.events import Rules
@@ -22,9 +23,11 @@ from edge.recorder import Recorder
 from edge.reporting import Told, Voice, patiently, reporting
 from edge.schedule import Span
 from edge.service.notify import Notifier
+from edge.sightings import Sightings
 from edge.signals import Requests
 from edge.snapshots import Limits, Snapshots
 from edge.tally import Tally
+from edge.trouble import Say
 
 BAR = 20
 
@@ -34,13 +37,15 @@ class Settings(Told):
     """What decides how a camera is observed.
 
     Attributes:
-        source: see `edge.cameras.opening`.
+        source: see `edge.cameras.opening`; None for the camera that there is.
+        called: the camera's name; None for one that is made of the source.
         event: the label whose events are looked for; None for the first of the model's.
         snapshots: folder; None for none.
         plain: snapshots without the verdict.
     """
 
     source: str | None = None
+    called: str | None = None
     size: tuple[int, int] | None = None
     view: View = field(default_factory=View)
     pace: Pace = field(default_factory=Pace)
@@ -58,12 +63,12 @@ class Settings(Told):
     @property
     def name(self) -> str:
         """Of the camera, as the ledger knows it: no password in it, and no name of a folder that is watched."""
+        if self.called is not None:
+            return self.called
         if self.source is None:
             return "camera"
-        if address.is_address(self.source):
-            return address.shown(self.source)
         if not os.path.exists(self.source):
-            return self.source
+            return address.shown(self.source)
         path = os.path.abspath(self.source)
         return f"{path}/" if os.path.isdir(path) else path
 
@@ -78,13 +83,8 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         EdgeDetectError: it cannot begin, or not go on.
     """
     voice, commands, tally = Voice(settings), settings.commands, Tally()
-    pictures = None
-    if settings.snapshots:
-        pictures = Snapshots(settings.snapshots.absolute(), settings.limits, is_plain=settings.plain)
-    of_a_replay = 1 / settings.pace.interval_seconds if settings.pace.interval_seconds else None
-    opened = partial(
-        open_camera, settings.source, settings.size, of_a_replay if settings.is_recording else None, voice.say
-    )
+    is_reload = notifier.is_reloading
+    pictures, opened = _pictures(settings, is_patient=notifier.is_listening), _opening(settings, voice.say)
     with ExitStack() as stack:
         classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
         if classifier is None:
@@ -94,6 +94,8 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         if label not in classifier.model.labels:
             labels = " and ".join(classifier.model.labels)
             raise SettingsError(f"{printable(label)}: no label of this model; it has {printable(labels)}")
+        if settings.on_fake is not None and label != "FAKE":
+            raise SettingsError(f"--on-fake is for events of FAKE, not of {printable(label)}: use --on-verdict")
         told = stack.enter_context(reporting(settings, settings.name, commands, voice, requests, notifier))
         if told is None:
             return tally
@@ -106,34 +108,49 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
             voice.say,
             once=once,
         )
-        observer = Observer(
+        network, pace = Network(classifier, voice.say, once=once), settings.pace
+        sightings = Sightings(
             settings.name,
-            lambda: Capture(opened, voice.say, is_patient=notifier.is_listening),
-            Network(classifier, voice.say, once=once),
+            network,
             recorder,
             label=label,
-            rules=settings.rules,
-            view=settings.view,
-            pace=settings.pace,
-            schedule=settings.schedule,
+            rules=replace(settings.rules, gap_seconds=max(settings.rules.gap_seconds, 3 * pace.interval_seconds)),
+            record_seconds=pace.record_seconds,
+            keep_seconds=settings.limits.seconds,
             snapshots=pictures,
             say=voice.say,
         )
-        status = partial(_status, observer, tally, time.time())
+        observer = Observer(
+            settings.name,
+            lambda: Capture(opened, voice.say, is_patient=notifier.is_listening or observer.frames > 0),
+            network,
+            recorder,
+            sightings,
+            view=settings.view,
+            pace=pace,
+            schedule=settings.schedule,
+            is_patient=notifier.is_listening and not is_reload,
+            say=voice.say,
+        )
+        status = partial(_status, observer, sightings, tally, time.time())
 
         def alive() -> None:
             if observer.is_healthy:
-                notifier.alive(_summary(observer, tally))
+                notifier.alive(_summary(observer, sightings, tally))
             told.server.serve(status)
 
         try:
             is_begun = False
             for _ in observer.run(requests.stop):
-                if not is_begun and (observer.frames or notifier.is_listening):
+                # New settings have proved to be good with a frame, or if it is not their fault that there is none.
+                is_good = observer.frames > 0 or (notifier.is_listening and (observer.is_waiting or not is_reload))
+                if is_good and not is_begun:
                     is_begun = True
                     begun()
-                if observer.verdict:
-                    voice.progress.show(_line(observer, label))
+                if observer.is_seeing:
+                    voice.progress.show(_line(observer, sightings, label))
+                else:
+                    voice.progress.clear()
                 tally.sample()
                 alive()
         finally:
@@ -144,10 +161,38 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     return tally
 
 
-def _line(observer: Observer, label: str) -> str:
+def _pictures(settings: Settings, *, is_patient: bool) -> Snapshots | None:
+    """
+    Raises:
+        SinkError: their folder cannot be written to, and nobody waits until it can.
+    """
+    if settings.snapshots is None:
+        return None
+    pictures = Snapshots(settings.snapshots.absolute(), settings.limits, is_plain=settings.plain)
+    if not is_patient:
+        pictures.prepare()
+    return pictures
+
+
+def _opening(settings: Settings, say: Say) -> Callable[[], Camera]:
+    """What opens the camera. One that was chosen because none was named is said, and stays the same."""
+    source, interval = settings.source, settings.pace.interval_seconds
+    of_a_replay = 1 / interval if interval and settings.is_recording else None
+
+    def opened() -> Camera:
+        nonlocal source
+        if source is None:
+            source = first_source()
+            say(f"the camera is {printable(source)}")
+        return open_camera(source, settings.size, of_a_replay, say)
+
+    return opened
+
+
+def _line(observer: Observer, sightings: Sightings, label: str) -> str:
     """What a terminal shows all the time."""
     assert observer.verdict
-    figures, smoothed = observer.figures, observer.smoothed or 0.0
+    figures, smoothed = observer.figures, sightings.smoothed or 0.0
     bar = "#" * round(smoothed * BAR)
     age = "" if figures.age_seconds is None else f"  age {figures.age_seconds * 1000:.0f} ms"
     return (
@@ -157,12 +202,12 @@ def _line(observer: Observer, label: str) -> str:
     )
 
 
-def _summary(observer: Observer, tally: Tally) -> str:
+def _summary(observer: Observer, sightings: Sightings, tally: Tally) -> str:
     trouble = f"; {observer.trouble}" if observer.trouble else ""
-    return f"{tally}, {observer.events} events{trouble}"
+    return f"{tally}, {sightings.begun} events{trouble}"
 
 
-def _status(observer: Observer, tally: Tally, since: float) -> dict[str, Any]:
+def _status(observer: Observer, sightings: Sightings, tally: Tally, since: float) -> dict[str, Any]:
     figures = observer.figures
     return {
         "folder": observer.name,
@@ -174,7 +219,7 @@ def _status(observer: Observer, tally: Tally, since: float) -> dict[str, Any]:
         "answered_before": tally.known,
         "waiting": 0,
         "per_second": round(tally.rate, 3),
-        "events": observer.events,
+        "events": sightings.begun,
         "skipped": observer.skipped,
         "capture_ms": round(observer.capture_milliseconds, 3),
         "network_ms": round(figures.network_seconds * 1000, 3),

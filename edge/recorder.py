@@ -48,6 +48,11 @@ class Recorder:
         all_ = [self._at_ledger, *(outlet.trouble for outlet in self._outlets)]
         return "; ".join(trouble.reason for trouble in all_ if trouble.reason)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the ledger cannot be written just now, and we wait until it can."""
+        return bool(self._at_ledger.reason)
+
     def persistently(self, call: Callable[[], T], stop: threading.Event) -> Generator[Tally, None, T | None]:
         """Call the ledger until it works; returns None if we are stopped before.
 

@@ -83,6 +83,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE answers ADD COLUMN lasted_seconds REAL",
         "ALTER TABLE answers ADD COLUMN peak REAL",
         "ALTER TABLE answers ADD COLUMN snapshot BLOB",
+        # A few events among millions of frames, and the oldest of these.
+        "CREATE INDEX events_by_folder ON answers (folder, id) WHERE state != 'frame'",
+        "CREATE INDEX frames_by_folder ON answers (folder, id) WHERE state = 'frame'",
     ),
 )
 VERSION = len(MIGRATIONS)

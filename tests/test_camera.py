@@ -71,7 +71,7 @@ def test_it_is_in_the_ledger_the_log_and_the_results(
     results = edge_detect("results", "--state", tmp_path / "state", "--json")
     assert told(results) == seen
     table = edge_detect("results", "--state", tmp_path / "state", "--csv").stdout.splitlines()
-    assert table[0].endswith("event,began,seconds,peak,snapshot")
+    assert table[0].endswith("event,began,position,seconds,peak,snapshot")
     assert [line.split(",")[9] for line in table[1:]] == ["began", "ended"]
     lines = edge_detect("results", "--state", tmp_path / "state").stdout.splitlines()
     assert lines[0].endswith("event began at 5.0 s")

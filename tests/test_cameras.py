@@ -86,7 +86,7 @@ def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> No
         "import sys; sys.modules['picamera2'] = None\n"
         "from edge.cameras import devices, opening\n"
         "print(devices.found_cameras())\n"
-        "opening.open_camera(sys.argv[1] if sys.argv[1:] else None)"
+        "opening.open_camera(sys.argv[1] if sys.argv[1:] else opening.first_source())"
     )
     for arguments, error in (
         (["picamera2"], "NotInstalledError: the Pi's camera"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cameras.capture import Capture
+from edge.cameras.capture import Capture, is_held
 from edge.cameras.frame import Camera, Frame
 from edge.cameras.replay import Replay
 from edge.cameras.stream import Stream
@@ -209,6 +209,16 @@ def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: C
     until(lambda: not capture.trouble)
     told = "steps: no answer for 0.1 s; waiting for one"
     assert said == [told, f"over: {told}"]
+
+
+def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[..., Capture]) -> None:
+    capture = start(lambda: Steps(1, END.wait))
+    taken(capture)
+    assert not is_held()
+    capture.close()
+    assert is_held()
+    END.set()
+    until(lambda: not is_held())
 
 
 def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:

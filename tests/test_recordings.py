@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,33 @@ def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) ->
     assert seconds == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
     stream.close()
     stream.close()
+
+
+def test_time_goes_on_where_a_recording_was_put_together_of_two(tmp_path: Path) -> None:
+    part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
+    (tmp_path / "a.ts").write_bytes(part + part)
+    stream = Stream(str(tmp_path / "a.ts"))
+    seconds = [frame.seconds for frame in iter(stream.frame, None)]
+    stream.close()
+    assert len(seconds) >= 11
+    assert all(0 < after - before < 0.3 for before, after in pairwise(seconds)), seconds
+
+
+def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
+    stream = Stream(str(video(tmp_path / "a.h264", "libx264")))
+    seconds = [frame.seconds for frame in iter(stream.frame, None)]
+    stream.close()
+    assert len(seconds) == 5
+    assert seconds[0] == 0
+    assert all(after - before > 0.01 for before, after in pairwise(seconds)), seconds
+
+
+def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.avi", title="Film")
+    content = path.read_bytes()
+    assert content.count(b"Film") == 1
+    path.write_bytes(content.replace(b"Film", b"\xff\xe9\xe8\xa0"))
+    assert len(pictures(Stream(str(path)))) == 5
 
 
 def test_a_change_of_the_size_is_followed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from edge.errors import ServiceError
 from edge.service import install
 from edge.service.install import Installer, Places
-from edge.service.units import Camera, Watch, drop_in_text, escaped, settings_text
-from tests.conftest import command, environment
+from edge.service.units import CAMERA_UNIT, Camera, Watch, drop_in_text, escaped, settings_text
+from tests.conftest import CHECKOUT, command, environment
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,22 @@ def test_the_camera_s_service_shows_what_it_would_do() -> None:
     shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     assert 'EDGE_DETECT_TPU="any"' in shown.stdout
+
+
+def test_a_dry_run_shows_no_password() -> None:
+    words = command("service", "install", "camera", "--source", "rtsp://u:Geheim@cam/x", "--dry-run")
+    shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert 'EDGE_DETECT_SOURCE="rtsp://cam/x"' in shown.stdout
+    assert "Geheim" not in shown.stdout + shown.stderr
+    assert "Geheim" in settings_text(Camera((), {"EDGE_DETECT_SOURCE": "rtsp://u:Geheim@cam/x"}))
+
+
+def test_only_a_unit_that_cannot_start_is_given_up() -> None:
+    text = (CHECKOUT / "systemd" / CAMERA_UNIT).read_text()
+    seconds = {name: int(value) for name, value in re.findall(r"^(\w+Sec|StartLimitBurst)=(\d+)$", text, re.MULTILINE)}
+    apart = seconds["StartLimitIntervalSec"] / seconds["StartLimitBurst"]
+    assert seconds["RestartSec"] + 15 <= apart, "one that needs so long to fail would be tried for ever"
+    assert apart < seconds["WatchdogSec"], "one whose camera freezes each time would be given up"
 
 
 def test_an_installation_that_fails_is_taken_back(system: Path) -> None:

@@ -14,6 +14,7 @@ from edge.verdict import Verdict
 
 VERDICT = Verdict("/dev/video0", "FAKE", False, 0.1, 0.9, None, 0.001)
 ROOMY = Limits(bytes=1_000_000_000, seconds=1e9, free_bytes=0)
+NOW = time.time()
 SEEN = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 
 
@@ -21,14 +22,14 @@ def written(folder: Path, limits: Limits, count: int) -> list[str]:
     """So many snapshots, each a second older than the next."""
     snapshots, paths = Snapshots(folder, ROOMY), []
     for number in range(count):
-        paths.append(snapshots.write(SEEN, VERDICT, "began"))
+        paths.append(snapshots.write(SEEN, VERDICT, "began", NOW))
         os.utime(paths[-1], (time.time() - count + number,) * 2)
     Snapshots(folder, limits).tidy()
     return paths
 
 
 def test_a_snapshot_is_the_frame_with_the_verdict_below(tmp_path: Path) -> None:
-    path = Snapshots(tmp_path / "new", ROOMY).write(SEEN, VERDICT, "peak")
+    path = Snapshots(tmp_path / "new", ROOMY).write(SEEN, VERDICT, "peak", NOW)
 
     with Image.open(path) as picture:
         assert picture.size == (160, 144)
@@ -39,7 +40,7 @@ def test_a_snapshot_is_the_frame_with_the_verdict_below(tmp_path: Path) -> None:
 def test_a_plain_one_is_the_frame_alone(tmp_path: Path) -> None:
     flat = np.full((48, 64, 3), (200, 100, 50), np.uint8)
 
-    path = Snapshots(tmp_path, ROOMY, is_plain=True).write(flat, VERDICT, "began")
+    path = Snapshots(tmp_path, ROOMY, is_plain=True).write(flat, VERDICT, "began", NOW)
 
     with Image.open(path) as picture:
         assert picture.size == (64, 48)
@@ -58,7 +59,7 @@ def test_one_more_is_written_within_the_limit_not_beyond_it(tmp_path: Path) -> N
     size = os.path.getsize(written(tmp_path, ROOMY, 1)[0])
     snapshots = Snapshots(tmp_path, Limits(int(2.5 * size), 1e9, 0))
     for _ in range(5):
-        snapshots.write(SEEN, VERDICT, "began")
+        snapshots.write(SEEN, VERDICT, "began", NOW)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2.5 * size
 
 
@@ -73,7 +74,7 @@ def test_without_free_space_nothing_is_written_and_ours_have_made_room(tmp_path:
     snapshots = Snapshots(tmp_path, Limits(1_000_000_000, 1e9, free_bytes=1 << 60))
 
     with pytest.raises(SinkError, match="MB left"):
-        snapshots.write(SEEN, VERDICT, "began")
+        snapshots.write(SEEN, VERDICT, "began", NOW)
 
     assert os.listdir(tmp_path) == []
 
@@ -96,7 +97,7 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_unfinished_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".20260101T000000.000Z_peak_FAKE_0a0b.jpg.part").write_bytes(b"half")
 
-    Snapshots(tmp_path, ROOMY)
+    Snapshots(tmp_path, ROOMY).prepare()
 
     assert os.listdir(tmp_path) == []
 
@@ -104,13 +105,68 @@ def test_what_a_killed_run_left_unfinished_is_removed(tmp_path: Path) -> None:
 def test_a_label_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     hostile = Verdict("cam", "../../x", False, 0.1, 0.9, None, 0.0)
 
-    path = Snapshots(tmp_path / "in", ROOMY).write(SEEN, hostile, "began")
+    path = Snapshots(tmp_path / "in", ROOMY).write(SEEN, hostile, "began", NOW)
 
     assert os.path.dirname(path) == str(tmp_path / "in")
+
+
+def test_a_folder_that_goes_is_made_again(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "in", ROOMY)
+    os.unlink(snapshots.write(SEEN, VERDICT, "began", NOW))
+    (tmp_path / "in").rmdir()
+
+    assert os.path.exists(snapshots.write(SEEN, VERDICT, "peak", NOW))
+
+
+def test_the_name_tells_when_the_frame_was_taken(tmp_path: Path) -> None:
+    path = Snapshots(tmp_path, ROOMY).write(SEEN, VERDICT, "peak", 1_700_000_000.25)
+
+    assert os.path.basename(path).startswith("20231114T221320.250Z_peak_FAKE_")
+
+
+def test_a_clock_that_is_set_makes_no_snapshot_too_old(tmp_path: Path) -> None:
+    day = Limits(1_000_000_000, 86_400, 0)
+    of_a_former_run = Snapshots(tmp_path, day).write(SEEN, VERDICT, "began", 0.0)
+    os.utime(of_a_former_run, (100, 100))
+    snapshots = Snapshots(tmp_path, day)
+    of_this_run = snapshots.write(SEEN, VERDICT, "began", 0.0)
+    os.utime(of_this_run, (200, 200))  # as if it had been written before the clock was set, or in the far future
+
+    snapshots.tidy()
+    assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (of_a_former_run, of_this_run)))
+
+    newest = snapshots.write(SEEN, VERDICT, "began", NOW)
+    room_for_two = Limits(int(2.5 * os.path.getsize(newest)), 86_400, 0)
+    Snapshots(tmp_path, room_for_two).tidy()
+    assert not os.path.exists(of_a_former_run), "but the oldest goes first, as always"
+    assert os.path.exists(newest)
+
+
+def test_tidying_is_done_once_a_minute_and_again_after_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"")
+    snapshots = Snapshots(tmp_path / "in", ROOMY)
+    for _ in range(2):
+        with pytest.raises(SinkError):
+            snapshots.tidy_now_and_then()
+    (tmp_path / "in").unlink()
+
+    assert snapshots.tidy_now_and_then()
+    assert not snapshots.tidy_now_and_then()
+
+
+def test_what_cannot_be_drawn_or_written_is_one_kind_of_error(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="cannot keep snapshots"):
+        Snapshots(tmp_path, ROOMY).write(np.zeros((1, 65_501, 3), np.uint8), VERDICT, "began", NOW)
+
+    for label in ("", "\N{SNOWMAN}\n"):
+        strange = Verdict("cam", label, False, 0.1, 0.9, None, 0.0)
+        Snapshots(tmp_path, ROOMY).write(SEEN, strange, "began", NOW)
+    Snapshots(tmp_path, Limits(0, 0, 0)).tidy()
+    assert os.listdir(tmp_path) == [], "they are known as ours"
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(SinkError, match="cannot keep snapshots"):
-        Snapshots(tmp_path / "file", ROOMY)
+        Snapshots(tmp_path / "file", ROOMY).prepare()

@@ -113,6 +113,9 @@ def test_no_error_of_a_stream_holds_the_password() -> None:
         ("rtsp://user:PWD/x", "rtsp://..."),
         ("udp://@:1234", "udp://:1234"),
         ("rtsp://cam/\x1b[2J", "rtsp://cam/\\x1b[2J"),
+        ("rtsp:/user:PWD@cam/x", "...@cam/x"),
+        ("user:PWD@cam/x?pwd=PWD", "...@cam/x..."),
+        ("rtsp:/cam/x?pwd=PWD", "rtsp:/cam/x..."),
     ],
 )
 def test_an_address_is_shown_without_what_may_be_a_password(given: str, expected: str) -> None:

@@ -43,10 +43,12 @@ def video(
     count: int = 5,
     standard: int = BT601,
     rotation: int = 0,
+    title: str = "",
     **options: str,
 ) -> Path:
     """Ten frames a second."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream: Any = container.add_stream(codec, rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
         stream.codec_context.qmin = stream.codec_context.qmax = 2

@@ -33,7 +33,7 @@ def scheme(address: str) -> str:
 
 
 def shown(address: str) -> str:
-    """An address with nothing in it that may be a password.
+    """An address, or what may be a mistyped one, with nothing in it that may be a password.
 
     Only the host and a plain path are left. What stands before the last @ is
     dropped, wherever that is, for people write passwords with any character in
@@ -42,7 +42,9 @@ def shown(address: str) -> str:
     """
     found = _SCHEME.match(address)
     if found is None:
-        return printable(address)
+        mistyped = address if "@" not in address else f"...@{address.rpartition('@')[2]}"
+        plain, mark, _ = mistyped.partition("?")
+        return printable(plain + ("..." if mark else ""))
     rest = address[found.end() :].rpartition("@")[2]
     plain = re.split(r"[?#\s]", rest, maxsplit=1)[0]
     host, slash, path = plain.partition("/")

@@ -17,6 +17,7 @@ from edge.trouble import Say, Trouble
 RECENT = 30  # frames that the figures are made of
 CLOSING_SECONDS = 2.0
 SILENCE_SECONDS = 30.0  # in one call of a camera's that say something is wrong; their own timeouts are shorter
+_ABANDONED = "abandoned capture"  # the name of a thread that was left in a call of its camera's
 STEADY_SECONDS = 5.0  # of frames, after which a trouble is over; a loose contact is one long trouble
 
 Result = TypeVar("Result")
@@ -139,11 +140,13 @@ class Capture:
         return (len(times) - 1) / max(time.monotonic() - times[0], 1e-6) if len(times) > 1 else 0.0
 
     def close(self) -> None:
-        """Stop, and let go of the camera; a call of its that does not return is not waited for."""
+        """Stop, and let go of the camera; a call of its that does not return is not waited for, see `is_held`."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
         self._thread.join(CLOSING_SECONDS)
+        if self._thread.is_alive():
+            self._thread.name = _ABANDONED
 
     def __enter__(self) -> "Capture":
         return self
@@ -222,3 +225,11 @@ class Capture:
             self._times.append(time.monotonic())
             self._durations.append(seconds)
             self._changed.notify_all()
+
+
+def is_held() -> bool:
+    """Whether a camera that was closed, by anyone in this process, has not been let go of yet.
+
+    It cannot be opened again meanwhile; if it has frozen, only the end of the process frees it.
+    """
+    return any(thread.name == _ABANDONED for thread in threading.enumerate())

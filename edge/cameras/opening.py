@@ -17,24 +17,22 @@ SOURCES = "picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an ima
 
 
 def open_camera(
-    source: str | None,
+    source: str,
     size: tuple[int, int] | None = None,
     frames_per_second: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Camera:
     """
     Args:
-        source: one of SOURCES; None is the Pi's own camera, or else the first V4L2 device.
+        source: one of SOURCES.
         size: (width, height) in pixels that a camera of this machine is asked for.
         frames_per_second: that it is asked for; of a replay, how many images make a second of it.
         say: is told of images of a folder that are skipped.
 
     Raises:
-        CameraError: it cannot be opened, or there is no camera.
+        CameraError: it cannot be opened.
         NotInstalledError: what it needs is missing.
     """
-    if source is None:
-        source = _first()
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
     if address.is_address(source):
@@ -45,12 +43,16 @@ def open_camera(
     if os.path.isdir(source) or (is_image and os.path.exists(source)):
         return Replay(source, frames_per_second or 1.0, say)
     if not os.path.lexists(source):
-        raise CameraError(f"{_shown(source)}: no such file or camera; a camera is {SOURCES}")
+        raise CameraError(f"{address.shown(source)}: no such file or camera; a camera is {SOURCES}")
     return Stream(source, size, frames_per_second)
 
 
-def _first() -> str:
-    """Raises: CameraError."""
+def first_source() -> str:
+    """The Pi's own camera, or else the first V4L2 device.
+
+    Raises:
+        CameraError: there is no camera.
+    """
     usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
     if not usable:
         raise CameraError(f"no camera found; {_what_there_is()}; or name one: {SOURCES}")
@@ -63,8 +65,3 @@ def _what_there_is() -> str:
 
 def _seen() -> str:
     return f"seen: {', '.join(map(str, found_cameras())) or 'neither by libcamera nor as /dev/video*'}"
-
-
-def _shown(source: str) -> str:
-    """What was mistyped may be an address with a password, without its beginning."""
-    return printable(source if "@" not in source else f"...@{source.rpartition('@')[2]}")

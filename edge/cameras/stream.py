@@ -68,6 +68,7 @@ class Stream:
                 format=format_,
                 options=options,
                 container_options=asked,
+                metadata_errors="replace",  # a title may be in any encoding
                 timeout=(timeout_seconds, timeout_seconds),
             )
             if not self._container.streams.video:
@@ -84,6 +85,7 @@ class Stream:
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
         self._seconds, self._has_given = 0.0, False
+        self._lead = 0.0  # seconds that a recording's own times have fallen behind ours
         self._is_behind, self._last_wait = False, time.monotonic()
 
     def frame(self) -> Frame | None:
@@ -102,19 +104,27 @@ class Stream:
                 if not self._has_given:
                     raise CameraError(f"{self.name}: no frame in it can be decoded")
                 return None
-        self._has_given = True
         decoded = self._decoded.popleft()
-        if self.is_live:
-            self._seconds = time.monotonic()
-        elif decoded.time is not None:
-            start = self._stream.start_time or 0
-            self._seconds = max(0.0, float(decoded.time) - float(start * (self._stream.time_base or 0)))
+        self._seconds, self._has_given = self._time_of(decoded), True
         return Frame(lambda: self._rgb(decoded), self._seconds)
 
+    def _time_of(self, frame: "VideoFrame") -> float:
+        """When it was taken; in a recording never before the one before, as in one put together of several."""
+        if self.is_live:
+            return time.monotonic()
+        rate = self._stream.average_rate
+        following = self._seconds + (float(1 / rate) if rate else 0.0) if self._has_given else 0.0
+        if frame.time is None:  # as in a bare H.264 stream
+            return following
+        told = float(frame.time) - float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        if told + self._lead < self._seconds:
+            self._lead = following - told
+        return told + self._lead
+
     def close(self) -> None:
+        # What was read from a V4L2 device is a part of its memory, and must be given back before that is unmapped.
+        self._packets, self._decoded = iter(()), deque()
         container, self._container = self._container, None
-        # What they gave last may lie in the device's memory: FFmpeg wants it back before that is gone.
-        self._packets = iter(())
         if container is not None:
             container.close()
 

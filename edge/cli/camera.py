@@ -1,19 +1,20 @@
 """`edge-detect camera`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import EXIT_STATUS, Seconds, lines, model_options, option, state_option
+from edge.cli.options import EXIT_STATUS, Number, Seconds, lines, model_options, option, state_option
 from edge.cli.running import run
 from edge.commands import ReloadableCommand
 
 if TYPE_CHECKING:
     from edge.observing import Settings
 
-SHARE = click.FloatRange(0, 1)
+SHARE = Number(0, 1)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
@@ -40,8 +41,9 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
     help="picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image, a folder of images."
     "  [default: the Pi's camera, else the first webcam]",
 )
+@option("--name", "called", metavar="NAME", help="Of the camera, in all that is told.  [default: made of the source]")
 @option("--interval", type=Seconds(), metavar="SECONDS", help="From one frame that is classified to the next.")
-@option("--fps", type=click.FloatRange(0.001, 1000), metavar="N", help="The same, as frames a second.")
+@option("--fps", type=Number(0.001, 1000), metavar="N", help="The same, as frames a second.")
 @option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after so many frames.")
 @option("--size", type=Size(), metavar="WIDTHxHEIGHT", help="That the camera is asked for.")
 @option("--rotate", type=click.Choice(["0", "90", "180", "270"]), default="0", help="Clockwise, in degrees.")
@@ -51,21 +53,27 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
 @option("--event", metavar="LABEL", help="What to tell of.  [default: FAKE]")
 @option("--enter", default=0.8, show_default=True, type=SHARE, help="Smoothed probability at which an event begins.")
 @option("--leave", default=0.5, show_default=True, type=SHARE, help="And the lower one, at which it ends.")
-@option("--smooth", default=1.0, show_default=True, type=click.FloatRange(0, 3600), help="Time constant, seconds.")
-@option("--least", default=1.0, show_default=True, type=click.FloatRange(0, 3600), help="Seconds that make an event.")
+@option("--smooth", default=1.0, show_default=True, type=Number(0, 3600), help="Time constant, seconds.")
+@option("--least", default=1.0, show_default=True, type=Number(0, 3600), help="Seconds that make an event.")
 @option(
     "--cool-down",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0, 86_400),
+    type=Number(0, 86_400),
     help="Seconds after an event without another.",
 )
 @option("--snapshots", type=click.Path(path_type=Path), metavar="DIR", help="Keep a picture of each event's parts.")
 @option("--plain", is_flag=True, help="Snapshots without the verdict below.")
 @option("--keep-mb", default=1000, show_default=True, type=click.IntRange(1), help="Of snapshots; the oldest go first.")
-@option("--keep-days", default=30.0, show_default=True, type=click.FloatRange(0.001, 36_500), help="Likewise.")
+@option(
+    "--keep-days",
+    default=30.0,
+    show_default=True,
+    type=Number(0.001, 36_500),
+    help="Of snapshots, and of what --record has recorded.",
+)
 @option("--free-mb", default=500, show_default=True, type=click.IntRange(0), help="Of the disk, which snapshots leave.")
-@option("--record", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Also tell a frame's verdict so often.")
+@option("--record", type=Number(0, 86_400), metavar="SECONDS", help="Also tell a frame's verdict so often.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append what is told, as JSON; may be rotated.")
 @option("--on-fake", metavar="COMMAND", help="Run it when a FAKE begins, without a shell, the JSON on its input.")
@@ -103,6 +111,11 @@ def _settings(options: dict[str, Any]) -> "Settings":
     from edge.state import default_folder
 
     given = dict(options)
+    source, called = given["source"], given["called"]
+    if source is not None and not os.path.lexists(source):
+        given["source"] = source.strip()  # it is no file's name
+    if called is not None and (not called.isprintable() or not called.strip() or called.startswith("/")):
+        raise click.UsageError("--name is printable text, which does not begin with a / as a folder does.")
     interval, fps = given.pop("interval"), given.pop("fps")
     if interval and fps:
         raise click.UsageError("--interval and --fps exclude each other.")

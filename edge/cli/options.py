@@ -22,17 +22,21 @@ FAILED = 1  # exit status: some image has no verdict, the others have (edge.comm
 EXIT_STATUS = "Exit status: 0 all well, 1 some image failed, 2 the work could not be done."
 
 
-class Seconds(click.FloatRange):
+class Number(click.FloatRange):
+    """A number within a range; click's own takes `nan` for one in any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number = float(super().convert(value, param, context))
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, context)
+        return number
+
+
+class Seconds(Number):
     """A time that is neither endless nor no number."""
 
     def __init__(self) -> None:
         super().__init__(0.1, 86_400)
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, context))
-        if math.isnan(seconds):
-            self.fail(f"{value} is not a number of seconds.", param, context)
-        return seconds
 
 
 class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not

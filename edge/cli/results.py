@@ -28,6 +28,7 @@ COLUMNS = (
     "moved_to",
     "event",
     "began",
+    "position",
     "seconds",
     "peak",
     "snapshot",
@@ -41,7 +42,12 @@ COLUMNS = (
 )
 @option("--label", metavar="LABEL", help="FAKE, REAL, or ERROR for images without a verdict.")
 @option("--since", metavar="AGE", help="No older than that: 90s, 30m, 2h, 7d, 1w.")
-@option("--folder", type=click.Path(), help="Of files that were below this folder when they were answered.")
+@option(
+    "--folder",
+    type=click.Path(),
+    metavar="DIR",
+    help="Of files that were below it then; or of this camera.",
+)
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a heading.")
 @option("--watch", is_flag=True, help="Then go on with what is answered, until Ctrl-C.")
@@ -82,9 +88,9 @@ def results(
 @option("--older-than", required=True, metavar="AGE", help="90s, 30m, 2h, 7d, 1w.")
 @click.pass_obj
 def prune(state: Path | None, older_than: str) -> None:
-    """Forget old answers of files that are gone or were sorted.
+    """Forget old answers of files that are gone or were sorted, and old events of cameras.
 
-    The answers of files that are still there stay, so that none is answered twice.
+    The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
     """
     from edge import history
 

@@ -67,7 +67,7 @@ class Installer:
             for path in service.folders:
                 self._folder(path)
             self._file(self._places.units / service.unit_file, unit_text(service.unit_file), "shared")
-            self._file(settings, settings_text(service), unit)
+            self._file(settings, settings_text(service), unit, shown=settings_text(service, is_shown=True))
             self._file(drop_in, drop_in_text(service, Path("/") / settings.relative_to(self._places.root)), unit)
             self._run("systemctl", "daemon-reload")
             self._note("enabled", unit, unit)
@@ -134,7 +134,11 @@ class Installer:
             os.chmod(path, 0o2775)
             shutil.chown(path, ACCOUNT, ACCOUNT)
 
-    def _file(self, path: Path, text: str, for_unit: str) -> None:
+    def _file(self, path: Path, text: str, for_unit: str, shown: str | None = None) -> None:
+        """
+        Args:
+            shown: the text as a person may see it.
+        """
         content = os.fsencode(text)
         if path.exists() and path.read_bytes() == content:
             return
@@ -142,7 +146,7 @@ class Installer:
             raise ServiceError(f"{path}: is there already and is not ours; move it away first")
         self._say(f"write {path}")
         if self._dry_run:
-            self._say("".join(f"    {line}\n" for line in text.splitlines()).rstrip("\n"))
+            self._say("".join(f"    {line}\n" for line in (shown or text).splitlines()).rstrip("\n"))
             return
         for parent in reversed(path.parents):
             if not parent.exists():

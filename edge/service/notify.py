@@ -8,7 +8,11 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Speaks to the service manager that started us, if one did and listens."""
+    """Speaks to the service manager that started us, if one did and listens.
+
+    Attributes:
+        is_reloading: whether other settings are being taken up, which have not proved to be good yet.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -19,6 +23,7 @@ class Notifier:
         self._ping_seconds = watchdog_seconds / 2
         self._pinged_at = 0.0
         self._status = ""
+        self.is_reloading = False
 
     @property
     def is_listening(self) -> bool:
@@ -26,9 +31,11 @@ class Notifier:
         return self._socket is not None
 
     def ready(self) -> None:
+        self.is_reloading = False
         self._send("READY=1")
 
     def reloading(self) -> None:
+        self.is_reloading = True
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:

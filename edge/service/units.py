@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge import resources
+from edge.cameras import address
 
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
@@ -146,13 +147,18 @@ def unit_text(name: str) -> str:
     return (resources.folder("systemd") / name).read_text("utf-8").replace("@EDGE_DETECT@", " ".join(words))
 
 
-def settings_text(service: Service) -> str:
-    """An environment file (systemd.exec(5), EnvironmentFile=)."""
+def settings_text(service: Service, *, is_shown: bool = False) -> str:
+    """An environment file (systemd.exec(5), EnvironmentFile=).
+
+    Args:
+        is_shown: to a person, so without the password of a camera.
+    """
     lines = [
         "# Settings of one service: the options of its command, as variables. After a change:",
         f"#   systemctl restart '{service.unit}'",
     ]
-    for name, value in service.options.items():
+    for name, whole in service.options.items():
+        value = address.shown(whole) if is_shown and name == "EDGE_DETECT_SOURCE" else whole
         quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
         lines.append(f'{name}="{quoted}"')
     return "\n".join(lines) + "\n"

@@ -1,0 +1,195 @@
+"""What a camera's verdicts mean over time: events, recorded with their pictures."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from edge.cameras.frame import Frame
+from edge.errors import SinkError
+from edge.events import Event, Events, Rules
+from edge.image import Pixels
+from edge.ledger import FORGOTTEN_AT_ONCE
+from edge.network import Network
+from edge.recorder import Recorder
+from edge.snapshots import Snapshots
+from edge.tally import Tally
+from edge.trouble import Say, Trouble
+from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, Recorded, Sighting, Verdict
+
+FORGET_SECONDS = 60.0  # from one look at old frames to the next
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame and what it was taken for.
+
+    Attributes:
+        pixels: the part of it that was classified.
+        taken_at: seconds since the epoch.
+    """
+
+    pixels: Pixels
+    verdict: Verdict
+    taken_at: float
+
+
+class Sightings:
+    """Makes events of verdicts, and records what is to be told of.
+
+    Its methods are generators like the recorder's, which yield the tally while they wait.
+
+    Attributes:
+        gap_seconds: so long without a frame ends an event.
+        begun: how many events have begun.
+        has_new: whether something was recorded; who tells of it clears it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        recorder: Recorder,
+        *,
+        label: str,
+        rules: Rules,
+        record_seconds: float | None,
+        keep_seconds: float,
+        snapshots: Snapshots | None,
+        say: Say,
+    ) -> None:
+        """
+        Args:
+            name: of the camera.
+            label: the one whose events are looked for.
+            record_seconds: the verdict of a frame is recorded so often; None for events alone.
+            keep_seconds: so long, until it is forgotten.
+        """
+        self._name, self._network, self._recorder, self._label = name, network, recorder, label
+        self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
+        self._events = Events(rules)
+        self._at_snapshots = Trouble(say, "; events have no picture until then")
+        self._latest: Verdict | None = None
+        self._begun: Sighting | None = None  # of the event that goes on
+        self._peak: Seen | None = None  # since then
+        self._record_due = self._forgotten_at = float("-inf")  # by the camera's clock, and by ours
+        self.gap_seconds = rules.gap_seconds
+        self.begun, self.has_new = 0, False
+
+    @property
+    def smoothed(self) -> float | None:
+        """The smoothed probability of the label that is looked for."""
+        return self._events.smoothed
+
+    @property
+    def trouble(self) -> str:
+        """What keeps pictures from being kept; empty if nothing does."""
+        return self._at_snapshots.reason
+
+    def follow(
+        self, verdict: Verdict, pixels: Pixels, frame: Frame, stop: threading.Event, *, is_live: bool
+    ) -> Iterator[Tally]:
+        """What one frame means for events."""
+        self._latest = verdict
+        seen = Seen(pixels, verdict, _since_epoch(frame.seconds, is_live=is_live))
+        step = self._events.meet(self._probability(verdict), frame.seconds)
+        if step.ended:
+            yield from self._record_end(step.ended, stop)
+        if step.began:
+            self.begun += 1
+            seen = replace(seen, verdict=self._as_label(verdict, step.began.peak))
+            self._begun = _sighting(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
+            self._peak = None
+            yield from self._record(seen.verdict, self._begun, stop)
+        elif step.is_peak and self._snapshots:
+            assert self._events.current is not None
+            self._peak = replace(seen, pixels=pixels.copy(), verdict=self._as_label(verdict, self._events.current.peak))
+        if self._record_seconds is not None and frame.seconds >= self._record_due:
+            self._record_due = frame.seconds + self._record_seconds
+            yield from self._record(verdict, _sighting(FRAME, None, frame, None, is_live=is_live), stop)
+
+    def end(self, stop: threading.Event) -> Iterator[Tally]:
+        """There are no more frames, or none for too long."""
+        if ended := self._events.end():
+            yield from self._record_end(ended, stop)
+
+    def finish_former(self, stop: threading.Event) -> Iterator[Tally]:
+        """An event that was going on when a former run was killed has ended, nobody knows when."""
+        ledger = self._recorder.ledger
+        former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self._name), stop)
+        if former and former.sighting and isinstance(former.answer, Verdict):
+            yield from self._record(former.answer, replace(former.sighting, state=INTERRUPTED, seconds=None), stop)
+
+    def tidy(self, stop: threading.Event) -> Iterator[Tally]:
+        """Let go of old pictures and old frames; to be called often."""
+        if self._snapshots and self._at_snapshots.is_due:
+            try:
+                if self._snapshots.tidy_now_and_then():
+                    self._at_snapshots.over()
+            except SinkError as error:
+                self._at_snapshots.met(error)
+        now, ledger = time.monotonic(), self._recorder.ledger
+        if now - self._forgotten_at >= FORGET_SECONDS:
+            forgotten = yield from self._recorder.persistently(
+                lambda: ledger.forget_frames(self._name, self._keep_seconds), stop
+            )
+            if forgotten != FORGOTTEN_AT_ONCE:  # else there are more
+                self._forgotten_at = now
+
+    def _record_end(self, event: Event, stop: threading.Event) -> Iterator[Tally]:
+        begun = self._begun
+        assert begun is not None
+        assert self._latest is not None
+        snapshot = begun.snapshot
+        if self._peak:
+            snapshot = self._picture(self._peak, "peak") or snapshot
+        self._begun = self._peak = None
+        ended = replace(begun, state=ENDED, seconds=event.seconds, peak=event.peak, snapshot=snapshot)
+        yield from self._record(self._as_label(self._latest, event.peak), ended, stop)
+
+    def _record(self, answer: Verdict, sighting: Sighting, stop: threading.Event) -> Iterator[Tally]:
+        yield from self._recorder.look_after(stop)
+        ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
+        token = os.urandom(32)  # once, for an attempt that seemed to fail may have come to the disk
+        yield from self._recorder.persistently(
+            lambda: ledger.record_sighting(answer, sighting, model_sha256, token), stop
+        )
+        self.has_new = True
+
+    def _picture(self, seen: Seen, part: str) -> str | None:
+        if self._snapshots is None:
+            return None
+        try:
+            path = self._snapshots.write(seen.pixels, seen.verdict, part, seen.taken_at)
+            self._at_snapshots.over()
+            return path
+        except SinkError as error:
+            self._at_snapshots.met(error)
+            return None
+
+    def _probability(self, verdict: Verdict) -> float:
+        return verdict.confidence if verdict.label == self._label else 1 - verdict.confidence
+
+    def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
+        """A verdict for the label that is looked for, with this confidence."""
+        is_real = self._network.labels.index(self._label) == 1
+        score = probability if is_real else 1 - probability
+        return replace(verdict, label=self._label, is_real=is_real, score=score, confidence=probability)
+
+
+def _sighting(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> Sighting:
+    at = event.began if event else frame.seconds
+    return Sighting(
+        state,
+        began_at=_since_epoch(at, is_live=is_live),
+        position=None if is_live else at,
+        seconds=event.seconds if event else None,
+        peak=event.peak if event else None,
+        snapshot=snapshot,
+    )
+
+
+def _since_epoch(seconds: float, *, is_live: bool) -> float:
+    """A time of the camera's clock in seconds since the epoch; of a recording, when we have come to it."""
+    return time.time() - (time.monotonic() - seconds if is_live else 0.0)

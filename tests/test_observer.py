@@ -1,0 +1,234 @@
+"""The camera's loop, on a live camera whose picture the test decides."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge import model
+from edge.cameras.capture import Capture, is_held
+from edge.cameras.frame import Frame
+from edge.cameras.view import View, region
+from edge.classifier import Classifier
+from edge.errors import CameraError, CoralError, SinkError, ViewError
+from edge.events import Rules
+from edge.image import Pixels
+from edge.ledger import Ledger
+from edge.network import Network
+from edge.observer import Observer, Pace
+from edge.outbox import Outlet
+from edge.recorder import Recorder
+from edge.sightings import Sightings
+from edge.tally import Tally
+from edge.verdict import Recorded, Verdict
+
+PATIENCE = 30.0
+BRIGHT, DARK = 240, 15
+RULES = Rules(smooth_seconds=0, least_seconds=0, cool_down_seconds=0, gap_seconds=0.5)
+
+
+class Scene:
+    """A camera that shows one level of grey; `level` is raised if it is an error."""
+
+    name, is_live = "scene", True
+
+    def __init__(self) -> None:
+        self.level: int | Exception = DARK
+        self.width = 40
+
+    def frame(self) -> Frame:
+        time.sleep(0.01)
+        if isinstance(self.level, Exception):
+            raise self.level
+        return Frame(np.full((30, self.width, 3), self.level, np.uint8), time.monotonic())
+
+    def close(self) -> None:
+        pass
+
+
+class Coral(Classifier):
+    """Computes on the processor, and is away while it is told to be."""
+
+    is_away = False
+
+    def verdict(self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float) -> Verdict:
+        if self.is_away:
+            raise CoralError("away")
+        self.latest = int(pixels.mean())
+        return super().verdict(path, pixels, own_size, seconds)
+
+    def reopen(self) -> None:
+        pass
+
+
+class Told:
+    """A sink."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.is_full = False
+
+    def tell(self, batch: Any) -> None:
+        if self.is_full:
+            raise SinkError("full")
+        told: Recorded
+        for told in batch:
+            assert told.sighting is not None
+            self.states.append(told.sighting.state)
+
+
+@dataclass
+class Work:
+    scene: Scene
+    coral: Coral
+    told: Told
+    said: list[str]
+    observer: Observer
+    steps: Iterator[Tally]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it never came about"
+            next(self.steps)
+
+
+@contextmanager
+def observed(
+    state: Path,
+    brightness: Path,
+    *,
+    scene: Scene | None = None,
+    view: View | None = None,
+    pace: Pace | None = None,
+    is_patient: bool = False,
+) -> Iterator[Work]:
+    scene, told, said, coral = scene or Scene(), Told(), [], Coral(model.load(brightness))
+    pace = pace or Pace()
+    with Ledger(state) as ledger:
+        outlets = [Outlet(ledger, "scene", told, said.append)]
+        recorder = Recorder(ledger, "scene", outlets, Tally(), said.append, once=False)
+        network = Network(coral, said.append, once=False)
+        sightings = Sightings(
+            "scene",
+            network,
+            recorder,
+            label="FAKE",
+            rules=RULES,
+            record_seconds=None,
+            keep_seconds=3600,
+            snapshots=None,
+            say=said.append,
+        )
+        observer = Observer(
+            "scene",
+            lambda: Capture(lambda: scene, said.append),
+            network,
+            recorder,
+            sightings,
+            view=view or View(),
+            pace=pace,
+            schedule=(),
+            is_patient=is_patient,
+            say=said.append,
+        )
+        steps = observer.run(threading.Event())
+        try:
+            yield Work(scene, coral, told, said, observer, steps)
+        finally:
+            steps.close()  # type: ignore[attr-defined]  # of a generator
+
+
+def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness) as work:
+        work.until(lambda: work.told.states == ["began"])
+        work.coral.is_away = True
+        work.until(lambda: "away" in work.observer.trouble)
+        assert work.observer.is_healthy
+        work.scene.level = BRIGHT
+        work.until(lambda: work.told.states == ["began", "ended"])
+        frames, work.coral.is_away = work.observer.frames, False
+        work.until(lambda: work.observer.frames == frames + 1)
+        assert work.coral.latest > 200
+        assert not work.observer.trouble
+
+
+def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, view=View(region("0,0,40,30"))) as work:
+        work.until(lambda: work.observer.frames)
+        work.scene.width = 20
+        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
+        assert work.observer.is_healthy
+        frames, work.scene.width = work.observer.frames, 40
+        work.until(lambda: work.observer.frames > frames)
+        assert not work.observer.trouble
+
+
+def test_a_region_that_was_never_there_is_a_mistake_unless_we_are_patient(tmp_path: Path, brightness: Path) -> None:
+    view = View(region("0,0,400,30"))
+    with observed(tmp_path, brightness, view=view) as work, pytest.raises(ViewError):
+        work.until(lambda: work.observer.frames)
+    with observed(tmp_path, brightness, view=view, is_patient=True) as work:
+        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
+
+
+def test_who_could_not_be_told_is_told_also_between_two_frames(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, pace=Pace(interval_seconds=3600)) as work:
+        work.told.is_full = True
+        work.until(lambda: "full" in work.observer.trouble)
+        work.told.is_full = False
+        work.until(lambda: work.told.states == ["began"])
+        assert work.observer.frames == 1
+
+
+def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) -> None:
+    class Recording(Scene):
+        is_live = False
+
+    with observed(tmp_path, brightness, scene=Recording()) as work:
+        work.until(lambda: work.told.states == ["began"])
+        work.scene.level = CameraError("damaged")
+        with pytest.raises(CameraError, match="damaged"):
+            work.until(lambda: False)
+        assert work.told.states == ["began", "ended"]
+
+
+def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness) as work:
+        work.scene.level = BRIGHT
+        work.until(lambda: work.observer.frames)
+        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
+            database.execute("ALTER TABLE answers RENAME TO lost")  # what cannot be written for whatever reason
+        assert not work.observer.is_waiting
+        work.scene.level = DARK
+        work.until(lambda: work.observer.is_waiting)
+        assert work.observer.is_healthy
+        assert "answers" in work.observer.trouble
+
+
+def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: Path, brightness: Path) -> None:
+    let_go = threading.Event()
+
+    class Frozen(Scene):
+        def frame(self) -> Frame:
+            let_go.wait()
+            return super().frame()
+
+    Capture(Frozen, [].append).close()
+    with observed(tmp_path, brightness) as work:
+        work.until(lambda: "not let go of" in work.observer.trouble)
+        assert not work.observer.is_healthy
+        let_go.set()
+        while is_held():
+            time.sleep(0.01)
+        work.until(lambda: not work.observer.trouble)
+        assert work.observer.is_healthy

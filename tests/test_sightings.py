@@ -1,0 +1,97 @@
+"""What the ledger holds of cameras: each sighting once, events for long, frames for a while."""
+
+import json
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from edge.errors import LedgerError
+from edge.ledger import Ledger
+from edge.recorder import Recorder
+from edge.tally import Tally
+from edge.verdict import BEGAN, ENDED, FRAME, Sighting, Verdict
+from tests.conftest import Run
+
+CAMERA = "rtsp://cam/x"
+VERDICT = Verdict(CAMERA, "FAKE", False, 0.1, 0.9, None, 0.001)
+
+
+def see(ledger: Ledger, *states: str, camera: str = CAMERA) -> None:
+    for number, state in enumerate(states):
+        seen = Verdict(camera, "FAKE", False, 0.1, 0.9, None, 0.001)
+        ledger.record_sighting(seen, Sighting(state, 1e9), "m", f"{camera} {number} {state}".encode())
+
+
+def states(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "ledger.sqlite3")) as database:
+        return [state for (state,) in database.execute("SELECT state FROM answers ORDER BY id")]
+
+
+def test_an_attempt_that_came_to_the_disk_is_not_recorded_twice(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        for _ in range(2):
+            ledger.record_sighting(VERDICT, Sighting(BEGAN, 1e9), "m", b"the same")
+    assert states(tmp_path) == [BEGAN]
+
+
+def test_old_frames_are_forgotten_and_events_and_what_a_listener_waits_for_stay(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.subscribe(CAMERA, "log")
+        see(ledger, FRAME, BEGAN, FRAME, ENDED, *[FRAME] * 3)
+        see(ledger, FRAME, camera="other")
+        assert ledger.forget_frames(CAMERA, 3600) == 0
+        assert ledger.forget_frames(CAMERA, -1) == 0, "the log was not told of any"
+        ledger.told(CAMERA, "log", 4)
+        assert ledger.forget_frames(CAMERA, -1, limit=1) == 1
+        assert ledger.forget_frames(CAMERA, -1) == 1
+        assert ledger.forget_frames("other", -1) == 0, "its id must not be given away again"
+    assert states(tmp_path) == [BEGAN, ENDED, *[FRAME] * 4]
+
+
+def test_an_open_event_is_found_behind_its_frames(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        see(ledger, BEGAN, *[FRAME] * 5)
+        former = ledger.unfinished(CAMERA)
+        assert former is not None
+        assert former.id == 1
+        see(ledger, ENDED)
+        assert ledger.unfinished(CAMERA) is None
+
+
+def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_detect: Run) -> None:
+    with Ledger(tmp_path) as ledger:
+        see(ledger, BEGAN, ENDED, camera="other")
+        see(ledger, BEGAN, FRAME, FRAME)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database, database:
+        database.execute("UPDATE answers SET answered_at = 0")
+    assert "3 forgotten" in edge_detect("results", "--state", tmp_path, "prune", "--older-than", "1d").stdout
+    assert states(tmp_path) == [BEGAN, FRAME]
+
+
+def test_results_of_one_camera(tmp_path: Path, edge_detect: Run) -> None:
+    with Ledger(tmp_path) as ledger:
+        see(ledger, BEGAN)
+        see(ledger, BEGAN, camera="/dev/video0")
+        see(ledger, BEGAN, camera="door")
+    for asked, path in (("rtsp://u:p@cam/x", CAMERA), ("/dev/video0", "/dev/video0"), ("door", "door")):
+        told = edge_detect("results", "--state", tmp_path, "--json", "--folder", asked).stdout.splitlines()
+        assert [json.loads(line)["path"] for line in told] == [path]
+
+
+def test_it_is_known_that_the_ledger_is_waited_for(tmp_path: Path) -> None:
+    failures = [LedgerError("full"), LedgerError("full")]
+    said: list[str] = []
+
+    def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    with Ledger(tmp_path) as ledger:
+        recorder = Recorder(ledger, CAMERA, [], Tally(), said.append, once=False)
+        waiting = [recorder.is_waiting for _ in recorder.persistently(call, threading.Event())]
+        assert waiting
+        assert all(waiting)
+        assert not recorder.is_waiting
+    assert said == ["full; trying again", "over: full"]

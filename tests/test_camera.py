@@ -154,6 +154,10 @@ def test_a_region_is_classified_alone(camera: Any, filmed: Path) -> None:
         (["--source", "/dev/video99"], "no such device"),
         (["--source", "picamera2"], "python3-picamera2"),
         (["--source", "gopher://host/x"], "not an address of a camera"),
+        (["--on-fake", "true", "--event", "REAL"], "use --on-verdict"),
+        (["--name", "/srv/inbox"], "--name is printable text"),
+        (["--keep-days", "nan"], "nan is not a number"),
+        (["--fps", "nan"], "nan is not a number"),
     ],
 )
 def test_a_mistake_is_said_in_one_line(camera: Any, options: list[str], reason: str) -> None:
@@ -163,6 +167,23 @@ def test_a_mistake_is_said_in_one_line(camera: Any, options: list[str], reason: 
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("source", ["rtsp:/u:Geheim@h/s", "u:Geheim@h/s", " rtsp://u:Geheim@127.0.0.1:1/s"])
+def test_the_password_of_a_mistyped_address_is_neither_said_nor_recorded(
+    camera: Any, tmp_path: Path, source: str
+) -> None:
+    done = camera("--source", source)
+
+    assert done.returncode == 2
+    assert "Geheim" not in done.stderr
+    ledger = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+    assert b"output" in ledger, "it had come so far"
+    assert b"Geheim" not in ledger
+
+
+def test_a_camera_can_be_given_a_name(camera: Any) -> None:
+    assert {one["path"] for one in told(camera("--json", "--name", "front door"))} == {"front door"}
 
 
 def test_without_a_camera_what_was_found_and_what_to_install_is_said(edge_detect: Run) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from tests.videos import Server, served
 from tests.watching import Running
 
 # The left upper quarter of the test picture is red: dark enough to be FAKE for the brightness model.
-DARK_QUARTER = ("--region", "0%,0%,50%,50%", "--enter", "0.6", "--smooth", "0", "--cool-down", "0")
+DARK_QUARTER = "0%,0%,50%,50%"
+QUICKLY = ("--enter", "0.6", "--smooth", "0", "--cool-down", "0")
 
 
 @pytest.fixture
@@ -23,8 +25,9 @@ def observe(tmp_path: Path, brightness: Path) -> Iterator[Callable[..., Running]
     """Starts `edge-detect camera` on an address, as often as asked, and ends what it has started."""
     started: list[Running] = []
 
-    def start(address: str, *options: str, **variables: str) -> Running:
-        arguments = ("camera", "--source", address, "--model", brightness, *DARK_QUARTER, *options)
+    def start(address: str, *options: str, has_region: bool = True, **variables: str) -> Running:
+        region = ("--region", DARK_QUARTER) if has_region else ()
+        arguments = ("camera", "--source", address, "--model", brightness, *QUICKLY, *region, *options)
         started.append(Running(tmp_path, *arguments, **variables))
         return started[-1]
 
@@ -110,6 +113,56 @@ def test_a_service_waits_for_a_camera_that_is_not_there_yet(observe: Callable[..
         assert running.process.poll() is None
         with served(tmp_path, port):
             running.until(lambda running: states(running) == ["began"])
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[Callable[[str], str]]:
+    """In the place of systemd: waits for a message with a word in it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(folder / "notify"))
+        systemd.settimeout(30)
+
+        def heard(word: str) -> str:
+            while word not in (message := systemd.recv(4096).decode()):
+                pass
+            return message
+
+        yield heard
+
+
+def test_a_service_waits_for_the_folder_of_its_snapshots(observe: Callable[..., Running], tmp_path: Path) -> None:
+    (tmp_path / "disk").write_text("not mounted yet")
+    with listening(tmp_path) as heard, served(tmp_path) as server:
+        service = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        running = observe(server.address("/video"), "--snapshots", str(tmp_path / "disk/seen"), **service)
+        heard("cannot keep snapshots")
+        running.until(lambda running: states(running) == ["began"])
+        (tmp_path / "disk").unlink()
+        running.until(lambda running: (tmp_path / "disk/seen").is_dir())
+        said = running.stop()
+    assert "over: " in said, "without another picture"
+    assert os.listdir(tmp_path / "disk/seen") == []
+
+
+def test_settings_that_do_not_fit_the_picture_are_dropped_after_a_reload(
+    observe: Callable[..., Running], tmp_path: Path
+) -> None:
+    settings = tmp_path / ".config/edge-detect.toml"
+    settings.parent.mkdir()
+    settings.write_text(f'[camera]\nregion = "{DARK_QUARTER}"\n')
+    with listening(tmp_path) as heard, served(tmp_path) as server:
+        variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        running = observe(server.address("/video"), has_region=False, **variables)
+        heard("READY=1")
+        running.until(lambda running: states(running) == ["began"])
+        settings.write_text('[camera]\nregion = "0,0,6000,4000"\n')
+        running.process.send_signal(signal.SIGHUP)
+        heard("RELOADING=1")
+        heard("READY=1")
+        running.until(lambda running: states(running) == ["began", "ended", "began"])
+        said = running.stop()
+    assert "the settings stay as they were: the region 0,0,6000,4000 does not lie within the picture" in said
+    assert running.process.returncode == 0
 
 
 def test_a_schedule_that_is_closed_leaves_the_camera_alone(observe: Callable[..., Running], tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 from edge.classifier import Classifier
 from edge.errors import CoralError, LedgerError
-from edge.ledger import Ledger
-from edge.outbox import CommandOutlet, Outlet
+from edge.record.ledger import Ledger
+from edge.record.outbox import CommandOutlet, Outlet
+from edge.record.state import alone
 from edge.service.notify import Notifier
 from edge.signals import Requests
 from edge.sinks import journal
 from edge.sinks.command import Command
 from edge.sinks.lines import Lines, Output, Sink
 from edge.sinks.log import JsonLog
-from edge.state import alone
 from edge.status import StatusServer
 from edge.tally import Tally
 from edge.terminal import Progress
@@ -125,7 +125,7 @@ def reporting(
     """Everyone who listens; None if we were stopped while waiting for the ledger's disk.
 
     Args:
-        root: see `edge.recorder.Recorder`.
+        root: see `edge.record.recorder.Recorder`.
 
     Raises:
         LedgerError: the ledger cannot be used, and nobody waits.

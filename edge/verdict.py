@@ -57,7 +57,7 @@ FRAME, BEGAN, ENDED, INTERRUPTED = "frame", "began", "ended", "interrupted"
 
 @dataclass(frozen=True)
 class Sighting:
-    """What an answer to a camera tells of: one frame, or the beginning or the end of an event (`edge.events`).
+    """What an answer to a camera tells of: one frame, or the beginning or the end of an event (`edge.observe.events`).
 
     Attributes:
         state: FRAME, BEGAN, ENDED, or INTERRUPTED for an event whose end nobody saw.

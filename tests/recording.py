@@ -1,7 +1,7 @@
 """Answers in a ledger, for tests of who is told of them."""
 
-from edge.ledger import Entry, Ledger
-from edge.stamp import Stamp
+from edge.record.ledger import Entry, Ledger
+from edge.record.stamp import Stamp
 from edge.verdict import Answer, Failure, Verdict
 
 FOLDER = "/in"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import LedgerError, SinkError
-from edge.ledger import Ledger
-from edge.outbox import CommandOutlet
+from edge.record.ledger import Ledger
+from edge.record.outbox import CommandOutlet
 from edge.sinks.command import Command
 from edge.verdict import Failure, Recorded
 from tests.recording import FOLDER, record

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.events import Events, Rules, Step
+from edge.observe.events import Events, Rules, Step
 
 PLAIN = Rules(enter=0.8, leave=0.5, smooth_seconds=0, least_seconds=1, cool_down_seconds=5, gap_seconds=10)
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from edge import image
 from edge.errors import UndecodableImageError
-from edge.reading import Outcome, Prepared, Task
-from edge.stamp import Stamp
-from edge.workers import Workers
+from edge.record.stamp import Stamp
+from edge.watch.reading import Outcome, Prepared, Task
+from edge.watch.workers import Workers
 
 MUTATIONS = 400  # of each
 SIZE = (16, 12)

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import inference
 from edge.classifier import Classifier
 from edge.errors import CoralError, ModelError
-from edge.inference import Classified, Inference
 from edge.model import load
 from edge.network import Network
-from edge.reading import Prepared, Task
-from edge.stamp import Stamp
+from edge.record.stamp import Stamp
 from edge.verdict import Verdict
+from edge.watch import inference
+from edge.watch.inference import Classified, Inference
+from edge.watch.reading import Prepared, Task
 
 
 class Moody(Classifier):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edge import schema
 from edge.errors import LedgerError
-from edge.ledger import AnsweredAs, Entry, Ledger
-from edge.stamp import Stamp
+from edge.record import schema
+from edge.record.ledger import AnsweredAs, Entry, Ledger
+from edge.record.stamp import Stamp
 from edge.verdict import Failure, Verdict
 from tests.conftest import environment
 
@@ -87,7 +87,7 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
         pytest.skip("only the super-user can give a ledger to another account")
     Ledger(tmp_path).close()
     tmp_path.chmod(0o755)
-    program = "import os, sys; from edge.ledger import Ledger; from pathlib import Path; os.seteuid(54321)\n"
+    program = "import os, sys; from edge.record.ledger import Ledger; from pathlib import Path; os.seteuid(54321)\n"
     program += "Ledger(Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path], env=environment(), capture_output=True, text=True, timeout=20

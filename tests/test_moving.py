@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge import moving
-from edge.ledger import Move
-from edge.moving import Sorter
-from edge.stamp import Stamp
+from edge.record.ledger import Move
+from edge.record.stamp import Stamp
+from edge.watch import moving
+from edge.watch.moving import Sorter
 
 CONTENT = b"the bytes of a picture"
 

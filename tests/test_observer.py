@@ -18,14 +18,14 @@ from edge.cameras.frame import Frame
 from edge.cameras.view import View, region
 from edge.classifier import Classifier
 from edge.errors import CameraError, CoralError, SinkError, ViewError
-from edge.events import Rules
 from edge.image import Pixels
-from edge.ledger import Ledger
 from edge.network import Network
-from edge.observer import Observer, Pace
-from edge.outbox import Outlet
-from edge.recorder import Recorder
-from edge.sightings import Sightings
+from edge.observe.events import Rules
+from edge.observe.observer import Observer, Pace
+from edge.observe.sightings import Sightings
+from edge.record.ledger import Ledger
+from edge.record.outbox import Outlet
+from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.verdict import Recorded, Verdict
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.errors import LedgerError, SinkError
-from edge.ledger import Ledger
-from edge.outbox import Outlet
+from edge.record.ledger import Ledger
+from edge.record.outbox import Outlet
 from edge.sinks.log import JsonLog
 from edge.verdict import Recorded
 from tests.recording import FOLDER, entry, record

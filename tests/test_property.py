@@ -15,15 +15,15 @@ from PIL import Image
 
 from edge import model
 from edge.classifier import Classifier
-from edge.daemon import Watcher
-from edge.inference import Inference
-from edge.ledger import Ledger
 from edge.network import Network
-from edge.outbox import Outlet
+from edge.record.ledger import Ledger
+from edge.record.outbox import Outlet
 from edge.sinks.lines import Output
 from edge.sources.folder import Folder
 from edge.verdict import Answer, Recorded
-from edge.workers import Workers
+from edge.watch.daemon import Watcher
+from edge.watch.inference import Inference
+from edge.watch.workers import Workers
 from tests.conftest import MODELS
 
 NAMES = st.sampled_from(["a.png", "b.png", "c.png", "sub/a.png", "sub/b.png"])

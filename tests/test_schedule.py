@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from edge.errors import SettingsError
-from edge.schedule import is_open, span
+from edge.observe.schedule import is_open, span
 
 
 def at(hour: int, minute: int = 0) -> datetime:

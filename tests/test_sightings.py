@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from edge.errors import LedgerError
-from edge.ledger import Ledger
-from edge.recorder import Recorder
+from edge.record.ledger import Ledger
+from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.verdict import BEGAN, ENDED, FRAME, Sighting, Verdict
 from tests.conftest import Run

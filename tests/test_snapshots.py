@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edge.errors import SinkError
-from edge.snapshots import Limits, Snapshots
+from edge.observe.snapshots import Limits, Snapshots
 from edge.verdict import Verdict
 
 VERDICT = Verdict("/dev/video0", "FAKE", False, 0.1, 0.9, None, 0.001)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.ledger import TOLD_AT_ONCE
+from edge.record.ledger import TOLD_AT_ONCE
 from tests.conftest import Run, age, command, environment, picture, samples
 from tests.watching import PATIENCE, Watching
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from edge import image
-from edge.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
-from edge.stamp import Stamp
-from edge.workers import DEPTH, LEAST_DEPTH, Limits, Workers
+from edge.record.stamp import Stamp
+from edge.watch.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
+from edge.watch.workers import DEPTH, LEAST_DEPTH, Limits, Workers
 from tests.conftest import picture
 
 SIZE = (16, 12)
@@ -172,7 +172,7 @@ def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> 
     from tests.conftest import environment
 
     program = (
-        "import sys, time\nfrom edge.workers import Workers\n"
+        "import sys, time\nfrom edge.watch.workers import Workers\n"
         "if __name__ == '__main__':\n"
         "    workers = Workers(2, sys.argv[1], (16, 12))\n"
         "    print(*[w.process.pid for w in workers._workers], flush=True)\n    time.sleep(60)\n"

@@ -18,7 +18,7 @@ from edge.classifier import Classifier
 from edge.coral import is_compiled
 from edge.errors import printable
 from edge.interpreter import installed
-from edge.ledger import Ledger
+from edge.record.ledger import Ledger
 
 WATCH_ROUNDS = 2
 WATCH_SHARE = 0.6  # of the limit: what `watch` is taken to reach, to choose how many images it gets

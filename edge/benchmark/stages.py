@@ -9,10 +9,10 @@ from typing import Any
 
 from edge import image
 from edge.classifier import Classifier, input_of_pixel
-from edge.daemon import GROUP_SIZE
-from edge.ledger import Entry, Ledger
-from edge.stamp import Stamp
+from edge.record.ledger import Entry, Ledger
+from edge.record.stamp import Stamp
 from edge.verdict import Answer
+from edge.watch.daemon import GROUP_SIZE
 
 READ, DECODE, QUANTISE, INVOKE = "read", "decode", "quantise", "invoke"
 RECORD, TOGETHER = "digest and record", "all of these"

@@ -55,7 +55,7 @@ def benchmark(
 
     from edge.benchmark import measuring, report
     from edge.benchmark.machine import machine, thread_counts
-    from edge.state import default_folder
+    from edge.record.state import default_folder
 
     _end_by_signals()
     # A Coral leaves nothing to threads, and has one user at a time.

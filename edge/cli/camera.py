@@ -12,7 +12,7 @@ from edge.cli.running import run
 from edge.commands import ReloadableCommand
 
 if TYPE_CHECKING:
-    from edge.observing import Settings
+    from edge.observe.observing import Settings
 
 SHARE = Number(0, 1)
 
@@ -89,7 +89,7 @@ def camera(context: click.Context, /, **options: Any) -> None:
     while, and ends when it has fallen. It is recorded like the answers of
     `watch`, with its peak and a snapshot.
     """
-    from edge.observing import observe
+    from edge.observe.observing import observe
 
     _settings(options)  # a mistake of the user's should show before anything is begun
     _, ended_by = run(
@@ -103,12 +103,12 @@ def camera(context: click.Context, /, **options: Any) -> None:
 
 def _settings(options: dict[str, Any]) -> "Settings":
     from edge.cameras import view
-    from edge.events import Rules
-    from edge.observer import Pace
-    from edge.observing import Settings
-    from edge.schedule import span
-    from edge.snapshots import Limits
-    from edge.state import default_folder
+    from edge.observe.events import Rules
+    from edge.observe.observer import Pace
+    from edge.observe.observing import Settings
+    from edge.observe.schedule import span
+    from edge.observe.snapshots import Limits
+    from edge.record.state import default_folder
 
     given = dict(options)
     source, called = given["source"], given["called"]

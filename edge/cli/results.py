@@ -12,7 +12,7 @@ import click
 from edge.cli.options import option
 
 if TYPE_CHECKING:
-    from edge.history import Query
+    from edge.record.history import Query
     from edge.verdict import Recorded
 
 WATCH_SECONDS = 1.0
@@ -69,7 +69,7 @@ def results(
     state: Path | None,
 ) -> None:
     """What was answered, also while a watcher runs."""
-    from edge import history
+    from edge.record import history
 
     if context.invoked_subcommand is not None:
         context.obj = state
@@ -92,7 +92,7 @@ def prune(state: Path | None, older_than: str) -> None:
 
     The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
     """
-    from edge import history
+    from edge.record import history
 
     age = history.seconds(older_than)
     for ledger in history.ledgers(state):
@@ -100,8 +100,8 @@ def prune(state: Path | None, older_than: str) -> None:
 
 
 def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
-    from edge import history
     from edge.errors import LedgerError
+    from edge.record import history
 
     last, unreadable = dict.fromkeys(ledgers, 0), set[Path]()
     while True:

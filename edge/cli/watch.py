@@ -11,7 +11,7 @@ from edge.cli.running import run
 from edge.commands import ReloadableCommand
 
 if TYPE_CHECKING:
-    from edge.watching import Settings
+    from edge.watch.watching import Settings
 
 PATTERN = "Such as '*.jpg', or 'drafts/*' below the folder; capitals count for nothing; may be repeated."
 
@@ -56,7 +56,7 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     same, is touched or renamed gets no second answer; new content does.
     Without a terminal, SIGHUP reads the settings file anew.
     """
-    from edge.watching import watch as watch_folder
+    from edge.watch.watching import watch as watch_folder
 
     tally, ended_by = run(
         context,
@@ -71,8 +71,8 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
 
 
 def _settings(options: dict[str, Any]) -> "Settings":
-    from edge.state import default_folder
-    from edge.watching import Settings
+    from edge.record.state import default_folder
+    from edge.watch.watching import Settings
 
     as_json, state = options["as_json"], options["state"]
     return Settings(**options | {"state": state or default_folder(), "as_json": as_json}, lines=lines(as_json))

@@ -9,7 +9,7 @@ from edge.doctor.chosen import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.machine import Machine
 from edge.errors import LedgerError, printable
-from edge.state import default_folder
+from edge.record.state import default_folder
 
 MB = 1_000_000
 LEAST_MEMORY = 700 * MB  # the largest image that is accepted takes up to 640 MB to decode: edge.image
@@ -72,7 +72,7 @@ def state_folder(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
 def ledger(chosen: Chosen) -> Iterator[Finding]:
     """Whether it is whole; nothing is written."""
     try:
-        from edge import history, schema
+        from edge.record import history, schema
     except ImportError as error:  # a Python that was built without SQLite
         why = printable(str(error))
         yield Finding("ledger", PROBLEM, f"SQLite does not load: {why}", "sudo apt install libsqlite3-0")

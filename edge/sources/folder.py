@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edge.errors import SourceError, printable
+from edge.record.stamp import Stamp
 from edge.sources.files import entries
 from edge.sources.inotify import Events, Happened
 from edge.sources.names import Names
-from edge.stamp import Stamp
 
 SETTLE_SECONDS = 1.0
 DISTANT_SETTLE_SECONDS = 5.0  # a share's client looks at times and sizes anew every three seconds or so (nfs(5))

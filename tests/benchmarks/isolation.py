@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from edge.reading import Task, prepare
+from edge.record.stamp import Stamp
 from edge.sources.files import images
-from edge.stamp import Stamp
-from edge.workers import Workers, usual_count
+from edge.watch.reading import Task, prepare
+from edge.watch.workers import Workers, usual_count
 
 SIZE = (32, 32)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from edge import image
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.image import Pixels
-from edge.stamp import Stamp
+from edge.record.stamp import Stamp
 
 
 @dataclass(frozen=True)

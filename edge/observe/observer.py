@@ -13,9 +13,9 @@ from edge.cameras.view import View
 from edge.errors import CameraError, EdgeDetectError, LedgerError, SinkError, ViewError, printable
 from edge.image import Pixels
 from edge.network import Network
-from edge.recorder import Recorder
-from edge.schedule import Span, is_open
-from edge.sightings import Sightings
+from edge.observe.schedule import Span, is_open
+from edge.observe.sightings import Sightings
+from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import Verdict

@@ -33,7 +33,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """
         CREATE TABLE files (             -- how each file looked when it was last met
             path BLOB PRIMARY KEY,
-            stamp TEXT NOT NULL,         -- edge.stamp.Stamp
+            stamp TEXT NOT NULL,         -- edge.record.stamp.Stamp
             seen_ns INTEGER NOT NULL,    -- when that was, nanoseconds since the epoch
             sha256 BLOB NOT NULL
         ) WITHOUT ROWID

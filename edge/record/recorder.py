@@ -6,8 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 from edge.errors import LedgerError, printable
-from edge.ledger import Ledger
-from edge.outbox import CommandOutlet, Outlet
+from edge.record.ledger import Ledger
+from edge.record.outbox import CommandOutlet, Outlet
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 

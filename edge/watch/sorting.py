@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from edge import moving
 from edge.errors import SinkError, printable
-from edge.ledger import Move
-from edge.recorder import Recorder
+from edge.record.ledger import Move
+from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
+from edge.watch import moving
 
 REFUSED_AT_ONCE = 100  # moves that fail, before the others have to wait too
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))

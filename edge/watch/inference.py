@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from edge.network import Network
-from edge.reading import Prepared, Task
 from edge.verdict import Verdict
+from edge.watch.reading import Prepared, Task
 
 ROOM_BYTES = 16_000_000  # of images that wait
 LEAST_ROOM, MOST_ROOM = 8, 128  # of them

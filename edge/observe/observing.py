@@ -16,16 +16,16 @@ from edge.cameras.frame import Camera
 from edge.cameras.opening import first_source, open_camera
 from edge.cameras.view import View
 from edge.errors import SettingsError, printable
-from edge.events import Rules
 from edge.network import Network
-from edge.observer import Observer, Pace
-from edge.recorder import Recorder
+from edge.observe.events import Rules
+from edge.observe.observer import Observer, Pace
+from edge.observe.schedule import Span
+from edge.observe.sightings import Sightings
+from edge.observe.snapshots import Limits, Snapshots
+from edge.record.recorder import Recorder
 from edge.reporting import Told, Voice, patiently, reporting
-from edge.schedule import Span
 from edge.service.notify import Notifier
-from edge.sightings import Sightings
 from edge.signals import Requests
-from edge.snapshots import Limits, Snapshots
 from edge.tally import Tally
 from edge.trouble import Say
 

@@ -12,8 +12,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.ledger import Move
-from edge.stamp import Stamp
+from edge.record.ledger import Move
+from edge.record.stamp import Stamp
 
 UNREADABLE = "UNREADABLE"
 _RENAME_NOREPLACE = 1  # linux/fs.h

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge import schema
 from edge.errors import LedgerError
-from edge.rows import ANSWER_COLUMNS, columns_of, recorded
-from edge.stamp import Stamp
+from edge.record import schema
+from edge.record.rows import ANSWER_COLUMNS, columns_of, recorded
+from edge.record.stamp import Stamp
 from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
 
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from edge.cameras.frame import Frame
 from edge.errors import SinkError
-from edge.events import Event, Events, Rules
 from edge.image import Pixels
-from edge.ledger import FORGOTTEN_AT_ONCE
 from edge.network import Network
-from edge.recorder import Recorder
-from edge.snapshots import Snapshots
+from edge.observe.events import Event, Events, Rules
+from edge.observe.snapshots import Snapshots
+from edge.record.ledger import FORGOTTEN_AT_ONCE
+from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, Recorded, Sighting, Verdict

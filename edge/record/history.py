@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge import schema
 from edge.cameras import address
 from edge.errors import DurationError, LedgerError, printable
-from edge.rows import ANSWER_COLUMNS, recorded
-from edge.state import default_folder
+from edge.record import schema
+from edge.record.rows import ANSWER_COLUMNS, recorded
+from edge.record.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
 SERVICES = Path("/var/lib/edge-detect")  # where systemd keeps the state of our units

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from edge import image
 from edge.errors import WorkerError
-from edge.reading import Changed, Died, Outcome, Task, prepare, unprepared
+from edge.watch.reading import Changed, Died, Outcome, Task, prepare, unprepared
 
 DEPTH = 32  # tasks that wait at a process, so that it never waits for us
 SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
@@ -122,7 +122,7 @@ class Workers:
             WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
         """
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["edge.reading"])
+        self._context.set_forkserver_preload(["edge.watch.reading"])
         self._root, self._network_size, self._limits = root, network_size, limits or Limits()
         self._failed: dict[Task, int] = {}
         self._outcomes: list[tuple[Task, Outcome]] = []

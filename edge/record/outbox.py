@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from edge.errors import CommandStoppedError, EdgeDetectError, NotRunnableError, SinkError, printable
-from edge.ledger import Ledger
+from edge.record.ledger import Ledger
 from edge.sinks.command import Command
 from edge.sinks.lines import Sink
 from edge.trouble import Say, Trouble

@@ -11,20 +11,20 @@ from typing import Any
 
 from edge import image
 from edge.errors import MovedAwayError, SinkError, SourceError, printable
-from edge.inference import Inference
-from edge.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
-from edge.moving import Sorter
 from edge.network import Network
-from edge.outbox import CommandOutlet, Outlet
-from edge.reading import Changed, Died, Prepared, Task
-from edge.recorder import Recorder, wait_for
-from edge.sorting import Mover
+from edge.record.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
+from edge.record.outbox import CommandOutlet, Outlet
+from edge.record.recorder import Recorder, wait_for
+from edge.record.stamp import Stamp
 from edge.sources.folder import Folder, Waitable
-from edge.stamp import Stamp
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import Answer, Failure
-from edge.workers import Workers
+from edge.watch.inference import Inference
+from edge.watch.moving import Sorter
+from edge.watch.reading import Changed, Died, Prepared, Task
+from edge.watch.sorting import Mover
+from edge.watch.workers import Workers
 
 # One commit costs one fsync; grouping spares the SD card. A group is told
 # when it is full, when it is this old, or when there is nothing else to do.

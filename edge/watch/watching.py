@@ -10,10 +10,7 @@ from typing import Any
 
 from edge import __version__
 from edge.classifier import Classifier
-from edge.daemon import Watcher
 from edge.errors import MovedAwayError, SourceError, printable
-from edge.inference import Inference
-from edge.moving import Sorter
 from edge.network import Network
 from edge.reporting import Told, Voice, patiently, reporting
 from edge.service.notify import Notifier
@@ -21,7 +18,10 @@ from edge.signals import Requests
 from edge.sources.folder import Folder
 from edge.sources.names import Names
 from edge.tally import Tally
-from edge.workers import Limits, Workers, usual_count
+from edge.watch.daemon import Watcher
+from edge.watch.inference import Inference
+from edge.watch.moving import Sorter
+from edge.watch.workers import Limits, Workers, usual_count
 
 MOST_NETWORKS = 4
 

@@ -96,7 +96,7 @@ class Observer:
         self._sightings, self._view, self._pace, self._schedule = sightings, view, pace, schedule
         self._is_patient = is_patient
         self._capture: Capture | None = None
-        self._at_frames, self._at_view = Trouble(say), Trouble(say, "; frames are skipped until then")
+        self._at_closing, self._at_view = Trouble(say), Trouble(say, "; frames are skipped until then")
         self._looked_at = self._met_at = self._delivered_at = time.monotonic()  # classified, or skipped with a reason
         self._due = float("-inf")  # by the camera's clock
         self._is_resting = False
@@ -123,7 +123,7 @@ class Observer:
     def trouble(self) -> str:
         """What keeps it from working just now; empty if nothing does."""
         of_camera = self._capture.trouble if self._capture else ""
-        own = (of_camera, self._at_frames.reason, self._at_view.reason, self._network.trouble.reason)
+        own = (of_camera, self._at_closing.reason, self._at_view.reason, self._network.trouble.reason)
         return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
 
     @property
@@ -141,11 +141,8 @@ class Observer:
         """
         if is_held():
             return False
-        return self.is_waiting or time.monotonic() - self._met_at < self._patience_seconds
-
-    @property
-    def _patience_seconds(self) -> float:
-        return PATIENCE_SECONDS + 2 * self._pace.interval_seconds
+        patience_seconds = PATIENCE_SECONDS + 2 * self._pace.interval_seconds
+        return self.is_waiting or time.monotonic() - self._met_at < patience_seconds
 
     def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
@@ -188,7 +185,7 @@ class Observer:
                 return
             if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
                 yield from self._sightings.end(stop)
-            self._note_health()
+            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             if self.frames == self._pace.max_frames:
@@ -207,7 +204,7 @@ class Observer:
             self._capture = None
         yield from self._sightings.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
-            self._note_health()
+            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             stop.wait(WAIT_SECONDS)
@@ -242,7 +239,6 @@ class Observer:
         self.figures.note(now - began, now - frame.seconds if self._capture.is_live else None, now - self._looked_at)
         self._looked_at = now
         self._met(frame)
-        self._at_frames.over()
         self.verdict = verdict
         self.frames += 1
         self._recorder.tally.count(verdict)
@@ -265,14 +261,12 @@ class Observer:
     def _met(self, frame: Frame) -> None:
         self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
 
-    def _note_health(self) -> None:
-        """Say what nobody else does."""
+    def _note_closing(self) -> None:
+        """Say what nobody else does; that a camera gives nothing, `Capture` says."""
         if is_held():
-            self._at_frames.met(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
-        elif not self.is_healthy:
-            self._at_frames.met(CameraError(f"{printable(self.name)}: no frame for {self._patience_seconds:g} s"))
-        elif self._is_resting:  # else it is over with the next frame
-            self._at_frames.over()
+            self._at_closing.met(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
+        else:
+            self._at_closing.over()
 
     def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Tally]:
         """Not after each frame, for that asks the ledger; but at once when something was recorded."""

@@ -77,7 +77,8 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     """Classify what a camera sees until we are asked to stop, or a recording has ended.
 
     Args:
-        begun: called when a frame has been classified; in a service at once.
+        begun: called when a frame has been classified, in a service at once; after a reload of a service, not before it
+            is clear that it is no fault of the settings if there is none.
 
     Raises:
         EdgeDetectError: it cannot begin, or not go on.

@@ -68,8 +68,8 @@ class Stream:
                 format=format_,
                 options=options,
                 container_options=asked,
-                metadata_errors="replace",  # a title may be in any encoding
                 timeout=(timeout_seconds, timeout_seconds),
+                **_tolerance(av),
             )
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: there is no video in it")
@@ -253,6 +253,11 @@ def _is_device(source: str) -> bool:
     if not stat.S_ISCHR(mode) and not stat.S_ISREG(mode):
         raise CameraError(f"{printable(source)}: neither a video file nor a camera")
     return stat.S_ISCHR(mode)
+
+
+def _tolerance(av: Any) -> dict[str, str]:
+    """What lets `av.open` take a title in any encoding; PyAV 19 does by itself, and knows no such option."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def _av() -> Any:

@@ -164,6 +164,9 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
 def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """A frame of a camera as a network sees it: what `pixels` makes of a PNG file of the same content.
 
+    Like a JPEG, a large one is first reduced by a whole number, to no less than
+    REDUCING_GAP times the size: there are many frames a second.
+
     Args:
         pixels: RGB, uint8, shape (height, width, 3).
         size: (width, height) in pixels of the network's input.
@@ -173,7 +176,7 @@ def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """
     if (pixels.shape[1], pixels.shape[0]) == size:
         return np.ascontiguousarray(pixels)
-    return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING))
+    return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING, reducing_gap=REDUCING_GAP))
 
 
 def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:

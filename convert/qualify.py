@@ -14,10 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from convert.graph import Graph, Operation, Tensor
 from convert.limits import LIMITS
-from edge.coral import CUSTOM_OPERATION
 from edge.errors import ModelError, printable
 from edge.flatbuffer import require_whole
-from edge.model import Model
+from edge.model import EDGE_TPU_OPERATION, Model
 
 ON_CHIP_BYTES = 8 * 1024 * 1024  # "roughly 8 MB"; of what is more, the rest is fetched anew for each image
 
@@ -113,7 +112,7 @@ def _of(graph: Graph) -> Qualification:
 
 def _reason(operation: Operation) -> str:
     """Why an operation does not run on the Edge TPU, to be read after its name; empty if it does."""
-    if operation.name == CUSTOM_OPERATION.decode():
+    if operation.name == EDGE_TPU_OPERATION.decode():
         return "is a part that was compiled already"
     limit = LIMITS.get(operation.name)
     return "is not supported" if limit is None else limit(operation) or ""

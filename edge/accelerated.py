@@ -12,7 +12,6 @@ from edge.coral import (
     compiled_path,
     device_option,
     has_pycoral,
-    is_compiled,
     library,
     plain_path,
     require_device,
@@ -20,7 +19,7 @@ from edge.coral import (
 from edge.errors import CoralError, printable
 from edge.image import Pixels
 from edge.interpreter import installed, load_delegate
-from edge.model import Model, default_path, description_path, load
+from edge.model import Model, default_path, description_path, is_compiled, load
 from edge.trial import Crashed, TookTooLong, trial
 
 ANY, AUTO = "any", "auto"

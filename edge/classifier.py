@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge import image
-from edge.coral import is_compiled
 from edge.errors import CoralError, ImageError, ModelError, printable
 from edge.flatbuffer import require_whole
 from edge.image import Pixels
 from edge.interpreter import Interpreter, interpreter, probe
-from edge.model import LOGIT, Model, ModelDescription, Quantisation
+from edge.model import LOGIT, Model, ModelDescription, Quantisation, is_compiled
 from edge.verdict import Answer, Failure, Verdict
 
 

@@ -22,7 +22,6 @@ USB_IDS = frozenset((("1a6e", "089a"), ("18d1", "9302")))
 PCI_ID = ("0x1ac1", "0x089a")
 PAGE_BYTES = 4096  # what the library needs of the kernel for a card on PCIe
 COMPILED = "_edgetpu"  # edgetpu_compiler puts it behind a model's name
-CUSTOM_OPERATION = b"edgetpu-custom-op"  # what it makes of the operations that it has compiled
 LOADING_SECONDS = 20.0
 
 _DEVICE = re.compile(r"(usb|pci)?(?::?(\d{1,3}))?")
@@ -124,11 +123,6 @@ def has_pycoral() -> bool:
     found = find_spec("pycoral")  # no deeper: that would import it
     places = found.submodule_search_locations or [] if found else []
     return any(os.path.exists(os.path.join(place, "utils", "edgetpu.py")) for place in places)
-
-
-def is_compiled(content: bytes) -> bool:
-    """Whether a model file was compiled for the Edge TPU."""
-    return CUSTOM_OPERATION in content
 
 
 def compiled_path(model: Path) -> Path:

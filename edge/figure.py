@@ -9,13 +9,12 @@ from PIL import Image
 
 from edge import image
 from edge.errors import ImageError, SinkError, printable
-from edge.image import Pixels
+from edge.image import FIGURE_SUFFIX, Pixels
 from edge.verdict import Verdict, percentage
 
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-SUFFIX = "_results.png"
 SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
 _OURS = b"tEXtSoftware\0" + SOFTWARE.encode("ascii")
 
@@ -29,7 +28,7 @@ COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # REAL, FAKE; both readable on wh
 
 def is_figure(path: str) -> bool:
     """Whether a file is a figure that we wrote: then it is no input of ours."""
-    return path.endswith(SUFFIX) and _OURS in _beginning(path)
+    return path.endswith(FIGURE_SUFFIX) and _OURS in _beginning(path)
 
 
 def write(verdict: Verdict, seen: Pixels) -> str:
@@ -83,7 +82,7 @@ def _beginning(path: str) -> bytes:
 
 
 def _candidates(path: str) -> tuple[str, str]:
-    return os.path.splitext(path)[0] + SUFFIX, path + SUFFIX
+    return os.path.splitext(path)[0] + FIGURE_SUFFIX, path + FIGURE_SUFFIX
 
 
 def _source_of(path: str) -> str | None:

@@ -43,6 +43,7 @@ Pixels = npt.NDArray[np.uint8]
 # The first four are loaded with Pillow itself, the others when they are met.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+FIGURE_SUFFIX = "_results.png"  # of what edge.figure writes, which is no input of ours
 
 # Pillow's own default, and so that of the usual plain script; a change of
 # filter changes verdicts, so it is written into every model's description.

@@ -17,6 +17,7 @@ DEFAULT = "compact_int8.tflite"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # 2 brought output_is, score_limit and domain
 PROBABILITY, LOGIT = "probability", "logit"
+EDGE_TPU_OPERATION = b"edgetpu-custom-op"  # what edgetpu_compiler makes of the operations that it has compiled
 
 
 @dataclass(frozen=True)
@@ -211,3 +212,8 @@ def _range(value: Any) -> tuple[int, int]:
 
 def _quantisation(value: dict[str, Any]) -> Quantisation:
     return Quantisation(str(value["dtype"]), float(value["scale"]), int(value["zero_point"]))
+
+
+def is_compiled(content: bytes) -> bool:
+    """Whether a model file was compiled for the Edge TPU."""
+    return EDGE_TPU_OPERATION in content

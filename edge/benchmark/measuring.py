@@ -15,9 +15,9 @@ from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare, Stages
 from edge.benchmark.whole import Limit, backlogs, nearest_folder, start_up
 from edge.classifier import Classifier
-from edge.coral import is_compiled
 from edge.errors import printable
 from edge.interpreter import installed
+from edge.model import is_compiled
 from edge.record.ledger import Ledger
 
 WATCH_ROUNDS = 2

@@ -4,8 +4,7 @@ import fnmatch
 import os
 from dataclasses import dataclass
 
-from edge.figure import is_figure
-from edge.image import SUFFIXES
+from edge.image import FIGURE_SUFFIX, SUFFIXES
 
 # What browsers, editors and copying programs call a file that is not finished; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
@@ -35,7 +34,15 @@ class Names:
         if name.endswith(UNFINISHED) and not any(pattern.endswith(UNFINISHED) for pattern in chosen_by):
             return False
         is_chosen = bool(chosen_by) if self.include else os.path.splitext(name)[1] in SUFFIXES
-        return is_chosen and not any(_matches(path, root, pattern) for pattern in self.exclude) and not is_figure(path)
+        return is_chosen and not any(_matches(path, root, pattern) for pattern in self.exclude) and not _is_figure(path)
+
+
+def _is_figure(path: str) -> bool:
+    if not path.endswith(FIGURE_SUFFIX):  # as most; what draws figures is imported for the others alone
+        return False
+    from edge.figure import is_figure
+
+    return is_figure(path)
 
 
 def _matches(path: str, root: str, pattern: str) -> bool:

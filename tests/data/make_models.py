@@ -7,7 +7,7 @@ import numpy as np
 
 from convert import litert
 from convert.backend import keras, schema
-from edge.coral import CUSTOM_OPERATION
+from edge.model import EDGE_TPU_OPERATION
 
 MODELS = Path(__file__).with_name("models")
 WIDTH, HEIGHT = 16, 12  # not a square, so that a swap of the two shows
@@ -43,7 +43,7 @@ def as_if_compiled(content: bytes) -> bytes:
     graph = model.subgraphs[0]
     code, operator = schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode, code.version = CUSTOM_OPERATION, 1
+    code.customCode, code.version = EDGE_TPU_OPERATION, 1
     operator.inputs, operator.outputs = list(graph.inputs), list(graph.outputs)
     model.operatorCodes, graph.operators = [code], [operator]
     return _packed(model)

@@ -2,16 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from edge.errors import LedgerError
-from edge.record import schema
 from edge.record.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.record.stamp import Stamp
+from edge.record.store import Store
 from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
 
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
@@ -67,50 +64,8 @@ class Move:
     sha256: bytes
 
 
-class Ledger:
-    """The record of one state folder; several processes may share it.
-
-    Attributes:
-        remarks: what was found to be wrong and has been mended, in words for a person; who tells them, clears them.
-        identity: of the file that is written to; another one knows nothing of this one's answers.
-
-    Raises:
-        LedgerError: from every method, if the file cannot be used.
-    """
-
-    def __init__(self, folder: Path, *, check: str = schema.QUICK) -> None:
-        """
-        Args:
-            check: see `schema.opened`; needless where someone else has just done so.
-        """
-        self.path = folder / schema.FILE
-        self.remarks: list[str] = []
-        self._folder = folder
-        self._open(check=check)
-
-    def _open(self, *, check: str) -> None:
-        self._database = schema.opened(self._folder, say=self.remarks, check=check)
-        self.identity = self._identity_on_disk()
-
-    def close(self) -> None:
-        self._database.close()
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def reopen(self, after: LedgerError | None = None) -> None:
-        """Begin again on the file that has our name now, after an error or when that is another one."""
-        self._database.close()
-        was_damaged = after is not None and schema.is_damage(after.__cause__)
-        self._open(check=schema.THOROUGH if was_damaged else schema.QUICK if after is None else "")
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the file that we write is still the one that others find."""
-        return self.identity == self._identity_on_disk()
+class Ledger(Store):
+    """The record of one state folder; several processes may share it."""
 
     def known(self, files: Sequence[tuple[str, Stamp]]) -> list[AnsweredAs | None]:
         """For each file its answer, if it has certainly not been written to since: it need not even be opened.
@@ -372,43 +327,6 @@ class Ledger:
             f"INSERT OR IGNORE INTO answers ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values())
         )
         return inserted.rowcount == 1
-
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._named_errors():
-            return self._database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _quickly(self) -> Iterator[None]:
-        with self._named_errors():
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            try:
-                yield
-            finally:
-                self._database.execute("PRAGMA synchronous = FULL")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._named_errors():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        with schema.named_errors(self.path):
-            yield
-
-    def _identity_on_disk(self) -> tuple[int, int]:
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return (0, 0)
-        return status.st_dev, status.st_ino
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -3,12 +3,18 @@
 from protocol import Classify, run
 
 
-def load(model: str) -> Classify:
+def load(model: str, threads: int = 0) -> Classify:
+    """
+    Args:
+        threads: 0 is as many as it thinks right.
+    """
     import numpy as np
     import onnxruntime
     from PIL import Image
 
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     takes = session.get_inputs()[0]
     _, height, width, _ = takes.shape
 
@@ -19,4 +25,5 @@ def load(model: str) -> Classify:
     return classify
 
 
-run(load)
+if __name__ == "__main__":
+    run(load)

@@ -1,24 +1,8 @@
 """ONNX Runtime with the same network, one thread, and Pillow."""
 
-from protocol import Classify, run
+from functools import partial
 
+from onnx_runtime import load
+from protocol import run
 
-def load(model: str) -> Classify:
-    import numpy as np
-    import onnxruntime
-    from PIL import Image
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    takes = session.get_inputs()[0]
-    _, height, width, _ = takes.shape
-
-    def classify(path: str) -> float:
-        image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-        return float(session.run(None, {takes.name: np.asarray(image, np.float32)[None] / np.float32(255)})[0][0][0])
-
-    return classify
-
-
-run(load)
+run(partial(load, threads=1))

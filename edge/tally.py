@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge.verdict import Answer, Failure, Verdict
 
@@ -50,6 +51,17 @@ class Tally:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def as_json(self) -> dict[str, Any]:
+        """For `edge-detect status`."""
+        return {
+            "labels": self.labels,
+            "failed": self.failures,
+            "answered_before": self.known,
+            "per_second": round(self.rate, 3),
+            "last": self.last.as_json() if self.last else None,
+            "last_error": self.last_error.as_json() if self.last_error else None,
+        }
 
     def __str__(self) -> str:
         parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]

@@ -143,12 +143,7 @@ def _status(watcher: Watcher, real_root: str, since: float) -> dict[str, Any]:
         "pid": os.getpid(),
         "version": __version__,
         "since": since,
-        "labels": tally.labels,
-        "failed": tally.failures,
-        "answered_before": tally.known,
+        **tally.as_json(),
         "waiting": watcher.queue,
-        "per_second": round(tally.rate, 3),
-        "last": tally.last.as_json() if tally.last else None,
-        "last_error": tally.last_error.as_json() if tally.last_error else None,
         "trouble": watcher.trouble or None,
     }

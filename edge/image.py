@@ -18,6 +18,7 @@ What is done, in this order:
 7. The EXIF orientation is applied.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.stderr import without_lines
@@ -43,6 +44,7 @@ Pixels = npt.NDArray[np.uint8]
 # The first four are loaded with Pillow itself, the others when they are met.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_JPEG = b"\xff\xd8\xff"
 FIGURE_SUFFIX = "_results.png"  # of what edge.figure writes, which is no input of ours
 
 # Pillow's own default, and so that of the usual plain script; a change of
@@ -184,7 +186,7 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     if not data:
         raise UndecodableImageError(path, "the file is empty")
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = _identified(data)
     except UnidentifiedImageError:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
     except DECODER_ERRORS as error:
@@ -197,6 +199,13 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
             f" more than the limit of {MAX_DECODING_BYTES // 1_000_000} MB",
         )
     return image
+
+
+def _identified(data: bytes) -> Image.Image:
+    if data.startswith(_JPEG):  # what most files are; to look for others, Pillow loads four more of its plugins
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
+            return JpegImagePlugin.jpeg_factory(BytesIO(data))
+    return Image.open(BytesIO(data), formats=FORMATS)
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:

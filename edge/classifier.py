@@ -79,7 +79,7 @@ class Classifier:
             raise CoralError(f"{printable(self.model.path)}: the Coral has gone")
         reason = ""
         try:
-            opened.set_tensor(self._input_index, self._table[pixels][None])
+            opened.set_tensor(self._input_index, self._table.take(pixels)[None])
             opened.invoke()
         except RuntimeError as error:
             reason = f"{printable(self.model.path)}: {' '.join(str(error).split())}"

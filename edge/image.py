@@ -224,12 +224,13 @@ def _decoded(
     with _opened(path, data) as image:
         try:
             stored = image.size  # a draft changes it
-            draft = wanted(_swapped_if_on_its_side(stored, _orientation(image)))
+            orientation = _orientation(image)
+            draft = wanted(_swapped_if_on_its_side(stored, orientation))
             image.draft("RGB", (max(draft) * REDUCING_GAP, max(draft) * REDUCING_GAP))
             _load(image)
             if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
                 stored, orientation = image.size, 1
-            else:
+            elif image.format not in ("JPEG", "MPO"):  # elsewhere it may stand behind the pixels
                 orientation = _orientation(image)
             own_size = _swapped_if_on_its_side(stored, orientation)
             size = _swapped_if_on_its_side(wanted(own_size), orientation)

@@ -26,9 +26,11 @@ class Moody(Classifier):
         super().__init__(load(path))
         self.may_go_on = threading.Event()
         self.may_go_on.set()
+        self.is_asked = threading.Event()
         self.failure: Exception | None = None
 
     def verdict(self, *arguments: object) -> Verdict:
+        self.is_asked.set()
         self.may_go_on.wait(120)
         if self.failure is not None:
             raise self.failure
@@ -137,8 +139,11 @@ def test_it_ends_while_it_waits_for_its_coral(moody: Moody, said: list[str]) -> 
 def test_two_networks_share_the_work(brightness: Path) -> None:
     first, second = Moody(brightness), Moody(brightness)
     with Inference([Network(one, print, once=True) for one in (first, second)]) as threads:
-        first.may_go_on.clear()
+        for one in (first, second):
+            one.may_go_on.clear()
         submit(threads, first, *(str(number) for number in range(20)))
+        assert all(one.is_asked.wait(60) for one in (first, second))  # each has an image
+        second.may_go_on.set()
         others = fetched(threads, 19)
         first.may_go_on.set()
         last = fetched(threads, 1)

@@ -29,7 +29,7 @@ class Stages:
         ]
         self._model = network.model.sha256
         self._table = input_of_pixel(network.input)
-        self._inputs = [self._table[pixels][None] for pixels in self._pixels]
+        self._inputs = [self._table.take(pixels)[None] for pixels in self._pixels]
         self._answers = [network.answer(path) for path in paths]
         self._bare = Bare(network)
         self._place, self._number = count(), count()
@@ -45,7 +45,7 @@ class Stages:
         return 1
 
     def quantise(self) -> int:
-        self._table[self._pixels[self._next()]][None]
+        self._table.take(self._pixels[self._next()])[None]
         return 1
 
     def invoke(self) -> int:

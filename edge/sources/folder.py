@@ -106,11 +106,12 @@ class Folder:
                 if path is not None:
                     yield path
                 else:
-                    if once and not self._unsettled and not busy():
-                        return
                     yield None
+                    busy_with = busy()
+                    if once and not self._unsettled and not busy_with:
+                        return
                     if not stop.is_set():
-                        self._wait(events, busy())
+                        self._wait(events, busy_with)
                 if events and len(self._arrived) + len(self._unsettled) < AT_ONCE:
                     self._note(events)
                 self._look_after_itself()

@@ -76,10 +76,9 @@ def read_inside(root: str, path: str, stamp: Stamp) -> bytes | Changed:
     """The content of a regular file that really lies below a folder; see `_inside`."""
 
     def read(descriptor: int, size: int) -> bytes | None:
-        with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            data = file.read(size + 1) or b""
-            while len(data) < size and (more := file.read(size - len(data))):
-                data += more
+        data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
         return data if len(data) == size else None
 
     return _inside(root, path, stamp, read)

@@ -11,6 +11,7 @@ with the others.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import resource
@@ -291,6 +292,7 @@ def _serve(connection: Connection, finished: _Count, root: str, network_size: tu
     """The life of a process: until the other end is closed, by whatever happens there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    gc.freeze()  # what the server has loaded is no garbage: left alone, its memory stays shared
     room = OVERHEAD_BYTES + limits.bytes
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     # A service whose sandbox forbids it has a limit for all of its processes together.

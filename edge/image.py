@@ -15,7 +15,7 @@ What is done, in this order:
 5. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
    byte; floating-point samples are read as 0.0-1.0.
 6. Transparency is laid over white.
-7. The EXIF orientation is applied.
+7. The EXIF orientation is applied; of HEIC its decoder applies the image's own.
 """
 
 import os

@@ -18,6 +18,7 @@ What is done, in this order:
 7. The EXIF orientation is applied; of HEIC its decoder applies the image's own.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -30,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.stderr import without_lines
@@ -46,6 +47,7 @@ FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.heic
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
 )
+_JPEG = b"\xff\xd8\xff"
 FIGURE_SUFFIX = "_results.png"  # of what edge.figure writes, which is no input of ours
 
 # Pillow's own default, and so that of the usual plain script; a change of
@@ -187,7 +189,7 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     if not data:
         raise UndecodableImageError(path, "the file is empty")
     try:
-        image = _heic(path, data) if data[4:8] == b"ftyp" else Image.open(BytesIO(data), formats=_OF_PILLOW)
+        image = _identified(path, data)
     except UnidentifiedImageError:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
     except DECODER_ERRORS as error:
@@ -202,10 +204,15 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     return image
 
 
-def _heic(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
-    from edge import heic  # as few have one
+def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
+    if data.startswith(_JPEG):  # what most files are; to look for others, Pillow loads four more of its plugins
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
+            return JpegImagePlugin.jpeg_factory(BytesIO(data))
+    if data[4:8] == b"ftyp":  # as it is in HEIC, AVIF and films
+        from edge import heic
 
-    return heic.opened(path, data)
+        return heic.opened(path, data)
+    return Image.open(BytesIO(data), formats=_OF_PILLOW)
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
 from edge.stderr import without_lines
-from edge.trial import Crashed, trial
 
 # In order of preference where both are installed and the user names neither.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
@@ -74,6 +73,8 @@ def probe(content: bytes, runtime: str | None = None) -> None:
     """
     if installed(runtime) != "tflite-runtime":
         return
+    from edge.trial import Crashed, trial  # which the other runtime does without, and starts the sooner
+
     try:
         trial(_INVOKE, content=content)  # a failure that is no crash comes again, with its words, in this process
     except Crashed as error:

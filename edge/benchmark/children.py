@@ -45,8 +45,12 @@ def edge_detect(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would set options of a command of ours, or let it talk to systemd."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "NOTIFY_", "STATE_"))}
+    """Ours, without what would set options of a command of ours, or let it talk to systemd.
+
+    And with bytecode, which an installed package has: a source tree gets its own by the first start.
+    """
+    left_out = (PREFIX, "NOTIFY_", "STATE_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     before = kept.get("PYTHONPATH")
     package = str(Path(edge.__file__).resolve().parent.parent)
     return kept | {"PYTHONPATH": f"{package}{os.pathsep}{before}" if before else package}

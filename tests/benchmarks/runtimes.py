@@ -1,4 +1,4 @@
-"""Which LiteRT runtime, and with how many threads: python -m tests.benchmarks.runtimes
+"""Which LiteRT runtime, with how many threads and how many images at once: python -m tests.benchmarks.runtimes
 
 Each is measured in processes of its own, in turns, for the two cannot share one.
 
@@ -29,16 +29,19 @@ MODULES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime
 MODELS = ("compact_int8", "compact_float16")
 
 
-def one(model: str, runtime: str, threads: int, seconds: float) -> dict:
-    """Milliseconds an invocation, of the clock and of the processor."""
+def one(model: str, runtime: str, threads: int, batch: int, seconds: float) -> dict:
+    """Milliseconds an image, of the clock and of the processor."""
     import numpy as np
 
     interpreter = importlib.import_module(f"{MODULES[runtime]}.interpreter").Interpreter(
         model_path=model, num_threads=threads
     )
-    interpreter.allocate_tensors()
     details = interpreter.get_input_details()[0]
-    values = np.random.default_rng(0).integers(-128, 128, details["shape"])
+    shape = [batch, *details["shape"][1:].tolist()]
+    if batch > 1:
+        interpreter.resize_tensor_input(details["index"], shape)
+    interpreter.allocate_tensors()
+    values = np.random.default_rng(0).integers(-128, 128, shape)
     values = values.astype(np.int8) if details["dtype"] == np.int8 else ((values + 128) / 255).astype(np.float32)
     interpreter.set_tensor(details["index"], values)
     for _ in range(3):
@@ -50,10 +53,10 @@ def one(model: str, runtime: str, threads: int, seconds: float) -> dict:
         now = time.perf_counter()
         taken.append(now - before)
         before = now
-    cpu = (time.process_time() - cpu) / len(taken)
+    cpu = (time.process_time() - cpu) / len(taken) / batch
     output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).ravel().tolist()
     return {
-        "ms": statistics.median(taken) * 1000,
+        "ms": statistics.median(taken) * 1000 / batch,
         "cpu_ms": cpu * 1000,
         "calls": len(taken),
         "output": output,
@@ -68,29 +71,31 @@ def everything(options: argparse.Namespace) -> None:
     starts = dict(command.split("=", 1) for command in options.command)
     own = [sys.executable, __file__]
     runtimes = list(starts) or list(MODULES)
-    cases = [(runtime, model, threads) for model in MODELS for runtime in runtimes for threads in options.threads]
+    # Several images at once matter to a single thread alone: with more, each has an interpreter of its own.
+    settings = [(threads, 1) for threads in options.threads] + [(1, batch) for batch in options.batches]
+    cases = [(model, runtime, *setting) for model in MODELS for runtime in runtimes for setting in settings]
     taken: dict[tuple, list[dict]] = {case: [] for case in cases}
     for _ in range(options.rounds):
         for case in cases:
-            runtime, model, threads = case
+            model, runtime, threads, batch = case
             words = [*(shlex.split(starts[runtime]) if runtime in starts else own), "--json"]
             words += ["--model", f"{options.models}/{model}.tflite", "--runtime", runtime, "--threads", str(threads)]
-            words += ["--seconds", str(options.seconds / options.rounds)]
+            words += ["--batches", str(batch), "--seconds", str(options.seconds / options.rounds)]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{shlex.join(words)}: {done.stderr.strip()[-300:] or done.returncode}")
             taken[case].append(json.loads(done.stdout.splitlines()[-1]))
     best = min(statistics.median(turn["ms"] for turn in turns) for turns in taken.values())
     rows = []
-    for (runtime, model, threads), turns in taken.items():
+    for (model, runtime, threads, batch), turns in taken.items():
         ms, cpu = (statistics.median(turn[name] for turn in turns) for name in ("ms", "cpu_ms"))
         least = min(turn["ms"] for turn in turns)
-        rows.append([model, runtime, str(threads), *map(rounded, (ms, least, cpu, ms / best))])
+        rows.append([model, runtime, str(threads), str(batch), *map(rounded, (ms, least, cpu, ms / best))])
     here = next(iter(taken.values()))[0]
     about = f"Median of {options.rounds} processes each, in turns; {here['machine']}, Python {here['python']}."
     if here["machine"] != platform.machine():
         about += " Emulated: no board takes such times, and their ratios are a hint at most."
-    heading = ("model", "runtime", "threads", "ms a call", "fastest process", "CPU ms a call", "x the best")
+    heading = ("model", "runtime", "threads", "images a call", "ms each", "least", "CPU ms each", "x the best")
     tell("tests.benchmarks.runtimes", [about, markdown(heading, rows)], options.out)
 
 
@@ -99,6 +104,7 @@ def main() -> None:
     parser.add_argument("--model", help="measure this file alone")
     parser.add_argument("--runtime", choices=list(MODULES))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--batches", type=int, nargs="*", default=[8], help="images at once, beside one")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each case, over all rounds")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
@@ -113,7 +119,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the table to a file")
     options = parser.parse_args()
     if options.model:
-        print(json.dumps(one(options.model, options.runtime, options.threads[0], options.seconds)))
+        batch = next(iter(options.batches), 1)
+        print(json.dumps(one(options.model, options.runtime, options.threads[0], batch, options.seconds)))
     else:
         everything(options)
 

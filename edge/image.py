@@ -15,7 +15,7 @@ What is done, in this order:
 5. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
    byte; floating-point samples are read as 0.0-1.0.
 6. Transparency is laid over white.
-7. The EXIF orientation is applied.
+7. The EXIF orientation is applied; of HEIC its decoder applies the image's own.
 """
 
 import contextlib
@@ -42,8 +42,11 @@ Pixels = npt.NDArray[np.uint8]
 # more whose decoders few people test; hostile files are kept away from them.
 # JPEG includes MPO, the JPEGs with several pictures that some cameras write.
 # The first four are loaded with Pillow itself, the others when they are met.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.heic
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+)
 _JPEG = b"\xff\xd8\xff"
 FIGURE_SUFFIX = "_results.png"  # of what edge.figure writes, which is no input of ours
 
@@ -186,7 +189,7 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     if not data:
         raise UndecodableImageError(path, "the file is empty")
     try:
-        image = _identified(data)
+        image = _identified(path, data)
     except UnidentifiedImageError:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
     except DECODER_ERRORS as error:
@@ -201,14 +204,22 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     return image
 
 
-def _identified(data: bytes) -> Image.Image:
+def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     if data.startswith(_JPEG):  # what most files are; to look for others, Pillow loads four more of its plugins
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
-    return Image.open(BytesIO(data), formats=FORMATS)
+    if data[4:8] == b"ftyp":  # as it is in HEIC, AVIF and films
+        from edge import heic
+
+        return heic.opened(path, data)
+    return Image.open(BytesIO(data), formats=_OF_PILLOW)
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
+    if image.format == "HEIF":
+        from edge import heic
+
+        return heic.bytes_per_pixel(image)
     if image.format in _BYTES_PER_PIXEL:
         return _BYTES_PER_PIXEL[image.format]
     is_plain = image.mode in ("1", "L", "RGB", "I;16", "I", "F") and "transparency" not in image.info
@@ -249,6 +260,10 @@ def _load(image: Image.Image) -> None:
     if image.format == "TIFF":
         with without_lines(b""):  # libtiff writes its own remarks on damaged files to stderr
             image.load()
+    elif image.format == "HEIF":
+        from edge import heic
+
+        heic.load(image)
     else:
         image.load()
 
@@ -259,6 +274,8 @@ def _swapped_if_on_its_side(size: tuple[int, int], orientation: int) -> tuple[in
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or nonsense."""
+    if image.format == "HEIF":  # its decoder turns it upright
+        return 1
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS:
@@ -302,6 +319,7 @@ def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    if re.fullmatch(r"(decoder error )?-?\d*", text):  # nothing, or a number of Pillow's or libtiff's
+    # Nothing, a number of Pillow's or libtiff's, or what Pillow says of a size of nothing.
+    if re.fullmatch(r"(decoder error )?-?\d*|not identified by this driver", text):
         return "damaged image data"
     return text

@@ -1,0 +1,81 @@
+"""HEIC photos in real runs of `edge-detect`: with pillow-heif, without it, and where it does not load."""
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, CIFAKE, DATA, Run, age, environment
+
+PHOTO = DATA / "photo.heic"
+WITHOUT = "raise ModuleNotFoundError(\"No module named 'pillow_heif'\", name='pillow_heif')"
+INSTALL = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
+
+is_installed = pytest.mark.skipif(not find_spec("pillow_heif"), reason="needs pillow-heif")
+
+
+def stub(tmp_path: Path, text: str, module: str = "pillow_heif") -> dict[str, str]:
+    """Variables that let a module of ours stand before the installed one."""
+    folder = tmp_path / "stubs"
+    folder.mkdir()
+    (folder / f"{module}.py").write_text(text)
+    return environment(HOME=str(tmp_path / "home"), PYTHONPATH=f"{folder}{os.pathsep}{CHECKOUT}")
+
+
+@pytest.fixture
+def photo(inbox: Path) -> Path:
+    return age(Path(shutil.copyfile(PHOTO, inbox / "IMG_0001.HEIC")))
+
+
+@is_installed
+def test_a_photo_gets_its_verdict(edge_detect: Run, photo: Path, brightness: Path) -> None:
+    for verb in (["classify"], ["watch", "--once"]):
+        done = edge_detect(*verb, photo.parent, "--json", "--model", brightness)
+        assert (done.returncode, done.stderr) == (0, "")
+        (answer,) = map(json.loads, done.stdout.splitlines())
+        assert (answer["path"], answer["label"]) == (str(photo), "REAL")
+
+
+def test_without_the_package_the_file_gets_a_line_and_the_rest_goes_on(
+    edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path
+) -> None:
+    shutil.copyfile(next((CIFAKE / "test" / "REAL").iterdir()), photo.with_name("other.jpg"))
+    done = edge_detect("classify", photo.parent, "--model", brightness, env=stub(tmp_path, WITHOUT))
+    assert done.returncode == 1
+    assert done.stderr.split(maxsplit=1)[1] == f"{photo}: {INSTALL}\n"
+    (line,) = done.stdout.splitlines()
+    assert "other.jpg" in line
+
+
+@is_installed
+def test_once_the_package_is_there_a_watched_photo_gets_its_verdict(
+    edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path
+) -> None:
+    once = ("watch", photo.parent, "--once", "--json", "--model", brightness)
+    done = edge_detect(*once, env=stub(tmp_path, WITHOUT))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout) == {"path": str(photo), "error": INSTALL}
+    done = edge_detect(*once)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["label"] == "REAL"
+    assert edge_detect(*once).stdout == "", "it is answered now"
+
+
+@is_installed
+def test_a_package_that_does_not_load_is_named(edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path) -> None:
+    variables = stub(tmp_path, "raise ImportError('libheif.so.1: cannot open')", "_pillow_heif")
+    done = edge_detect("watch", photo.parent, "--once", "--json", "--model", brightness, env=variables)
+    assert (done.returncode, done.stderr) == (1, "")
+    reason = "pillow-heif is installed but does not load: libheif.so.1: cannot open"
+    assert json.loads(done.stdout) == {"path": str(photo), "error": reason}
+
+
+def test_the_package_is_not_touched_for_other_files(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+    images = CIFAKE / "test" / "REAL"
+    variables = stub(tmp_path, "import os; os.abort()")
+    done = edge_detect("classify", images, "--json", "--model", brightness, env=variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(list(images.iterdir()))

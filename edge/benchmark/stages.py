@@ -12,7 +12,7 @@ from edge.classifier import Classifier, input_of_pixel
 from edge.record.ledger import Entry, Ledger
 from edge.record.stamp import Stamp
 from edge.verdict import Answer
-from edge.watch.daemon import GROUP_SIZE
+from edge.watch.pending import GROUP_SIZE
 
 READ, DECODE, QUANTISE, INVOKE = "read", "decode", "quantise", "invoke"
 RECORD, TOGETHER = "digest and record", "all of these"

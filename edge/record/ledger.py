@@ -15,6 +15,7 @@ RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more 
 TOLD_AT_ONCE = 256
 MOVED_AT_ONCE = 64
 FORGOTTEN_AT_ONCE = 1000
+NOTED_AT_ONCE = 128  # of four each
 ASKED_AT_ONCE = 256  # SQLite takes 999 variables, where it is old
 
 
@@ -131,7 +132,7 @@ class Ledger(Store):
                     return AnsweredAs(os.fsdecode(name), sha256, rows[0][0])
         return None
 
-    def record(self, entries: Iterable[Entry], folder: str) -> list[Entry]:
+    def record(self, entries: Sequence[Entry], folder: str) -> list[Entry]:
         """Commit entries with the moves that they ask for, all or none.
 
         Args:
@@ -141,7 +142,10 @@ class Ledger(Store):
             Those whose answer nobody had recorded before.
         """
         with self._transaction():
-            return [entry for entry in entries if self._insert(entry, os.fsencode(folder))]
+            new = [entry for entry in entries if self._insert(entry, os.fsencode(folder))]
+            for start in range(0, len(entries), NOTED_AT_ONCE):
+                self._note(entries[start : start + NOTED_AT_ONCE])
+            return new
 
     def record_sighting(self, answer: Answer, sighting: Sighting, model_sha256: str, token: bytes) -> None:
         """Commit what a camera saw; the path of the answer is the camera's name.
@@ -293,10 +297,6 @@ class Ledger(Store):
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
         else:
             is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, folder)
-        self._database.execute(
-            "INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES (?, ?, ?, ?)",
-            (name, str(entry.stamp), entry.seen_ns, entry.sha256),
-        )
         if entry.target is not None:
             self._database.execute(
                 "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
@@ -304,6 +304,14 @@ class Ledger(Store):
                 (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256),
             )
         return is_new
+
+    def _note(self, entries: Sequence[Entry]) -> None:
+        """How the files look whose content is answered."""
+        values: list[object] = []
+        for entry in entries:
+            values += (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256)
+        rows = ", ".join(["(?, ?, ?, ?)"] * len(entries))
+        self._database.execute(f"INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES {rows}", values)
 
     def _insert_answer(
         self,

@@ -4,13 +4,12 @@ import os
 import stat
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
 from edge import image
-from edge.errors import MovedAwayError, SinkError, SourceError, printable
+from edge.errors import MovedAwayError, SourceError, printable
 from edge.network import Network
 from edge.record.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
 from edge.record.outbox import CommandOutlet, Outlet
@@ -20,19 +19,15 @@ from edge.sources.folder import Folder, Waitable
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import Answer, Failure
+from edge.watch.complaints import Complaints
 from edge.watch.inference import Inference
 from edge.watch.moving import Sorter
+from edge.watch.pending import Pending
 from edge.watch.reading import Changed, Died, Prepared, Task
 from edge.watch.sorting import Mover
 from edge.watch.workers import Workers
 
-# One commit costs one fsync; grouping spares the SD card. A group is told
-# when it is full, when it is this old, or when there is nothing else to do.
-GROUP_SIZE = 256
-GROUP_SECONDS = 0.5
 MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
-REMEMBERED = 100_000  # complaints, as two numbers each
-PUT_OFF_SECONDS = 600.0  # what ended its process twice is not tried more often, however often the folder is listed
 
 
 class Watcher:
@@ -76,26 +71,21 @@ class Watcher:
         self._make_source = source
         self._source: Folder | None = None
         self._ledger, self._workers = ledger, workers
-        self._tell, self._sorter, self._is_patient, self._once = tell, sorter, is_patient, once
+        self._sorter, self._is_patient, self._once = sorter, is_patient, once
         self.tally = Tally()
         self._recorder = Recorder(ledger, self._root, outlets, self.tally, say, once=once)
         self._mover = Mover(self._recorder, say, alive)
         self._network, self._inference = network, inference
         self._met: list[Task] = []  # since the last step
-        self._in_hand: set[str | Stamp] = set()  # paths and stamps of what is with the network or in the group
-        self._held: list[tuple[Task, Prepared]] = []  # until what is in hand is recorded
-        self._group: list[Entry] = []
-        self._group_since = 0.0
-        self._complaints: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
-        self._put_off: OrderedDict[tuple[str, Stamp], float] = OrderedDict()  # until when
+        self._pending = Pending()
         self._at_source = Trouble(say, "; trying again")
-        self._at_telling = Trouble(say)
+        self._complaints = Complaints(tell, say, once=once)
         self.is_watching = False
 
     @property
     def queue(self) -> int:
         """Files that are known to wait, or are being read."""
-        at_work = self._workers.in_flight + self._inference.in_flight + len(self._group) + len(self._held)
+        at_work = self._workers.in_flight + self._inference.in_flight + len(self._pending)
         return (self._source.queue if self._source else 0) + at_work
 
     @property
@@ -106,8 +96,8 @@ class Watcher:
     @property
     def trouble(self) -> str:
         """What keeps it from working just now, or those from hearing who listen; empty if nothing does."""
-        own = (self._at_source.reason, self._inference.trouble, self._mover.trouble.reason, self._at_telling.reason)
-        return "; ".join(reason for reason in (*own, self._recorder.trouble) if reason)
+        own = [trouble.reason for trouble in (self._at_source, self._mover.trouble, self._complaints.trouble)]
+        return "; ".join(reason for reason in (self._inference.trouble, *own, self._recorder.trouble) if reason)
 
     def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set or, with `once`, until the folder is done.
@@ -155,12 +145,12 @@ class Watcher:
 
     def _busy(self) -> Sequence[Waitable]:
         """What becomes readable when there is more to do; nothing if all is done that was met."""
-        is_working = self._inference.in_flight or self._met or self._held
+        is_working = self._inference.in_flight or self._met or self._pending.held
         return [*self._workers.waitables, *([self._inference.waitable] if is_working else [])]
 
     @property
     def _has_room(self) -> bool:
-        waiting = self._inference.in_flight + len(self._held)
+        waiting = self._inference.in_flight + len(self._pending.held)
         return self._workers.has_room and waiting < self._inference.room
 
     @property
@@ -179,10 +169,9 @@ class Watcher:
         if not self._is_due(is_idle=is_idle):
             return
         yield from self._flush(stop)
-        while self._held and not stop.is_set():  # what was recorded just now may be the same files
-            held, self._held = self._held, []
-            yield from self._ask(held, stop)
-            if self._is_working or not self._group:
+        while self._pending.held and not stop.is_set():  # what was recorded just now may be the same files
+            yield from self._ask(self._pending.release(), stop)
+            if self._is_working or not self._pending.group:
                 break
             yield from self._flush(stop)
 
@@ -196,7 +185,7 @@ class Watcher:
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
         task = Task(path, Stamp.of(status), seen_ns)
-        if self._put_off.get((path, task.stamp), 0.0) <= time.monotonic():
+        if not self._complaints.is_put_off(path, task.stamp):
             self._met.append(task)
 
     def _look_up(self, stop: threading.Event) -> Iterator[Tally]:
@@ -238,13 +227,12 @@ class Watcher:
                 if self._source:
                     self._source.defer(task.path)
             elif isinstance(outcome, Prepared):
-                self._complaints.pop(hash(task.path), None)
+                self._complaints.forget(task.path)
                 read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: it is looked at again by a later listing.
                 if isinstance(outcome, Died):
-                    self._put_off[task.path, task.stamp] = time.monotonic() + PUT_OFF_SECONDS
-                    _limit(self._put_off)
+                    self._complaints.put_off(task.path, task.stamp)
                 self._complain(task.path, outcome.reason)
         yield from self._ask(read, stop)
         for done in self._inference.outcomes():
@@ -259,11 +247,7 @@ class Watcher:
         fresh = []
         for task, prepared in read:
             absolute = self._absolute(task.path)
-            if absolute in self._in_hand or task.stamp in self._in_hand:
-                # The same file again, perhaps by another name: let the ledger know the first before asking.
-                self._held.append((task, prepared))
-            else:
-                self._in_hand |= {absolute, task.stamp}
+            if self._pending.begin(absolute, task, prepared):
                 fresh.append((task, absolute, prepared))
         if not fresh:
             return
@@ -273,7 +257,7 @@ class Watcher:
             if known is not None:
                 self.tally.known += 1
                 if known.path != absolute and os.path.lexists(known.path):  # renamed, and met there meanwhile
-                    self._in_hand -= {absolute, task.stamp}
+                    self._pending.drop(absolute, task.stamp)
                 else:
                     self._add(task, absolute, prepared.sha256, known)
             elif prepared.pixels is None:
@@ -293,29 +277,23 @@ class Watcher:
         is_sorted = self._sorter and not os.path.islink(task.path)
         target = self._sorter.target(absolute, label) if self._sorter and is_sorted else None
         model_sha256 = model_sha256 or self._network.model_sha256
-        if not self._group:
-            self._group_since = time.monotonic()
-        self._group.append(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
-        self._in_hand |= {absolute, task.stamp}
+        self._pending.add(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
 
     def _is_due(self, *, is_idle: bool) -> bool:
         if is_idle and not self._is_working:
             return True  # also without a group: what could not be told or moved before may be possible now
-        return len(self._group) >= GROUP_SIZE or (
-            bool(self._group) and time.monotonic() - self._group_since >= GROUP_SECONDS
-        )
+        return self._pending.is_due
 
     def _flush(self, stop: threading.Event) -> Iterator[Tally]:
         """Commit the group, do what follows from it, and let everyone know."""
         yield from self._recorder.look_after(stop)
         has_new = False
-        if self._group:
-            group = self._group
+        if group := self._pending.group:
             new = yield from self._recorder.persistently(lambda: self._ledger.record(group, self._root), stop)
             if new is None:
                 return  # stopped before it could be recorded: the next start answers these files
-            self._group, has_new = [], bool(new)
-            self._in_hand -= {part for entry in group for part in (entry.path, entry.stamp)}
+            self._pending.recorded()
+            has_new = bool(new)
             for entry in new:
                 if not isinstance(entry.answer, AnsweredAs):
                     self.tally.count(entry.answer)
@@ -327,27 +305,9 @@ class Watcher:
             self._complain(os.fsdecode(error.filename), (error.strerror or str(error)).lower())
 
     def _complain(self, path: str, reason: str) -> None:
-        """Tell of a file that could not be read, once for each reason."""
-        if self._complaints.get(hash(path)) == hash(reason):
-            return
-        failure = Failure(path, reason)
-        try:
-            self._tell(failure)
-            self._at_telling.over()
-        except SinkError as error:
-            if self._once:
-                raise
-            self._at_telling.met(error)
-            return  # it is told when it is met again
-        self._complaints[hash(path)] = hash(reason)
-        _limit(self._complaints)
-        self.tally.count(failure)
+        if failure := self._complaints.tell(path, reason):
+            self.tally.count(failure)
 
     def _absolute(self, path: str) -> str:
         """The same name for a file, whichever way its folder was spelt."""
         return self._within + path[len(self._folder) :].lstrip(os.sep)
-
-
-def _limit(remembered: OrderedDict[Any, Any]) -> None:
-    if len(remembered) > REMEMBERED:
-        remembered.popitem(last=False)

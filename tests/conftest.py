@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,3 +127,18 @@ def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"
     yield start
     for watcher in started:
         watcher.kill()
+
+
+@contextmanager
+def systemd(folder: Path) -> Iterator[socket.socket]:
+    """In its place: the socket `notify` in a folder, for NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.settimeout(30)
+        heard.bind(str(folder / "notify"))
+        yield heard
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with systemd(tmp_path) as heard:
+        yield heard

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, systemd
 from tests.videos import Server, served
 from tests.watching import Running
 
@@ -84,31 +84,27 @@ def test_a_camera_that_goes_ends_the_event_and_is_found_again(observe: Callable[
 def test_systemd_hears_of_frames_that_were_classified_and_of_nothing_else(
     observe: Callable[..., Running], tmp_path: Path
 ) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, served(tmp_path) as server:
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(30)
+    with systemd(tmp_path) as listener, served(tmp_path) as server:
         notify = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
         running = observe(server.address("/video"), **notify)
         heard: list[str] = []
         while not any("WATCHDOG=1" in message and "FAKE" in message for message in heard):
-            heard.append(systemd.recv(4096).decode())
+            heard.append(listener.recv(4096).decode())
         assert "READY=1" in heard
         running.process.send_signal(signal.SIGTERM)
         while "STOPPING=1" not in heard:
-            heard.append(systemd.recv(4096).decode())
+            heard.append(listener.recv(4096).decode())
 
 
 def test_a_service_waits_for_a_camera_that_is_not_there_yet(observe: Callable[..., Running], tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(30)
+    with systemd(tmp_path) as listener:
         running = observe(f"http://127.0.0.1:{port}/video", NOTIFY_SOCKET=str(tmp_path / "notify"))
-        while "READY=1" not in systemd.recv(4096).decode():
+        while "READY=1" not in listener.recv(4096).decode():
             pass
-        while "trying again" not in (status := systemd.recv(4096).decode()) and "refused" not in status.lower():
+        while "trying again" not in (status := listener.recv(4096).decode()) and "refused" not in status.lower():
             pass
         assert running.process.poll() is None
         with served(tmp_path, port):
@@ -118,12 +114,10 @@ def test_a_service_waits_for_a_camera_that_is_not_there_yet(observe: Callable[..
 @contextmanager
 def listening(folder: Path) -> Iterator[Callable[[str], str]]:
     """In the place of systemd: waits for a message with a word in it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(folder / "notify"))
-        systemd.settimeout(30)
+    with systemd(folder) as listener:
 
         def heard(word: str) -> str:
-            while word not in (message := systemd.recv(4096).decode()):
+            while word not in (message := listener.recv(4096).decode()):
                 pass
             return message
 

@@ -121,8 +121,11 @@ def killed_at_random(tmp_path: Path, brightness: Path, sorted_into: Path, kills:
     assert os.listdir(inbox) == []
 
 
-def private_mount(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script where it may mount: in name spaces of its own, which end with it."""
+def private_mount(script: str, folder: Path) -> str:
+    """Run a shell script where it may mount: in name spaces of its own, which end with it.
+
+    Returns what was said in the file `err` of the folder.
+    """
     if not shutil.which("unshare"):
         pytest.skip("needs unshare (util-linux)")
     done = subprocess.run(
@@ -134,7 +137,9 @@ def private_mount(script: str) -> subprocess.CompletedProcess[str]:
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mounts of one's own here: {done.stderr.strip().splitlines()[-1]}")
-    return done
+    said = (folder / "err").read_text()
+    assert done.returncode == 0, done.stderr + said
+    return said
 
 
 WAIT = "n=0; until {condition}; do sleep 0.1; n=$((n + 1)); [ $n -lt 300 ] || {{ echo waited in vain; exit 9; }}; done"
@@ -161,9 +166,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, brightness: Path) -> None:
         kill -TERM $!
         wait $!
     """
-    done = private_mount(script)
-    said = (tmp_path / "err").read_text()
-    assert done.returncode == 0, done.stderr + said
+    said = private_mount(script, tmp_path)
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 200
     assert said.count("; trying again") <= 3
@@ -189,9 +192,7 @@ def test_a_full_disk_to_sort_into_is_waited_for(tmp_path: Path, brightness: Path
         wait $!
         cp -r {sorted_into} {tmp_path}/kept
     """
-    done = private_mount(script)
-    said = (tmp_path / "err").read_text()
-    assert done.returncode == 0, done.stderr + said
+    said = private_mount(script, tmp_path)
     found = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     assert Counter(map(digest, found)) == contents
     assert os.listdir(inbox) == []
@@ -222,22 +223,19 @@ def test_a_disk_that_comes_back_read_only_is_waited_for(tmp_path: Path, brightne
         kill -TERM $!
         wait $!
     """
-    done = private_mount(script)
-    said = (tmp_path / "err").read_text()
-    assert done.returncode == 0, done.stderr + said
+    said = private_mount(script, tmp_path)
     lines = (tmp_path / "out").read_text().splitlines()
     assert sorted(Path(line.split()[-1]).name for line in lines) == ["first.png", "second.png"]
     assert said.count("trying again") == 1
 
 
-def test_a_service_waits_for_its_state_folder_from_the_beginning(tmp_path: Path, brightness: Path) -> None:
+def test_a_service_waits_for_its_state_folder_from_the_beginning(
+    tmp_path: Path, brightness: Path, listener: socket.socket
+) -> None:
     inbox, state = tmp_path / "inbox", tmp_path / "state"
     inbox.mkdir()
     state.write_text("in the way")
     picture(inbox / "first.png")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.settimeout(PATIENCE)
-    listener.bind(str(tmp_path / "notify"))
     process = subprocess.Popen(
         command("watch", inbox, "--model", brightness, "--state", state, "--log", tmp_path / "log"),
         env=environment(HOME=str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify")),
@@ -254,7 +252,6 @@ def test_a_service_waits_for_its_state_folder_from_the_beginning(tmp_path: Path,
     finally:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=PATIENCE)
-        listener.close()
     assert process.returncode == 0, said
     assert said.count("; trying again") == 1
     assert "over: " in said

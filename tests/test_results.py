@@ -49,7 +49,7 @@ def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_d
     table = list(csv.DictReader(io.StringIO(edge_detect("results", "--state", "state", "--csv").stdout)))
     assert [row["label"] for row in table].count("FAKE") == 3
     assert [row["error"] for row in table if row["label"] == ""] == [
-        "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF)"
+        "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC)"
     ]
 
 
@@ -131,12 +131,11 @@ def test_only_one_watcher_at_a_time(inbox: Path, watching: Callable[..., Watchin
     assert second.stderr.strip().endswith("is watched already by another edge-detect")
 
 
-def test_systemd_is_told_of_readiness_work_and_the_end(inbox: Path, brightness: Path, tmp_path: Path) -> None:
+def test_systemd_is_told_of_readiness_work_and_the_end(
+    inbox: Path, brightness: Path, tmp_path: Path, listener: socket.socket
+) -> None:
     import signal
 
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.bind(str(tmp_path / "notify"))
-    listener.settimeout(30)
     variables = environment(HOME=str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000")
     process = subprocess.Popen(
         command("watch", inbox, "--model", brightness),
@@ -173,4 +172,3 @@ def test_systemd_is_told_of_readiness_work_and_the_end(inbox: Path, brightness: 
     listener.settimeout(30)
     heard("STOPPING=1")
     assert process.wait(30) == 0
-    listener.close()

@@ -200,16 +200,13 @@ def test_with_auto_a_watcher_goes_on_with_the_processor(
 
 
 def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_dead(
-    inbox: Path, library: Path, pulled: Path, brightness: Path
+    inbox: Path, library: Path, pulled: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     picture(inbox / "first.png", 230)
     pulled.touch()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    listener.settimeout(PATIENCE)
-    listener.bind(str(inbox.parent / "notify"))
     process = subprocess.Popen(
         command("watch", inbox, "--json", "--tpu", "--tpu-library", library, "--model", brightness),
-        env=environment(HOME=str(inbox.parent), NOTIFY_SOCKET=str(inbox.parent / "notify"), WATCHDOG_USEC="60000000"),
+        env=environment(HOME=str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="60000000"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -227,7 +224,6 @@ def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_d
     finally:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=PATIENCE)
-        listener.close()
     assert process.returncode == 0, said
     assert said.count("; trying again") == 1
 

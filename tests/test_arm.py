@@ -181,3 +181,13 @@ def test_the_doctor_finds_nothing_wrong(root: Root, board: Board) -> None:
     assert {one["state"] for one in report["checks"]} <= {"ok", "absent", "warning"}
     found = {one["name"]: one["state"] for one in report["checks"]}
     assert [found[name] for name in (board.runtime, "model", "inference")] == ["ok", "ok", "ok"]
+
+
+def test_a_photo_of_an_iphone_is_read_where_pip_has_what_it_takes(root: Root, board: Board) -> None:
+    """Last of all, for a newer Pillow comes with it."""
+    classify = [PROGRAM, "classify", "tests/data/photo.heic", "--json"]
+    assert "pip install 'edge-detect[heic]'" in _answers(root.run(*classify, cwd="/checkout").stdout)[0]["error"]
+    if board.system.architecture == "armhf":
+        return
+    root.succeed("/root/edge-detect/bin/pip", "install", "-q", ".[heic]", cwd="/checkout")
+    assert _answers(root.succeed(*classify, cwd="/checkout"))[0]["label"] == "REAL"

@@ -123,7 +123,12 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         )
         observer = Observer(
             settings.name,
-            lambda: Capture(opened, voice.say, is_patient=notifier.is_listening or observer.frames > 0),
+            lambda: Capture(
+                opened,
+                voice.say,
+                prepare=observer.prepare,
+                is_patient=notifier.is_listening or observer.frames > 0,
+            ),
             network,
             recorder,
             sightings,

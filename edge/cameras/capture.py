@@ -49,8 +49,8 @@ class Capture:
         Args:
             open_: opens the camera; called again when it was lost.
             say: is told what is wrong with the camera, and when that is over; called by our own thread as well.
-            prepare: makes of a frame what is wanted of it. Of a recording our own thread calls it ahead, for frames
-                that wait; of a live camera it is called for the frames that are asked for alone.
+            prepare: makes of a frame what is wanted of it, if that is not made yet. Called for each frame of a live
+                camera that is asked for; of a recording by our own thread, for frames that have to wait anyway.
             is_patient: whether also a camera that cannot be opened at the beginning is waited for, as a service does.
             silence_seconds: that a call of the camera's may take before it is said.
         """
@@ -74,7 +74,7 @@ class Capture:
     def latest(self, timeout_seconds: float = 0.0) -> Frame | None:
         """Take the newest frame that was not taken yet, waiting so long for one; None if none came.
 
-        It is prepared already. Of a recording it is the next one.
+        Of a recording it is the next one.
 
         Raises:
             CameraError: the camera could not be opened at the beginning (unless we are patient), or a recording
@@ -219,7 +219,7 @@ class Capture:
             self._call_began = None
 
     def _keep(self, frame: Frame, seconds: float) -> None:
-        if not self._is_live:
+        if not self._is_live and self._waiting:  # else someone may be waiting for this one, and can prepare it as well
             self._prepare(frame)
         with self._changed:
             if not self._is_live:

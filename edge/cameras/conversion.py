@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 _BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
+class _Scaling(threading.local):
+    """libswscale, with what it has worked out for a kind of frames; each thread has its own."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.reformat = VideoReformatter().reformat
+
+
 class Conversion:
     """Of the frames of one stream."""
 
@@ -23,12 +32,11 @@ class Conversion:
         Args:
             name: of the stream, for errors.
         """
-        from av.video.reformatter import VideoReformatter
+        import av
 
-        self._name = name
-        # One for all frames, which keeps what it has worked out for their size; its tables take longer to make than
-        # a frame to reduce.
-        self._reformatter, self._lock = VideoReformatter(), threading.Lock()
+        self._name, self._scaling = name, _Scaling()
+        # From PyAV 17 on it would have threads of its own, which cost more than they save.
+        self._options: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
     def frame(self, decoded: "VideoFrame", seconds: float) -> Frame:
         """A frame that is converted when it is asked for, upright by what the recording says of itself."""
@@ -53,22 +61,14 @@ class Conversion:
         """As it lies in the recording; reduced if a size is given."""
         import av
 
-        wanted: dict[str, Any] = {"format": "rgb24"}
+        wanted = self._options | {"format": "rgb24"}
         if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
             wanted |= {"src_colorspace": "itu709", "dst_colorspace": "itu601"}
-        try:
-            if size is None:
-                return _pixels(frame.reformat(**wanted))
+        if size is not None:
             # Of an odd width, for libswscale gives an even one half of the colours' breadth, and rounds it coarsely.
             wanted |= {"width": size[0] | 1, "height": size[1], "interpolation": "AREA"}
-            with self._lock:
-                small = self._reformatter.reformat(frame, **wanted)
-            return _pixels(small)
+        try:
+            pixels: Pixels = self._scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
         except (av.FFmpegError, ValueError) as error:
             raise CameraError(f"{self._name}: a frame of the kind {frame.format.name} cannot be converted") from error
-
-
-def _pixels(frame: "VideoFrame") -> Pixels:
-    """A copy, without the padding that rows may have."""
-    pixels: Pixels = frame.to_ndarray()
-    return pixels
+        return pixels

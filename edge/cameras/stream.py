@@ -82,6 +82,9 @@ class Stream:
             raise CameraError(f"{self.name}: {self._reason(error)}") from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
+        stream = self._stream
+        self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
+        self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
         self._lead = 0.0  # seconds that a recording's own times have fallen behind ours
         self._is_behind, self._last_wait = False, time.monotonic()
@@ -110,11 +113,11 @@ class Stream:
         """When it was taken; in a recording never before the one before, as in one put together of several."""
         if self.is_live:
             return time.monotonic()
-        rate = self._stream.average_rate
-        following = self._seconds + (float(1 / rate) if rate else 0.0) if self._has_given else 0.0
-        if frame.time is None:  # as in a bare H.264 stream
+        following = self._seconds + self._frame_seconds if self._has_given else 0.0
+        time_ = frame.time
+        if time_ is None:  # as in a bare H.264 stream
             return following
-        told = float(frame.time) - float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        told = time_ - self._start_seconds
         if told + self._lead < self._seconds:
             self._lead = following - told
         return told + self._lead

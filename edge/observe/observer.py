@@ -195,7 +195,6 @@ class Observer:
                 return
             if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
                 yield from self._sightings.end(stop)
-            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             if self.frames == self._pace.max_frames:
@@ -214,7 +213,6 @@ class Observer:
             self._capture = None
         yield from self._sightings.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
-            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             stop.wait(WAIT_SECONDS)
@@ -285,6 +283,7 @@ class Observer:
         now, has_new = time.monotonic(), self._sightings.has_new
         if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
             self._delivered_at, self._sightings.has_new = now, False
+            self._note_closing()
             yield from self._sightings.tidy(stop)
             yield from self._recorder.deliver(stop, has_new=has_new)
 

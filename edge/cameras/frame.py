@@ -9,6 +9,9 @@ from edge.cameras.view import View
 from edge.image import Pixels
 
 Size = tuple[int, int]  # (width, height) in pixels
+# From this whole number on, by which `image.scaled` reduces width and height, it is worth while to do it before it. A
+# camera's colours are coarser than its light by two, and should become finer than that in neither way.
+LARGE = 3
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,13 @@ class Frame:
 
     def _made(self, view: View, size: Size) -> tuple[Pixels, Size]:
         if self._reducible and view.region is None:
-            own, upright = self._reducible.size, view.turned(self._reducible.size)
-            small = view.turned(_reduced(upright, size))
-            if small != own:
-                return image.scaled(view.of(self._reducible.reduced(small)), size), upright
+            upright = view.turned(self._reducible.size)
+            factors = [own // (wanted * image.REDUCING_GAP) for own, wanted in zip(upright, size, strict=True)]
+            if min(factors) >= LARGE:
+                small = round(upright[0] / factors[0]), round(upright[1] / factors[1])
+                return image.scaled(view.of(self._reducible.reduced(view.turned(small))), size), upright
         part = view.of(self.pixels)
         return image.scaled(part, size), (part.shape[1], part.shape[0])
-
-
-def _reduced(own: Size, size: Size) -> Size:
-    """To which `image.scaled` reduces a picture before it scales it; its own size if it is not that large."""
-    width, height = (
-        round(side / max(1, side // (wanted * image.REDUCING_GAP))) for side, wanted in zip(own, size, strict=True)
-    )
-    return width, height
 
 
 class Camera(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cameras.capture import Capture, is_held
+from edge.cameras.capture import AHEAD, Capture, is_held
 from edge.cameras.frame import Camera, Frame
 from edge.cameras.replay import Replay
 from edge.cameras.stream import Stream
@@ -21,6 +21,10 @@ from tests.videos import Server, served, shows_quadrants, video
 
 PATIENCE = 60.0
 END = threading.Event()  # of a test: until then a camera stands still that waits for it
+
+
+def levels(*frames: Frame) -> list[int]:
+    return [int(frame.pixels[0, 0, 0]) for frame in frames]
 
 
 class Steps:
@@ -44,6 +48,10 @@ class Steps:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Recording(Steps):
+    is_live = False
 
 
 @pytest.fixture
@@ -104,12 +112,62 @@ def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp
     assert capture.latest(0.01) is None
 
 
-def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
-    class Recording(Steps):
-        is_live = False
+def test_of_a_recording_some_frames_are_made_ready_ahead_and_none_is_lost(start: Callable[..., Capture]) -> None:
+    count, prepared, began = 10 * AHEAD, [], threading.Event()
 
-    capture = start(lambda: Recording(1, 2, CameraError("damaged")), is_patient=True)
-    assert [taken(capture).pixels[0, 0, 0] for _ in range(2)] == [1, 2]
+    def prepare(frame: Frame) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        prepared.extend(levels(frame))
+
+    camera = Recording(began.wait, *range(count), None)
+    capture = start(lambda: camera, prepare=prepare)
+    began.set()
+    until(lambda: len(prepared) == AHEAD)  # the first did not have to wait, the last waits for room
+    assert capture.captured == AHEAD
+    assert levels(*(taken(capture) for _ in range(count))) == list(range(count))
+    assert capture.latest(PATIENCE) is None
+    assert capture.is_over
+    assert prepared == sorted(set(prepared))
+    assert (capture.captured, capture.skipped, camera.closed) == (count, 0, 1)
+
+
+def test_a_recording_can_be_left_in_the_middle(start: Callable[..., Capture]) -> None:
+    camera = Recording(*range(100), None)
+    capture = start(lambda: camera)
+    assert levels(taken(capture)) == [0]
+    until(lambda: capture.captured == AHEAD + 1)
+    capture.close()
+    assert camera.closed == 1
+    assert not is_held()
+    assert capture.captured <= AHEAD + 2
+
+
+def test_a_frame_of_a_recording_that_cannot_be_made_ready_is_an_error_after_those_before(
+    start: Callable[..., Capture],
+) -> None:
+    def prepare(frame: Frame) -> None:
+        if levels(frame) == [3]:
+            raise CameraError("cannot be converted")
+
+    capture = start(lambda: Recording(*range(9), None), prepare=prepare)
+    until(lambda: capture.captured == 3)
+    assert levels(*(taken(capture) for _ in range(3))) == [0, 1, 2]
+    with pytest.raises(CameraError, match="cannot be converted"):
+        capture.latest(PATIENCE)
+
+
+def test_of_a_live_camera_only_what_is_asked_for_is_prepared(start: Callable[..., Capture]) -> None:
+    prepared: list[int] = []
+    capture = start(lambda: Steps(1, 2, 3, END.wait), prepare=lambda frame: prepared.extend(levels(frame)))
+    until(lambda: capture.captured == 3)
+    taken(capture)
+    assert prepared == [3]
+
+
+def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
+    good = range(3 * AHEAD)
+    capture = start(lambda: Recording(*good, CameraError("damaged")), is_patient=True)
+    assert levels(*(taken(capture) for _ in good)) == list(good)
     with pytest.raises(CameraError, match="damaged"):
         capture.latest(PATIENCE)
     assert not capture.is_over

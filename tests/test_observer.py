@@ -131,7 +131,7 @@ def observed(
         )
         observer = Observer(
             "scene",
-            lambda: Capture(lambda: scene, said.append),
+            lambda: Capture(lambda: scene, said.append, prepare=observer.prepare),
             network,
             recorder,
             sightings,
@@ -200,6 +200,36 @@ def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) 
         with pytest.raises(CameraError, match="damaged"):
             work.until(lambda: False)
         assert work.told.states == ["began", "ended"]
+
+
+@pytest.mark.parametrize(("interval", "looked_at"), [(0.0, range(1, 31)), (0.3, range(1, 31, 3))])
+def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
+    tmp_path: Path, brightness: Path, interval: float, looked_at: range
+) -> None:
+    class Recording(Scene):
+        is_live, given = False, 0
+
+        def frame(self) -> Frame | None:
+            self.given += 1
+            level = np.full((30, 40, 3), self.given, np.uint8)
+            return Frame(level, self.given / 10) if self.given <= 30 else None
+
+    with observed(tmp_path, brightness, scene=Recording(), pace=Pace(interval_seconds=interval)) as work:
+        seen = []
+        for _ in work.steps:
+            if work.observer.frames > len(seen):
+                seen.append(work.coral.latest)
+        assert seen == list(looked_at)
+        assert work.observer.skipped == 0
+
+
+def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightness: Path) -> None:
+    class Recording(Scene):
+        is_live = False
+
+    view = View(region("0,0,400,30"))
+    with observed(tmp_path, brightness, scene=Recording(), view=view) as work, pytest.raises(ViewError):
+        work.until(lambda: work.observer.frames)
 
 
 def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> None:

@@ -15,6 +15,7 @@ from edge.errors import CameraError
 from edge.trouble import Say, Trouble
 
 RECENT = 30  # frames that the figures are made of
+AHEAD = 4  # frames of a recording that are made ready before they are asked for
 CLOSING_SECONDS = 2.0
 SILENCE_SECONDS = 30.0  # in one call of a camera's that say something is wrong; their own timeouts are shorter
 _ABANDONED = "abandoned capture"  # the name of a thread that was left in a call of its camera's
@@ -24,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class Capture:
-    """Opens a camera and keeps its newest frame in a slot of one; a recording waits until its frame is taken.
+    """Opens a camera and keeps its newest frame in a slot of one; of a recording some frames, until each is taken.
 
     A camera that is lost, or ends, is opened again, less and less often; a
     recording that ends is over. The methods are for one thread, beside ours.
@@ -40,6 +41,7 @@ class Capture:
         open_: Callable[[], Camera],
         say: Say,
         *,
+        prepare: Callable[[Frame], object] = lambda frame: frame.pixels,
         is_patient: bool = False,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
@@ -47,14 +49,17 @@ class Capture:
         Args:
             open_: opens the camera; called again when it was lost.
             say: is told what is wrong with the camera, and when that is over; called by our own thread as well.
+            prepare: makes of a frame what is wanted of it, if that is not made yet. Called for each frame of a live
+                camera that is asked for; of a recording by our own thread, for frames that have to wait anyway.
             is_patient: whether also a camera that cannot be opened at the beginning is waited for, as a service does.
             silence_seconds: that a call of the camera's may take before it is said.
         """
         self._open, self._trouble, self._silence = open_, Trouble(say, "; trying again"), Trouble(say)
+        self._prepare = prepare
         self._is_patient, self._silence_seconds = is_patient, silence_seconds
         self.name, self.captured, self.skipped = "", 0, 0
         self._changed = threading.Condition()
-        self._slot: Frame | None = None
+        self._waiting: deque[Frame] = deque()
         self._is_live = True
         self._is_stopped = self._is_finished = self._is_lost = False
         self._error: BaseException | None = None  # for the one who asks for a frame
@@ -69,7 +74,7 @@ class Capture:
     def latest(self, timeout_seconds: float = 0.0) -> Frame | None:
         """Take the newest frame that was not taken yet, waiting so long for one; None if none came.
 
-        Its pixels are converted already.
+        Of a recording it is the next one.
 
         Raises:
             CameraError: the camera could not be opened at the beginning (unless we are patient), or a recording
@@ -77,8 +82,8 @@ class Capture:
             NotInstalledError: what it needs is missing.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._slot or self._is_finished or self._is_stopped, timeout_seconds)
-            frame, self._slot = self._slot, None
+            self._changed.wait_for(lambda: self._waiting or self._is_finished or self._is_stopped, timeout_seconds)
+            frame = self._waiting.popleft() if self._waiting else None
             self._changed.notify_all()
             if frame is None and self._error is not None:
                 raise self._error
@@ -87,13 +92,12 @@ class Capture:
                 name = self.name or "the camera"
                 self._silence.met(CameraError(f"{name}: no answer for {self._silence_seconds:g} s; waiting for one"))
             return None
-        try:
-            _ = frame.pixels
-        except CameraError as error:
-            if not self._is_live:
-                raise
-            self._unusable = error
-            return None
+        if self._is_live:
+            try:
+                self._prepare(frame)
+            except CameraError as error:
+                self._unusable = error
+                return None
         return frame
 
     @property
@@ -105,7 +109,7 @@ class Capture:
     def is_over(self) -> bool:
         """Whether it was a recording, and its last frame has been taken."""
         with self._changed:
-            return self._is_finished and self._slot is None and self._error is None
+            return self._is_finished and not self._waiting and self._error is None
 
     @property
     def trouble(self) -> str:
@@ -215,12 +219,15 @@ class Capture:
             self._call_began = None
 
     def _keep(self, frame: Frame, seconds: float) -> None:
+        if not self._is_live and self._waiting:  # else someone may be waiting for this one, and can prepare it as well
+            self._prepare(frame)
         with self._changed:
             if not self._is_live:
-                self._changed.wait_for(lambda: self._slot is None or self._is_stopped)
-            elif self._slot is not None:
+                self._changed.wait_for(lambda: len(self._waiting) < AHEAD or self._is_stopped)
+            elif self._waiting:
+                self._waiting.clear()
                 self.skipped += 1
-            self._slot = frame
+            self._waiting.append(frame)
             self.captured += 1
             self._times.append(time.monotonic())
             self._durations.append(seconds)

@@ -1,9 +1,30 @@
 """What a camera is to us: something that gives one frame after the other."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from edge import image
+from edge.cameras.view import View
 from edge.image import Pixels
+
+Size = tuple[int, int]  # (width, height) in pixels
+# From this whole number on, by which `image.scaled` reduces width and height, it is worth while to do it before it. A
+# camera's colours are coarser than its light by two, and should become finer than that in neither way.
+LARGE = 3
+
+
+@dataclass(frozen=True)
+class Reducible:
+    """A picture that can be had small without being made in full size first.
+
+    Attributes:
+        size: that it has in full.
+        reduced: makes the whole of it, RGB, in about the size given.
+    """
+
+    size: Size
+    reduced: Callable[[Size], Pixels]
 
 
 class Frame:
@@ -14,13 +35,17 @@ class Frame:
             recording.
     """
 
-    def __init__(self, pixels: Pixels | Callable[[], Pixels], seconds: float) -> None:
+    def __init__(
+        self, pixels: Pixels | Callable[[], Pixels], seconds: float, reducible: Reducible | None = None
+    ) -> None:
         """
         Args:
             pixels: themselves, or what makes them when they are first asked for: most frames of a camera are replaced
                 by newer ones before anyone looks at them.
+            reducible: a shorter way to what a network sees; None if there is none.
         """
-        self._pixels, self.seconds = pixels, seconds
+        self._pixels, self.seconds, self._reducible = pixels, seconds, reducible
+        self._seen: tuple[View, Size, Pixels, Size] | None = None
 
     @property
     def pixels(self) -> Pixels:
@@ -32,6 +57,34 @@ class Frame:
         if callable(self._pixels):
             self._pixels = self._pixels()
         return self._pixels
+
+    def seen(self, view: View, size: Size) -> tuple[Pixels, Size]:
+        """As a network sees the part that is looked at, and the size of that part itself; the same at a second call.
+
+        Nearly the same as `image.scaled` of the part. A large picture of which all is looked at is reduced on the way
+        from the camera's own format to RGB, to no less than `image.scaled` would reduce it: there are few of its
+        pixels then, and they are touched once.
+
+        Args:
+            size: that the network takes.
+
+        Raises:
+            CameraError: what the camera gave cannot be converted.
+            ViewError: the region does not lie within the picture.
+        """
+        if self._seen is None or self._seen[:2] != (view, size):
+            self._seen = (view, size, *self._made(view, size))
+        return self._seen[2:]
+
+    def _made(self, view: View, size: Size) -> tuple[Pixels, Size]:
+        if self._reducible and view.region is None:
+            upright = view.turned(self._reducible.size)
+            factors = [own // (wanted * image.REDUCING_GAP) for own, wanted in zip(upright, size, strict=True)]
+            if min(factors) >= LARGE:
+                small = round(upright[0] / factors[0]), round(upright[1] / factors[1])
+                return image.scaled(view.of(self._reducible.reduced(view.turned(small))), size), upright
+        part = view.of(self.pixels)
+        return image.scaled(part, size), (part.shape[1], part.shape[0])
 
 
 class Camera(Protocol):

@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edge.cameras import address
+from edge.cameras.conversion import Conversion
 from edge.cameras.frame import Frame
 from edge.errors import CameraError, NotInstalledError, printable
-from edge.image import Pixels, reason_of
+from edge.image import reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -28,7 +27,6 @@ MAX_PIXELS = 36_000_000  # of one frame, 8K; RGB takes three bytes of each
 # Who reads slower than a camera sends gets ever older pictures. We see it by never having to wait for one.
 BEHIND_SECONDS = 2.0
 _WAITED_SECONDS = 0.002
-_BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
 class Stream:
@@ -55,7 +53,7 @@ class Stream:
         self._is_device = not address.is_address(source) and _is_device(source)
         self.is_live = self._is_device or address.is_address(source)
         self.name = address.shown(source) if address.is_address(source) else printable(source)
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds, self._conversion = timeout_seconds, Conversion(self.name)
         url, format_, options = _how_to_open(source, self._is_device)
         asked = _asked(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
@@ -84,6 +82,9 @@ class Stream:
             raise CameraError(f"{self.name}: {self._reason(error)}") from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
+        stream = self._stream
+        self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
+        self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
         self._lead = 0.0  # seconds that a recording's own times have fallen behind ours
         self._is_behind, self._last_wait = False, time.monotonic()
@@ -106,17 +107,17 @@ class Stream:
                 return None
         decoded = self._decoded.popleft()
         self._seconds, self._has_given = self._time_of(decoded), True
-        return Frame(lambda: self._rgb(decoded), self._seconds)
+        return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
         """When it was taken; in a recording never before the one before, as in one put together of several."""
         if self.is_live:
             return time.monotonic()
-        rate = self._stream.average_rate
-        following = self._seconds + (float(1 / rate) if rate else 0.0) if self._has_given else 0.0
-        if frame.time is None:  # as in a bare H.264 stream
+        following = self._seconds + self._frame_seconds if self._has_given else 0.0
+        time_ = frame.time
+        if time_ is None:  # as in a bare H.264 stream
             return following
-        told = float(frame.time) - float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        told = time_ - self._start_seconds
         if told + self._lead < self._seconds:
             self._lead = following - told
         return told + self._lead
@@ -170,18 +171,6 @@ class Stream:
             self._is_behind, self._stream.codec_context.skip_frame = True, "NONKEY"
         elif self._is_behind and not is_behind and packet.is_keyframe:
             self._is_behind, self._stream.codec_context.skip_frame = False, "DEFAULT"
-
-    def _rgb(self, frame: "VideoFrame") -> Pixels:
-        """Upright by what the recording says of itself."""
-        rotation = getattr(frame, "rotation", 0)  # PyAV 12 has none
-        try:
-            if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
-                frame = frame.reformat(format="rgb24", src_colorspace="itu709", dst_colorspace="itu601")
-            pixels = frame.to_ndarray(format="rgb24")
-        except (_av().FFmpegError, ValueError) as error:
-            raise CameraError(f"{self.name}: a frame of the kind {frame.format.name} cannot be converted") from error
-        turned = np.rot90(pixels, round(rotation / 90))
-        return np.ascontiguousarray(turned)
 
     def _reason(self, error: Exception) -> str:
         """What went wrong, without the address, which PyAV's texts have in them."""

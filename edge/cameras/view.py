@@ -57,6 +57,10 @@ class View:
     rotate: Rotation = 0
     flip: Flip | None = None
 
+    def turned(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (width, height) that a picture of such a size has when it is rotated, or had before."""
+        return size if self.rotate in (0, 180) else size[::-1]
+
     def of(self, pixels: Pixels) -> Pixels:
         """The part of the picture that is looked at; a view of `pixels`, nothing is copied.
 

@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from edge import image
 from edge.cameras.capture import Capture, is_held
-from edge.cameras.frame import Frame
+from edge.cameras.frame import Frame, Size
 from edge.cameras.view import View
 from edge.errors import CameraError, EdgeDetectError, LedgerError, SinkError, ViewError, printable
 from edge.image import Pixels
@@ -144,6 +144,16 @@ class Observer:
         patience_seconds = PATIENCE_SECONDS + 2 * self._pace.interval_seconds
         return self.is_waiting or time.monotonic() - self._met_at < patience_seconds
 
+    def prepare(self, frame: Frame) -> None:
+        """Make ready what `run` needs of a frame, for a `Capture` to do it beside; in vain is better than too late.
+
+        Raises:
+            CameraError: what the camera gave cannot be converted.
+        """
+        if self._is_due(frame):
+            with suppress(ViewError):  # which comes again when the frame is looked at
+                frame.seen(self._view, self._network.size)
+
     def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
 
@@ -179,13 +189,12 @@ class Observer:
                 self._capture = self._make_capture()
                 self._looked_at = self._met_at = time.monotonic()
             frame = self._capture.latest(WAIT_SECONDS)
-            if frame is not None and frame.seconds >= self._due - EARLY * self._pace.interval_seconds:
+            if frame is not None and self._is_due(frame):
                 yield from self._look(frame, stop)
             elif frame is None and self._capture.is_over:
                 return
             if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
                 yield from self._sightings.end(stop)
-            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             if self.frames == self._pace.max_frames:
@@ -204,7 +213,6 @@ class Observer:
             self._capture = None
         yield from self._sightings.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
-            self._note_closing()
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.tally
             stop.wait(WAIT_SECONDS)
@@ -227,12 +235,10 @@ class Observer:
         if not away.is_due:  # when it is there again, a newer frame will be
             stop.wait(min(away.seconds_left, WAIT_SECONDS))
             return
-        pixels = self._viewed(frame)
-        if pixels is None:
+        seen = self._seen(frame)
+        if seen is None:
             return
-        seen = image.scaled(pixels, self._network.size)
-        size = (pixels.shape[1], pixels.shape[0])
-        verdict = self._network.verdict(self.name, seen, size, time.monotonic() - began)
+        verdict = self._network.verdict(self.name, *seen, time.monotonic() - began)
         if verdict is None:
             return
         now = time.monotonic()
@@ -242,13 +248,14 @@ class Observer:
         self.verdict = verdict
         self.frames += 1
         self._recorder.tally.count(verdict)
-        yield from self._sightings.follow(verdict, pixels, frame, stop, is_live=self._capture.is_live)
+        is_live, picture = self._capture.is_live, lambda: self._view.of(frame.pixels)
+        yield from self._sightings.follow(verdict, picture, frame, stop, is_live=is_live)
 
-    def _viewed(self, frame: Frame) -> Pixels | None:
-        """The part of the picture that is looked at; None if a live camera has come to give a smaller picture."""
+    def _seen(self, frame: Frame) -> tuple[Pixels, Size] | None:
+        """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
         assert self._capture is not None
         try:
-            pixels = self._view.of(frame.pixels)
+            seen = frame.seen(self._view, self._network.size)
         except ViewError as error:
             if not (self._capture.is_live and (self._is_patient or self.frames)):
                 raise
@@ -256,7 +263,10 @@ class Observer:
             self._met(frame)
             return None
         self._at_view.over()
-        return pixels
+        return seen
+
+    def _is_due(self, frame: Frame) -> bool:
+        return frame.seconds >= self._due - EARLY * self._pace.interval_seconds
 
     def _met(self, frame: Frame) -> None:
         self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
@@ -273,6 +283,7 @@ class Observer:
         now, has_new = time.monotonic(), self._sightings.has_new
         if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
             self._delivered_at, self._sightings.has_new = now, False
+            self._note_closing()
             yield from self._sightings.tidy(stop)
             yield from self._recorder.deliver(stop, has_new=has_new)
 

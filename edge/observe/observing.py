@@ -30,6 +30,7 @@ from edge.tally import Tally
 from edge.trouble import Say
 
 BAR = 20
+REFRESH_SECONDS = 0.02  # from one look at who is to hear of us to the next; of a recording there are more frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,12 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         )
         observer = Observer(
             settings.name,
-            lambda: Capture(opened, voice.say, is_patient=notifier.is_listening or observer.frames > 0),
+            lambda: Capture(
+                opened,
+                voice.say,
+                prepare=observer.prepare,
+                is_patient=notifier.is_listening or observer.frames > 0,
+            ),
             network,
             recorder,
             sightings,
@@ -141,13 +147,16 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
             told.server.serve(status)
 
         try:
-            is_begun = False
+            is_begun, refreshed_at = False, float("-inf")
             for _ in observer.run(requests.stop):
                 # New settings have proved to be good with a frame, or if it is not their fault that there is none.
                 is_good = observer.frames > 0 or (notifier.is_listening and (observer.is_waiting or not is_reload))
                 if is_good and not is_begun:
                     is_begun = True
                     begun()
+                if time.monotonic() - refreshed_at < REFRESH_SECONDS:
+                    continue
+                refreshed_at = time.monotonic()
                 if observer.is_seeing:
                     voice.progress.show(_line(observer, sightings, label))
                 else:

@@ -3,11 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from edge.cameras.frame import Frame
-from edge.errors import SinkError
+from edge.errors import CameraError, SinkError
 from edge.image import Pixels
 from edge.network import Network
 from edge.observe.events import Event, Events, Rules
@@ -26,11 +26,11 @@ class Seen:
     """A frame and what it was taken for.
 
     Attributes:
-        pixels: the part of it that was classified.
+        picture: makes the part of it that was classified, in its own size; few frames are kept as a picture.
         taken_at: seconds since the epoch.
     """
 
-    pixels: Pixels
+    picture: Callable[[], Pixels]
     verdict: Verdict
     taken_at: float
 
@@ -88,11 +88,15 @@ class Sightings:
         return self._at_snapshots.reason
 
     def follow(
-        self, verdict: Verdict, pixels: Pixels, frame: Frame, stop: threading.Event, *, is_live: bool
+        self, verdict: Verdict, picture: Callable[[], Pixels], frame: Frame, stop: threading.Event, *, is_live: bool
     ) -> Iterator[Tally]:
-        """What one frame means for events."""
+        """What one frame means for events.
+
+        Args:
+            picture: see `Seen`.
+        """
         self._latest = verdict
-        seen = Seen(pixels, verdict, _since_epoch(frame.seconds, is_live=is_live))
+        seen = Seen(picture, verdict, _since_epoch(frame.seconds, is_live=is_live))
         step = self._events.meet(self._probability(verdict), frame.seconds)
         if step.ended:
             yield from self._record_end(step.ended, stop)
@@ -104,7 +108,7 @@ class Sightings:
             yield from self._record(seen.verdict, self._begun, stop)
         elif step.is_peak and self._snapshots:
             assert self._events.current is not None
-            self._peak = replace(seen, pixels=pixels.copy(), verdict=self._as_label(verdict, self._events.current.peak))
+            self._peak = replace(seen, verdict=self._as_label(verdict, self._events.current.peak))
         if self._record_seconds is not None and frame.seconds >= self._record_due:
             self._record_due = frame.seconds + self._record_seconds
             yield from self._record(verdict, _sighting(FRAME, None, frame, None, is_live=is_live), stop)
@@ -161,10 +165,10 @@ class Sightings:
         if self._snapshots is None:
             return None
         try:
-            path = self._snapshots.write(seen.pixels, seen.verdict, part, seen.taken_at)
+            path = self._snapshots.write(seen.picture(), seen.verdict, part, seen.taken_at)
             self._at_snapshots.over()
             return path
-        except SinkError as error:
+        except (CameraError, SinkError) as error:
             self._at_snapshots.met(error)
             return None
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from edge.errors import SinkError, printable
 from edge.figure import COLOURS, drawable, font
@@ -205,6 +205,10 @@ class Snapshots:
 
 def annotated(picture: Image.Image, verdict: Verdict, taken_at: float) -> Image.Image:
     """The picture with the verdict and the time, in seconds since the epoch, in a band below."""
+    from PIL import (
+        ImageDraw,
+    )  # here, for with it come libraries for fonts, and many who watch a camera keep no pictures
+
     band = max(24, picture.height // 16)
     sheet = Image.new("RGB", (picture.width, picture.height + band), "#111827")
     sheet.paste(picture)

@@ -1,0 +1,74 @@
+"""From what PyAV (FFmpeg's libraries) has decoded to RGB, in full or reduced."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge.cameras.frame import Frame, Reducible, Size
+from edge.errors import CameraError
+from edge.image import Pixels
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+_BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
+
+
+class _Scaling(threading.local):
+    """libswscale, with what it has worked out for a kind of frames; each thread has its own."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.reformat = VideoReformatter().reformat
+
+
+class Conversion:
+    """Of the frames of one stream."""
+
+    def __init__(self, name: str) -> None:
+        """
+        Args:
+            name: of the stream, for errors.
+        """
+        import av
+
+        self._name, self._scaling = name, _Scaling()
+        # From PyAV 17 on it would have threads of its own, which cost more than they save.
+        self._options: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+    def frame(self, decoded: "VideoFrame", seconds: float) -> Frame:
+        """A frame that is converted when it is asked for, upright by what the recording says of itself."""
+        turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 has none
+
+        def upright(size: Size) -> Size:
+            return size[::-1] if turns % 2 else size
+
+        def turned(pixels: Pixels) -> Pixels:
+            return np.ascontiguousarray(np.rot90(pixels, turns))
+
+        return Frame(
+            lambda: turned(self._rgb(decoded)),
+            seconds,
+            Reducible(
+                upright((decoded.width, decoded.height)),
+                lambda size: turned(self._rgb(decoded, upright(size))),
+            ),
+        )
+
+    def _rgb(self, frame: "VideoFrame", size: Size | None = None) -> Pixels:
+        """As it lies in the recording; reduced if a size is given."""
+        import av
+
+        wanted = self._options | {"format": "rgb24"}
+        if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
+            wanted |= {"src_colorspace": "itu709", "dst_colorspace": "itu601"}
+        if size is not None:
+            # Of an odd width, for libswscale gives an even one half of the colours' breadth, and rounds it coarsely.
+            wanted |= {"width": size[0] | 1, "height": size[1], "interpolation": "AREA"}
+        try:
+            pixels: Pixels = self._scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
+        except (av.FFmpegError, ValueError) as error:
+            raise CameraError(f"{self._name}: a frame of the kind {frame.format.name} cannot be converted") from error
+        return pixels

@@ -205,9 +205,7 @@ class Snapshots:
 
 def annotated(picture: Image.Image, verdict: Verdict, taken_at: float) -> Image.Image:
     """The picture with the verdict and the time, in seconds since the epoch, in a band below."""
-    from PIL import (
-        ImageDraw,
-    )  # here, for with it come libraries for fonts, and many who watch a camera keep no pictures
+    from PIL import ImageDraw  # with it come libraries for fonts, and not all keep pictures
 
     band = max(24, picture.height // 16)
     sheet = Image.new("RGB", (picture.width, picture.height + band), "#111827")

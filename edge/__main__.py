@@ -2,11 +2,11 @@
 
 import gc
 
-from edge.cli import main
-
 
 def run() -> None:
     """The command line."""
+    from edge.cli import main  # here, for `watch`'s processes import this module again, and need no command line
+
     try:
         main(prog_name="edge-detect")
     finally:

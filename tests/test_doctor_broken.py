@@ -68,6 +68,19 @@ def test_a_numpy_that_is_too_new_for_its_runtime(examine: Examine, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("text", "words"), [(DIES, "does not load: crashes (SIGSEGV)"), ("", "does not fit Pillow 9.4.0")]
+)
+def test_what_heic_photos_need(examine: Examine, tmp_path: Path, text: str, words: str) -> None:
+    variables = stub(tmp_path / "stubs", "pillow_heif", text)
+    papers = tmp_path / "stubs/pillow-9.4.0.dist-info/METADATA"
+    papers.parent.mkdir()
+    papers.write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 9.4.0\n")
+    _, report = examine(variables=variables)
+    assert report["HEIC"]["state"] == "warning"
+    assert words in report["HEIC"]["found"]
+
+
+@pytest.mark.parametrize(
     ("text", "state", "words"),
     [
         (

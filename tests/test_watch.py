@@ -1,5 +1,6 @@
 """`edge-detect watch`, as a real process: what it remembers, how it ends, what it says."""
 
+import contextlib
 import json
 import os
 import pty
@@ -127,6 +128,37 @@ def test_a_signal_ends_it_with_a_summary(
     assert watcher.process.returncode == 0
     assert "1 REAL in" in said
     assert "Traceback" not in said
+
+
+def has_server(pid: int) -> bool:
+    """Whether a watcher has begun to start the server of its processes."""
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return any("forkserver" in Path(f"/proc/{child}/cmdline").read_text() for child in children)
+    return False
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1])
+def test_ctrl_c_while_it_starts_is_heard_by_none_but_the_watcher(inbox: Path, brightness: Path, seconds: float) -> None:
+    """The terminal sends it to the server of its processes as well, which is loading its libraries then."""
+    process = subprocess.Popen(
+        command("watch", inbox, "--model", brightness),
+        env=environment(HOME=str(inbox.parent)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not has_server(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in said
+    assert process.returncode == 0, said
 
 
 def test_a_folder_that_is_missing_is_one_line(inbox: Path) -> None:

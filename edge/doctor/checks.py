@@ -37,6 +37,7 @@ def _checks(machine: Machine, chosen: Chosen) -> tuple[tuple[str, Iterator[Findi
         ("Python", runtime.python(machine)),
         ("numpy", runtime.numpy(machine)),
         ("Pillow", runtime.pillow(machine)),
+        ("HEIC", runtime.heic(machine)),
         ("click", runtime.commands(machine)),
         ("runtime", runtime.runtimes(machine, chosen)),
         ("models", runtime.models(machine, chosen)),

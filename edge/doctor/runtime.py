@@ -9,13 +9,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from edge.doctor.chosen import Chosen
-from edge.doctor.finding import OK, PROBLEM, WARNING, Finding
+from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.machine import Machine, ProbeError
 from edge.errors import printable
 
 # As in edge.interpreter, which cannot be imported where numpy is missing or broken.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _NEEDED = {"JPEG", "PNG"}
+_LEAST_PILLOW_FOR_HEIC = (11, 1)
 
 
 def python(machine: Machine) -> Iterator[Finding]:
@@ -61,6 +62,28 @@ def pillow(machine: Machine) -> Iterator[Finding]:
         yield Finding("Pillow", state, f"{found}, not {', '.join(sorted(unread))}", mend)
     else:
         yield Finding("Pillow", OK, found)
+
+
+def heic(machine: Machine) -> Iterator[Finding]:
+    """Whether the photos of iPhones can be read."""
+    if not is_there("pillow_heif"):
+        yield Finding("HEIC", ABSENT, "pillow-heif is not installed; photos of iPhones would need it")
+        return
+    found = f"pillow-heif {version('pillow-heif')}"
+    try:
+        machine.ask("module", "pillow_heif")
+    except ProbeError as error:
+        yield Finding("HEIC", WARNING, f"{found} does not load: {error}", reinstalling(machine, "pillow-heif"))
+        return
+    try:
+        is_read = tuple(map(int, version("pillow").split(".")[:2])) >= _LEAST_PILLOW_FOR_HEIC
+    except ValueError:  # nobody knows
+        is_read = True
+    if is_read:
+        yield Finding("HEIC", OK, found)
+    else:  # which pip does not bring about, but --no-deps does; then every photo seems to be damaged
+        mend = installing(machine, "pillow>=11.1")
+        yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", mend)
 
 
 def commands(machine: Machine) -> Iterator[Finding]:

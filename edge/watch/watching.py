@@ -21,7 +21,7 @@ from edge.tally import Tally
 from edge.watch.daemon import Watcher
 from edge.watch.inference import Inference
 from edge.watch.moving import Sorter
-from edge.watch.workers import Limits, Workers, usual_count
+from edge.watch.workers import Limits, Workers, start_server, usual_count
 
 MOST_NETWORKS = 4
 
@@ -64,6 +64,7 @@ def watch(
     )
     if not notifier.is_listening:
         source()  # an error of the user's should show before anything is begun
+    start_server()
     with ExitStack() as stack:
         classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
         if classifier is None:

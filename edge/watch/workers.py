@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Protocol
@@ -122,8 +123,8 @@ class Workers:
         Raises:
             WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
         """
+        start_server()
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["edge.watch.reading"])
         self._root, self._network_size, self._limits = root, network_size, limits or Limits()
         self._failed: dict[Task, int] = {}
         self._outcomes: list[tuple[Task, Outcome]] = []
@@ -279,6 +280,19 @@ class Workers:
         for task in left:
             self._submit_to(fresh, task)
         self._send(fresh)
+
+
+def start_server() -> None:
+    """Let the fork server load the decoders, which takes a while, beside what else there is to do at the start."""
+    forkserver.set_forkserver_preload(["edge.watch.reading"])
+    with contextlib.suppress(OSError):  # it is tried again, and told of, when a process is to be started
+        resource_tracker.ensure_running()  # by itself, for it would let signals through
+        # Ctrl-C at a terminal goes to all, and until the server knows that it is none of its business, it would die.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def usual_count() -> int:

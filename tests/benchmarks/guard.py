@@ -60,7 +60,7 @@ class Kept:
 
 KEPT = {
     "backlog": Kept(
-        "`watch --once` on thumbnails : the slower of all cores decoding and the bare network", "higher", 0.3
+        "`watch --once` on thumbnails : the slower of all cores decoding and the bare network", "higher", 0.3, 0.85
     ),
     "start": Kept("`classify` one image : loading the libraries and the model", "lower", 0.2, 1.25),
     "help": Kept("`--help` : loading the libraries and the model", "lower", 0.25),

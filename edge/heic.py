@@ -6,9 +6,12 @@ the file asks, so that what the EXIF data says of its orientation is void.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from io import BytesIO
 
+import PIL
 from PIL import Image, UnidentifiedImageError
 
 from edge.errors import UnreadableFileError
@@ -18,6 +21,10 @@ _HEVC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _ANY_BRANDS = frozenset((b"mif1", b"mif2", b"msf1"))
 _AV1_BRANDS = frozenset((b"avif", b"avis"))
 _MOST_BRANDS = 64  # no file has so many, but a hostile one may say that it had a million
+HEAD_BYTES = 16 + 4 * _MOST_BRANDS
+SUFFIXES = (".heic", ".heif")
+_MISSING = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
+_LEAST_PILLOW = (11, 1)
 
 # What a pixel takes at most, as tests/test_heic.py measures it: as YCbCr, cropped and turned, as RGB, and as Pillow's.
 _BYTES_PER_PIXEL = 12
@@ -32,9 +39,23 @@ def is_heic(data: bytes) -> bool:
     """Whether a file's first bytes say so; those of AVIF and of films look much the same."""
     if data[4:8] != b"ftyp":
         return False
-    main, end = data[8:12], min(int.from_bytes(data[:4], "big"), 16 + 4 * _MOST_BRANDS)
+    main, end = data[8:12], min(int.from_bytes(data[:4], "big"), HEAD_BYTES)
     brands = {main, *(data[at : at + 4] for at in range(16, end - 3, 4))}
     return bool(brands & _HEVC_BRANDS) or (main in _ANY_BRANDS and not brands & _AV1_BRANDS)
+
+
+def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
+    """Whether a file can be read here, before all of it has been.
+
+    Args:
+        path: names the file in errors.
+        head: its first HEAD_BYTES.
+
+    Raises:
+        UnreadableFileError: it is HEIC, and pillow-heif is missing.
+    """
+    if is_heic(head) and find_spec("pillow_heif") is None:
+        raise UnreadableFileError(path, _MISSING)
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
@@ -46,22 +67,26 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: it is no HEIC.
-        UnreadableFileError: pillow-heif is missing or broken, so there is no answer yet.
+        UnreadableFileError: pillow-heif is missing, broken or too new, so there is no answer yet.
+        MemoryError: memory is short just now.
         SyntaxError, ValueError, RuntimeError: it is damaged.
     """
     if not is_heic(data):
         raise UnidentifiedImageError
+    if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # to which every photo seems to be damaged
+        wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
+        raise UnreadableFileError(path, f"{wanted}, and {PIL.__version__} is loaded: bring it up to date, start anew")
     try:
         from pillow_heif import HeifImageFile, options
 
         options.DECODE_THREADS = 0  # none beside ours: `watch` has a process for each core
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
         opener: Callable[[BytesIO], Image.Image] = HeifImageFile  # which has no types
-        return opener(BytesIO(data))
-    except ModuleNotFoundError as error:
-        missing = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
-        raise UnreadableFileError(path, missing) from error
+        with _shortness_named():
+            return opener(BytesIO(data))
     except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "pillow_heif":
+            raise UnreadableFileError(path, _MISSING) from error
         raise UnreadableFileError(path, f"pillow-heif is installed but does not load: {error}") from error
 
 
@@ -72,12 +97,27 @@ def load(image: Image.Image) -> None:
         MemoryError: memory is short just now.
         SyntaxError, ValueError, RuntimeError, EOFError: it is damaged.
     """
-    try:
+    with _shortness_named():
         image.load()
-    except RuntimeError as error:
+
+
+@contextmanager
+def _shortness_named() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, SyntaxError) as error:
         if str(error).startswith(_SHORT_OF_MEMORY):
             raise MemoryError from error
         raise
+
+
+def most_pixels(data: bytes) -> int:
+    """Of any image in a file, by what the file says of their sizes: what a grid is put together of is decoded whole."""
+    at = most = 0
+    while (at := data.find(b"ispe\0\0\0\0", at) + 1) > 0:  # ISO/IEC 23008-12, 6.5.3
+        width, height = data[at + 7 : at + 11], data[at + 11 : at + 15]
+        most = max(most, int.from_bytes(width, "big") * int.from_bytes(height, "big"))
+    return most
 
 
 def bytes_per_pixel(image: Image.Image) -> int:

@@ -56,11 +56,14 @@ RESAMPLING = Image.Resampling.BICUBIC
 REDUCING_GAP = 3
 
 MAX_BYTES = 256 * 1024 * 1024
-# What decoding may take, so that a 1 GB board bears it; and what a pixel takes
-# at most, by format and mode, as tests/test_image.py measures it.
-MAX_DECODING_BYTES = 640_000_000
+# What decoding may take: as much as a 1 GB board bears, and from 8 GB on what a
+# WebP of 48 megapixels needs. And what a pixel takes at most, by format and
+# mode, as tests/test_image.py measures it.
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+MAX_DECODING_BYTES = min(1_000_000_000, max(640_000_000, MEMORY_BYTES // 8))
 _BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}
 _BYTES_PER_PLAIN_PIXEL = 8
+_NO_MEMORY = "not enough memory to decode it"
 _BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
 
 # How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
@@ -192,9 +195,11 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         image = _identified(path, data)
     except UnidentifiedImageError:
         raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
+    except MemoryError as error:
+        raise UnreadableFileError(path, _NO_MEMORY) from error
     except DECODER_ERRORS as error:
         raise UndecodableImageError(path, _reason(error)) from error
-    needed = image.width * image.height * _bytes_per_pixel(image)
+    needed = _most_pixels(image, data) * _bytes_per_pixel(image)
     if needed > MAX_DECODING_BYTES:
         raise UndecodableImageError(
             path,
@@ -213,6 +218,15 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
 
         return heic.opened(path, data)
     return Image.open(BytesIO(data), formats=_OF_PILLOW)
+
+
+def _most_pixels(image: Image.Image, data: bytes) -> int:
+    pixels = image.width * image.height
+    if image.format == "HEIF":
+        from edge import heic
+
+        return max(pixels, heic.most_pixels(data))
+    return pixels
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
@@ -251,7 +265,7 @@ def _decoded(
             scaled = _rgb(scaled)
             return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled, own_size
         except MemoryError as error:
-            raise UnreadableFileError(path, "not enough memory to decode it") from error
+            raise UnreadableFileError(path, _NO_MEMORY) from error
         except DECODER_ERRORS as error:
             raise UndecodableImageError(path, _reason(error)) from error
 

@@ -32,9 +32,10 @@ Examine = Callable[..., tuple[int, Report]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hang_ups_are_not_ignored() -> None:
-    """As they are under nohup, which the processes that the tests start would inherit; a handler they do not."""
+def signals_are_not_ignored() -> None:
+    """As one is under nohup, and the other in the background; our processes would inherit that, and no handler."""
     signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def command(*arguments: str | Path) -> list[str]:

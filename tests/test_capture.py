@@ -142,15 +142,34 @@ def test_a_recording_can_be_left_in_the_middle(start: Callable[..., Capture]) ->
     assert capture.captured <= AHEAD + 2
 
 
+def test_of_a_large_recording_one_frame_waits(start: Callable[..., Capture]) -> None:
+    large = np.broadcast_to(np.uint8(0), (2160, 3840, 3))
+    prepared: list[float] = []
+
+    class Large(Steps):
+        is_live = False
+
+        def frame(self) -> Frame | None:
+            return Frame(large, float(next(self._steps)))  # type: ignore[arg-type]
+
+    start(lambda: Large(*range(9)), prepare=lambda frame: prepared.append(frame.seconds))
+    until(lambda: prepared == [1.0])  # the first waits, the second is ready and waits for room
+    time.sleep(0.2)
+    assert prepared == [1.0]
+
+
 def test_a_frame_of_a_recording_that_cannot_be_made_ready_is_an_error_after_those_before(
     start: Callable[..., Capture],
 ) -> None:
+    is_met = threading.Event()
+
     def prepare(frame: Frame) -> None:
         if levels(frame) == [3]:
+            is_met.set()
             raise CameraError("cannot be converted")
 
     capture = start(lambda: Recording(*range(9), None), prepare=prepare)
-    until(lambda: capture.captured == 3)
+    assert is_met.wait(PATIENCE)
     assert levels(*(taken(capture) for _ in range(3))) == [0, 1, 2]
     with pytest.raises(CameraError, match="cannot be converted"):
         capture.latest(PATIENCE)

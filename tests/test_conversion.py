@@ -91,6 +91,19 @@ def test_a_small_frame_and_a_region_are_scaled_as_ever(tmp_path: Path, size: tup
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
 
 
+def test_the_colours_of_one_frame_are_not_those_of_the_next() -> None:
+    conversion, planes = Conversion("a.mkv"), np.repeat(np.uint8([120, 90, 170]), [3072, 768, 768]).reshape(72, 64)
+
+    def colour(space: int) -> list[int]:
+        decoded = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        decoded.colorspace = space
+        return conversion.frame(decoded, 0.0).pixels[20, 20].tolist()  # type: ignore[no-any-return]
+
+    plain, of_bt709 = colour(BT601), colour(BT709)
+    assert plain != of_bt709
+    assert [colour(space) for space in (BT601, BT709, BT601)] == [plain, of_bt709, plain]
+
+
 def test_a_frame_is_made_once_and_not_in_full() -> None:
     made = []
 

@@ -148,6 +148,17 @@ def test_damaged_files_raise_nothing_but_named_errors_and_write_nothing(capfd: p
     assert capfd.readouterr() == ("", "")
 
 
+def test_tiles_that_are_larger_than_their_picture_count() -> None:
+    """A grid says how large it is, and libheif decodes its tiles whole."""
+    data = (DATA / "photo.heic").read_bytes()
+    places = [at for at in range(len(data)) if data.startswith(b"ispe\0\0\0\0", at)]
+    assert len(places) > 1
+    tile = min(places, key=lambda at: struct.unpack_from(">II", data, at + 8))
+    large = data[: tile + 8] + struct.pack(">II", 12_000, 12_000) + data[tile + 16 :]
+    with pytest.raises(UndecodableImageError, match="would take 1728 MB to decode"):
+        image.pixels("x.heic", (32, 32), large)
+
+
 def test_a_header_that_lies_about_the_size_is_refused() -> None:
     honest = encoded(Image.new("RGB", (640, 480), (90, 90, 90)))
     with pytest.raises(UndecodableImageError, match="60000 x 60000 pixels would take 43200 MB to decode, more than"):

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,6 +64,34 @@ def test_once_the_package_is_there_a_watched_photo_gets_its_verdict(
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["label"] == "REAL"
     assert edge_detect(*once).stdout == "", "it is answered now"
+
+
+def test_without_the_package_no_more_is_read_than_tells_what_it_is(photo: Path) -> None:
+    """There may be thousands, on a share, and each is met again at each listing."""
+    with photo.open("ab") as file:
+        file.truncate(50_000_000)
+    program = (
+        "import os, sys\n"
+        "sys.modules['pillow_heif'] = None\n"  # as if it were not installed
+        "from edge.record.stamp import Stamp\n"
+        "from edge.watch.reading import Task, prepare\n"
+        "def read(): return int(open('/proc/self/io').readline().split()[1])\n"
+        "path, before = sys.argv[1], read()\n"
+        "print(prepare(os.path.dirname(path), Task(path, Stamp.of(os.stat(path)), 0), (32, 32)).reason)\n"
+        "assert read() - before < 1_000_000, read() - before\n"
+    )
+    words = [sys.executable, "-c", program, photo]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{INSTALL}\n", "")
+
+
+@is_installed
+def test_a_pillow_that_is_too_old_is_no_answer(photo: Path) -> None:
+    """Of the system's, say, which a watcher had loaded before the package came, and a newer Pillow with it."""
+    program = "import PIL.Image; PIL.__version__ = '9.4.0'; from edge.__main__ import run; run()"
+    words = [sys.executable, "-c", program, "classify", photo, "--json"]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["error"].startswith("HEIC photos need Pillow 11.1, and 9.4.0 is loaded")
 
 
 @is_installed

@@ -16,6 +16,7 @@ from edge.trouble import Say, Trouble
 
 RECENT = 30  # frames that the figures are made of
 AHEAD = 4  # frames of a recording that are made ready before they are asked for
+AHEAD_PIXELS = 4_000_000  # and of these, for a large frame takes much memory; one may always wait
 CLOSING_SECONDS = 2.0
 SILENCE_SECONDS = 30.0  # in one call of a camera's that say something is wrong; their own timeouts are shorter
 _ABANDONED = "abandoned capture"  # the name of a thread that was left in a call of its camera's
@@ -223,7 +224,8 @@ class Capture:
             self._prepare(frame)
         with self._changed:
             if not self._is_live:
-                self._changed.wait_for(lambda: len(self._waiting) < AHEAD or self._is_stopped)
+                most = max(1, min(AHEAD, AHEAD_PIXELS // max(1, frame.area)))
+                self._changed.wait_for(lambda: len(self._waiting) < most or self._is_stopped)
             elif self._waiting:
                 self._waiting.clear()
                 self.skipped += 1

@@ -16,12 +16,15 @@ _BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
 class _Scaling(threading.local):
-    """libswscale, with what it has worked out for a kind of frames; each thread has its own."""
+    """libswscale, with what it has worked out for a kind of frames; each thread has its own.
+
+    And each kind of colours: before PyAV 17, one that was once told of BT.709 takes all that follow for that.
+    """
 
     def __init__(self) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self.reformat = VideoReformatter().reformat
+        self.plain, self.of_bt709 = VideoReformatter(), VideoReformatter()
 
 
 class Conversion:
@@ -61,14 +64,15 @@ class Conversion:
         """As it lies in the recording; reduced if a size is given."""
         import av
 
-        wanted = self._options | {"format": "rgb24"}
+        wanted, scaling = self._options | {"format": "rgb24"}, self._scaling.plain
         if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
             wanted |= {"src_colorspace": "itu709", "dst_colorspace": "itu601"}
+            scaling = self._scaling.of_bt709
         if size is not None:
             # Of an odd width, for libswscale gives an even one half of the colours' breadth, and rounds it coarsely.
             wanted |= {"width": size[0] | 1, "height": size[1], "interpolation": "AREA"}
         try:
-            pixels: Pixels = self._scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
+            pixels: Pixels = scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
         except (av.FFmpegError, ValueError) as error:
             raise CameraError(f"{self._name}: a frame of the kind {frame.format.name} cannot be converted") from error
         return pixels

@@ -1,5 +1,6 @@
 """What a camera is to us: something that gives one frame after the other."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,7 @@ class Frame:
     Attributes:
         seconds: when it was taken, by the camera's own clock: time.monotonic() if it is live, else the time within the
             recording.
+        preparing_seconds: that `seen` has taken at its first call, in whichever thread.
     """
 
     def __init__(
@@ -46,17 +48,24 @@ class Frame:
         """
         self._pixels, self.seconds, self._reducible = pixels, seconds, reducible
         self._seen: tuple[View, Size, Pixels, Size] | None = None
+        self.preparing_seconds = 0.0
 
     @property
     def pixels(self) -> Pixels:
-        """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to.
+        """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to. Made anew each time, for few are
+        kept as a picture, and what the camera gave is smaller.
 
         Raises:
             CameraError: what the camera gave cannot be converted.
         """
-        if callable(self._pixels):
-            self._pixels = self._pixels()
-        return self._pixels
+        return self._pixels() if callable(self._pixels) else self._pixels
+
+    @property
+    def area(self) -> int:
+        """Pixels, as far as it is known without making them."""
+        if self._reducible:
+            return self._reducible.size[0] * self._reducible.size[1]
+        return 0 if callable(self._pixels) else self._pixels.shape[0] * self._pixels.shape[1]
 
     def seen(self, view: View, size: Size) -> tuple[Pixels, Size]:
         """As a network sees the part that is looked at, and the size of that part itself; the same at a second call.
@@ -73,7 +82,9 @@ class Frame:
             ViewError: the region does not lie within the picture.
         """
         if self._seen is None or self._seen[:2] != (view, size):
+            began = time.monotonic()
             self._seen = (view, size, *self._made(view, size))
+            self.preparing_seconds = time.monotonic() - began
         return self._seen[2:]
 
     def _made(self, view: View, size: Size) -> tuple[Pixels, Size]:

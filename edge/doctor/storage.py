@@ -12,7 +12,7 @@ from edge.errors import LedgerError, printable
 from edge.record.state import default_folder
 
 MB = 1_000_000
-LEAST_MEMORY = 700 * MB  # the largest image that is accepted takes up to 640 MB to decode: edge.image
+LEAST_MEMORY = 700 * MB  # the largest image that is accepted takes up to 640 MB to decode there: edge.image
 LEAST_FREE, LOW_FREE = 10 * MB, 200 * MB
 _CLEAN = "sudo apt clean; sudo journalctl --vacuum-size=50M; edge-detect results prune --older-than 90d"
 

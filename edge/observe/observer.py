@@ -231,18 +231,19 @@ class Observer:
 
     def _look(self, frame: Frame, stop: threading.Event) -> Iterator[Tally]:
         assert self._capture is not None
-        away, began = self._network.trouble, time.monotonic()
+        away = self._network.trouble
         if not away.is_due:  # when it is there again, a newer frame will be
             stop.wait(min(away.seconds_left, WAIT_SECONDS))
             return
         seen = self._seen(frame)
         if seen is None:
             return
-        verdict = self._network.verdict(self.name, *seen, time.monotonic() - began)
+        verdict = self._network.verdict(self.name, *seen, frame.preparing_seconds)
         if verdict is None:
             return
         now = time.monotonic()
-        self.figures.note(now - began, now - frame.seconds if self._capture.is_live else None, now - self._looked_at)
+        age = now - frame.seconds if self._capture.is_live else None
+        self.figures.note(verdict.elapsed_seconds, age, now - self._looked_at)
         self._looked_at = now
         self._met(frame)
         self.verdict = verdict

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edge import image
+from edge import heic, image
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.image import Pixels
 from edge.record.stamp import Stamp
@@ -76,6 +76,8 @@ def read_inside(root: str, path: str, stamp: Stamp) -> bytes | Changed:
     """The content of a regular file that really lies below a folder; see `_inside`."""
 
     def read(descriptor: int, size: int) -> bytes | None:
+        if path.lower().endswith(heic.SUFFIXES):  # there may be thousands, which are met again and again
+            heic.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
         data = os.read(descriptor, size + 1)
         while len(data) < size and (more := os.read(descriptor, size - len(data))):
             data += more

@@ -123,7 +123,6 @@ class Workers:
         Raises:
             WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
         """
-        start_server()
         self._context = multiprocessing.get_context("forkserver")
         self._root, self._network_size, self._limits = root, network_size, limits or Limits()
         self._failed: dict[Task, int] = {}
@@ -192,6 +191,7 @@ class Workers:
                     finished = self._context.RawValue("Q", 0)
                     arguments = (theirs, finished, self._root, self._network_size, self._limits)
                     process = self._context.Process(target=_serve, args=arguments, daemon=True)
+                    start_server()  # if it has gone meanwhile
                     process.start()
             except (OSError, EOFError) as error:
                 raise WorkerError(f"cannot start a process that decodes: {error}") from error
@@ -297,8 +297,7 @@ def start_server() -> None:
 
 def usual_count() -> int:
     """A process for each core, but no more than may meet the largest images at once in three quarters of the memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    by_memory = int(0.75 * memory) // (image.MAX_DECODING_BYTES + OWN_BYTES)
+    by_memory = int(0.75 * image.MEMORY_BYTES) // (image.MAX_DECODING_BYTES + OWN_BYTES)
     return max(1, min(len(os.sched_getaffinity(0)), by_memory))
 
 

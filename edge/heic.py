@@ -73,6 +73,7 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     """
     if not is_heic(data):
         raise UnidentifiedImageError
+    require_decoder(path, data)
     if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # to which every photo seems to be damaged
         wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
         raise UnreadableFileError(path, f"{wanted}, and {PIL.__version__} is loaded: bring it up to date, start anew")

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 from edge import image
 from edge.benchmark.rounds import Round
+from edge.processes import start_server
 
 
 class Decoding:
@@ -16,7 +17,7 @@ class Decoding:
 
     def __init__(self, paths: Sequence[str], network_size: tuple[int, int], processes: int) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["edge.benchmark.decoding"])
+        start_server(__name__)
         self._ends: list[Connection] = []
         self._processes = []
         try:

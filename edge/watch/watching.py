@@ -12,6 +12,7 @@ from edge import __version__
 from edge.classifier import Classifier
 from edge.errors import MovedAwayError, SourceError, printable
 from edge.network import Network
+from edge.processes import start_server
 from edge.reporting import Told, Voice, patiently, reporting
 from edge.service.notify import Notifier
 from edge.signals import Requests
@@ -21,7 +22,7 @@ from edge.tally import Tally
 from edge.watch.daemon import Watcher
 from edge.watch.inference import Inference
 from edge.watch.moving import Sorter
-from edge.watch.workers import Limits, Workers, start_server, usual_count
+from edge.watch.workers import PRELOADED, Limits, Workers, usual_count
 
 MOST_NETWORKS = 4
 
@@ -64,7 +65,7 @@ def watch(
     )
     if not notifier.is_listening:
         source()  # an error of the user's should show before anything is begun
-    start_server()
+    start_server(PRELOADED)
     with ExitStack() as stack:
         classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
         if classifier is None:

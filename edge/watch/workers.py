@@ -20,15 +20,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Protocol
 
 from edge import image
 from edge.errors import WorkerError
+from edge.processes import start_server
 from edge.watch.reading import Changed, Died, Outcome, Task, prepare, unprepared
 
+PRELOADED = "edge.watch.reading"  # by the server
 DEPTH = 32  # tasks that wait at a process, so that it never waits for us
 SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
 SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for one that is being worked at and looks quick
@@ -191,7 +192,7 @@ class Workers:
                     finished = self._context.RawValue("Q", 0)
                     arguments = (theirs, finished, self._root, self._network_size, self._limits)
                     process = self._context.Process(target=_serve, args=arguments, daemon=True)
-                    start_server()  # if it has gone meanwhile
+                    start_server(PRELOADED)  # if it has gone meanwhile
                     process.start()
             except (OSError, EOFError) as error:
                 raise WorkerError(f"cannot start a process that decodes: {error}") from error
@@ -280,19 +281,6 @@ class Workers:
         for task in left:
             self._submit_to(fresh, task)
         self._send(fresh)
-
-
-def start_server() -> None:
-    """Let the fork server load the decoders, which takes a while, beside what else there is to do at the start."""
-    forkserver.set_forkserver_preload(["edge.watch.reading"])
-    with contextlib.suppress(OSError):  # it is tried again, and told of, when a process is to be started
-        resource_tracker.ensure_running()  # by itself, for it would let signals through
-        # Ctrl-C at a terminal goes to all, and until the server knows that it is none of its business, it would die.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def usual_count() -> int:

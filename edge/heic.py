@@ -23,7 +23,6 @@ _AV1_BRANDS = frozenset((b"avif", b"avis"))
 _MOST_BRANDS = 64  # no file has so many, but a hostile one may say that it had a million
 HEAD_BYTES = 16 + 4 * _MOST_BRANDS
 SUFFIXES = (".heic", ".heif")
-_MISSING = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
 _LEAST_PILLOW = (11, 1)
 
 # What a pixel takes at most, as tests/test_heic.py measures it: as YCbCr, cropped and turned, as RGB, and as Pillow's.
@@ -55,7 +54,7 @@ def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
         UnreadableFileError: it is HEIC, and pillow-heif is missing.
     """
     if is_heic(head) and find_spec("pillow_heif") is None:
-        raise UnreadableFileError(path, _MISSING)
+        raise UnreadableFileError(path, "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'")
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
@@ -67,7 +66,7 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: it is no HEIC.
-        UnreadableFileError: pillow-heif is missing, broken or too new, so there is no answer yet.
+        UnreadableFileError: pillow-heif is missing or broken, or Pillow too old, so there is no answer yet.
         MemoryError: memory is short just now.
         SyntaxError, ValueError, RuntimeError: it is damaged.
     """
@@ -86,8 +85,6 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         with _shortness_named():
             return opener(BytesIO(data))
     except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "pillow_heif":
-            raise UnreadableFileError(path, _MISSING) from error
         raise UnreadableFileError(path, f"pillow-heif is installed but does not load: {error}") from error
 
 
@@ -112,8 +109,13 @@ def _shortness_named() -> Iterator[None]:
         raise
 
 
-def most_pixels(data: bytes) -> int:
-    """Of any image in a file, by what the file says of their sizes: what a grid is put together of is decoded whole."""
+def bytes_needed(image: Image.Image, data: bytes) -> int:
+    """What decoding takes at most, by what the file says of itself."""
+    return max(image.width * image.height, _most_pixels(data)) * bytes_per_pixel(image)
+
+
+def _most_pixels(data: bytes) -> int:
+    """Of any image in the file, by their sizes as it says: what a grid is put together of is decoded whole."""
     at = most = 0
     while (at := data.find(b"ispe\0\0\0\0", at) + 1) > 0:  # ISO/IEC 23008-12, 6.5.3
         width, height = data[at + 7 : at + 11], data[at + 11 : at + 15]
@@ -122,7 +124,7 @@ def most_pixels(data: bytes) -> int:
 
 
 def bytes_per_pixel(image: Image.Image) -> int:
-    """What decoding takes at most, by what the file says of itself."""
+    """The same for a pixel."""
     if image.info["bit_depth"] > 8:
         return _BYTES_PER_DEEP_PIXEL
     return _BYTES_PER_TRANSPARENT_PIXEL if image.mode in ("RGBA", "RGBa") else _BYTES_PER_PIXEL

@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
+from edge import heic
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.stderr import without_lines
 
@@ -63,8 +64,8 @@ MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MAX_DECODING_BYTES = min(1_000_000_000, max(640_000_000, MEMORY_BYTES // 8))
 _BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}
 _BYTES_PER_PLAIN_PIXEL = 8
-_NO_MEMORY = "not enough memory to decode it"
 _BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
+_NO_MEMORY = "not enough memory to decode it"
 
 # How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
 _TRANSPOSITIONS = {
@@ -199,7 +200,7 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         raise UnreadableFileError(path, _NO_MEMORY) from error
     except DECODER_ERRORS as error:
         raise UndecodableImageError(path, _reason(error)) from error
-    needed = _most_pixels(image, data) * _bytes_per_pixel(image)
+    needed = _bytes_needed(image, data)
     if needed > MAX_DECODING_BYTES:
         raise UndecodableImageError(
             path,
@@ -214,26 +215,17 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
     if data[4:8] == b"ftyp":  # as it is in HEIC, AVIF and films
-        from edge import heic
-
         return heic.opened(path, data)
     return Image.open(BytesIO(data), formats=_OF_PILLOW)
 
 
-def _most_pixels(image: Image.Image, data: bytes) -> int:
-    pixels = image.width * image.height
+def _bytes_needed(image: Image.Image, data: bytes) -> int:
     if image.format == "HEIF":
-        from edge import heic
-
-        return max(pixels, heic.most_pixels(data))
-    return pixels
+        return heic.bytes_needed(image, data)
+    return image.width * image.height * _bytes_per_pixel(image)
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
-    if image.format == "HEIF":
-        from edge import heic
-
-        return heic.bytes_per_pixel(image)
     if image.format in _BYTES_PER_PIXEL:
         return _BYTES_PER_PIXEL[image.format]
     is_plain = image.mode in ("1", "L", "RGB", "I;16", "I", "F") and "transparency" not in image.info
@@ -275,8 +267,6 @@ def _load(image: Image.Image) -> None:
         with without_lines(b""):  # libtiff writes its own remarks on damaged files to stderr
             image.load()
     elif image.format == "HEIF":
-        from edge import heic
-
         heic.load(image)
     else:
         image.load()

@@ -16,7 +16,7 @@ from edge.errors import printable
 # As in edge.interpreter, which cannot be imported where numpy is missing or broken.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _NEEDED = {"JPEG", "PNG"}
-_LEAST_PILLOW_FOR_HEIC = (11, 1)
+_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.heic, which cannot be imported where Pillow is missing
 
 
 def python(machine: Machine) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def heic(machine: Machine) -> Iterator[Finding]:
         is_read = True
     if is_read:
         yield Finding("HEIC", OK, found)
-    else:  # which pip does not bring about, but --no-deps does; then every photo seems to be damaged
+    else:  # as pip itself never leaves it
         mend = installing(machine, "pillow>=11.1")
         yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", mend)
 

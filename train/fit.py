@@ -17,7 +17,7 @@ from train.batches import TrainingBatches, for_training, steps_per_epoch
 from train.calibration import calibrate
 from train.metrics import Metrics, measure
 from train.normalization import fused
-from train.optimizers import OPTIMIZERS
+from train.optimizers import OPTIMIZERS, spare_from_decay
 from train.predict import features, predict
 from train.recipes import P_REAL, RECIPES, Recipe
 from train.recipes.recipe import RecipeError
@@ -70,7 +70,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     subjects = datasets.subjects(training) if recipe.subject_weight else None
     if resume:
         trained = keras.models.load_model(run.checkpoint)
-        _spare_from_decay(trained.optimizer)  # which no file keeps
+        spare_from_decay(trained.optimizer)  # which no file keeps
         measured_network.load_weights(run.weights)
     else:
         trained = _compiled(recipe, settings, steps, measured_network, 0 if subjects is None else subjects.shape[1])
@@ -150,7 +150,7 @@ def _compiled(
             warmup_steps=warmup,
         )
     optimizer = OPTIMIZERS[recipe.optimizer](rate, recipe.weight_decay)
-    _spare_from_decay(optimizer)
+    spare_from_decay(optimizer)
     if subjects:
         last = model.get_layer(P_REAL)
         subject = keras.layers.Dense(subjects, activation="softmax", dtype="float32", name="subject")(last.input)
@@ -187,11 +187,6 @@ def _layers(model: keras.Model) -> Iterator[Any]:
         yield layer
         if isinstance(layer, keras.Model):
             yield from _layers(layer)
-
-
-def _spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # within the one that scales the loss of 16-bit floats
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
 def _cut(model: keras.Model, last: str) -> tuple[keras.Model, keras.Model]:

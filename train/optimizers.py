@@ -32,3 +32,9 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
     "muon": lambda rate, decay: ConvolutionalMuon(rate, weight_decay=decay, adam_weight_decay=decay),
 }
+
+
+def spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:
+    """Exclude biases and normalisation from weight decay; no file keeps that, so it is done after loading too."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # within the one that scales the loss of 16-bit floats
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -30,6 +30,8 @@ class Settings:
         patience_epochs: stop after so many epochs without a better validation accuracy.
         corrupted: share of the training images that are corrupted, see `train.corruptions`.
         changes: of the recipe, see `Recipe.changed`.
+        draws: crops of an epoch, for recipes of photos.
+        processes: that cut and augment crops.
         precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
     """
 
@@ -45,6 +47,8 @@ class Settings:
     patience_epochs: int = 10
     precision: str = "float32"
     changes: dict[str, str] = field(default_factory=dict)
+    draws: int = 0
+    processes: int = 2
 
 
 class Run:
@@ -73,8 +77,9 @@ class Run:
 
     @property
     def best_epoch(self) -> int:
-        """Counted from 0: the first of those with the highest validation accuracy."""
-        return max(range(len(self.history)), key=lambda epoch: self.history[epoch]["validation_accuracy"])
+        """Counted from 0: the first of those with the highest validation accuracy, or what the record chooses by."""
+        figure = self.record.get("choose_by", "validation_accuracy")
+        return max(range(len(self.history)), key=lambda epoch: self.history[epoch][figure])
 
     @property
     def has_stalled(self) -> bool:

@@ -54,6 +54,8 @@ class Recipe:
             measured; None keeps the weights of the last step.
         frozen: the layer, a network of its own, up to which pretrained weights are frozen. What comes out of it is
             computed once an image and kept, instead of once an image and epoch; so images must not be augmented.
+        draws: crops of an epoch, for a recipe that judges crops of photos (`train.photos`); None for one that takes
+            each image whole, once an epoch.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Recipe:
     subject_weight: float = 0.0
     average_decay: float | None = None
     frozen: str | None = None
+    draws: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What it is made of, but the network itself."""

@@ -1,0 +1,183 @@
+"""A folder of photos and generated pictures, grouped by source, and its manifest.
+
+    FOLDER/REAL/SOURCE/**   photographs, a folder for each camera, website or data set
+    FOLDER/FAKE/SOURCE/**   generated pictures, a folder for each generator and gallery
+    FOLDER/manifest.jsonl   optional: a JSON object a line, found by `id`, which is a file's name without its suffix
+
+Pictures of one source resemble each other in what has nothing to do with the
+question: camera, subject, JPEG quality. A network that met a source in
+training is not tested by its other pictures, so a source is never split.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge.errors import EdgeDetectError
+from edge.model import LABELS
+from edge.sources.files import images
+
+MANIFEST = "manifest.jsonl"
+TRAINABLE = "train"  # in a manifest's `may`; anything else may be measured on, but not trained on
+ART_SHARE = 0.1  # of the draws of a class: pictures without photo-like content
+
+
+class CollectionError(EdgeDetectError):
+    """A folder, manifest or split of photos is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image file of a collection.
+
+    Attributes:
+        label: 1 for REAL, 0 for FAKE.
+        source: the folder below the label's; "" for files directly in it.
+        group: what is kept on one side of a split: the repository if the manifest names one, else the source.
+        row: the picture's line of the manifest; empty if there is none.
+    """
+
+    path: Path
+    label: int
+    source: str
+    group: str
+    row: dict[str, Any] = field(default_factory=dict, repr=False, hash=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        return self.path.stem
+
+    @property
+    def generator(self) -> str:
+        """The generator's name; for a photograph its source."""
+        return str(self.row.get("generator") or self.source)
+
+    @property
+    def is_art(self) -> bool:
+        return bool(self.row.get("art"))
+
+    @property
+    def may_train(self) -> bool:
+        return self.row.get("may", TRAINABLE) == TRAINABLE
+
+
+def read(folder: Path) -> list[Picture]:
+    """Every picture of a collection, sorted by path.
+
+    Raises:
+        CollectionError: a class has no pictures, or the manifest is damaged.
+    """
+    rows = _manifest(folder / MANIFEST)
+    pictures = []
+    for label, name in enumerate(LABELS):
+        top = folder / name
+        found = sorted(Path(path) for path in images([str(top)], recursive=True) if isinstance(path, str))
+        found = [path for path in found if path != top]  # which it is if there is no such folder
+        if not found:
+            raise CollectionError(f"{top}: no images; a collection has REAL/SOURCE and FAKE/SOURCE folders")
+        for path in found:
+            parts = path.relative_to(top).parts
+            source, row = parts[0] if len(parts) > 1 else "", rows.get(path.stem, {})
+            pictures.append(Picture(path, label, source, str(row.get("repository") or f"{name}/{source}"), row))
+    return pictures
+
+
+def _manifest(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    rows = {}
+    try:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if line.strip():
+                row = json.loads(line)
+                rows[str(row["id"])] = row
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CollectionError(f"{path}: line {number}: not a JSON object with an id: {error}") from error
+    return rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which groups are kept from training.
+
+    Attributes:
+        validation: groups to choose by.
+        test: groups that neither training nor choosing may see.
+        generators: in the rest, pictures of these generators are left out too: they are those of `test`.
+        weights: draws of a source beside its usual share, by source.
+    """
+
+    validation: frozenset[str]
+    test: frozenset[str]
+    generators: frozenset[str] = frozenset()
+    weights: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Split":
+        """
+        Raises:
+            CollectionError: the file cannot be read, or is no split.
+        """
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            names = (frozenset(map(str, data.get(key, []))) for key in ("validation", "test", "generators"))
+            return cls(*names, {str(key): float(value) for key, value in data.get("weights", {}).items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CollectionError(f"{path}: not a split: {error}") from error
+
+    @classmethod
+    def at_random(cls, pictures: Sequence[Picture], fraction: float, seed: int) -> "Split":
+        """A share of each class's groups for validation and as many for the test: the same on every machine.
+
+        Args:
+            fraction: of the groups of each class, 0-0.5; at least one group each, where there are three.
+        """
+        chosen: list[set[str]] = [set(), set()]
+        for label in range(len(LABELS)):
+            groups = {picture.group for picture in pictures if picture.label == label}
+            ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
+            count = max(1, round(len(ranked) * fraction)) if len(ranked) >= 3 else 0
+            for side, names in enumerate(chosen):
+                names.update(ranked[side * count : (side + 1) * count])
+        return cls(frozenset(chosen[0]), frozenset(chosen[1]))
+
+    def apply(self, pictures: Iterable[Picture]) -> "dict[str, list[Picture]]":
+        """The pictures by side: "train", "validation" and "test"."""
+        sides: dict[str, list[Picture]] = {"train": [], "validation": [], "test": []}
+        for picture in pictures:
+            if picture.group in self.test:
+                sides["test"].append(picture)
+            elif picture.group in self.validation:
+                sides["validation"].append(picture)
+            elif picture.may_train and picture.generator not in self.generators:
+                sides["train"].append(picture)
+        return sides
+
+
+def shares(pictures: Sequence[Picture], weights: dict[str, float]) -> list[float]:
+    """How often each picture is drawn, as a share of all draws: both classes alike, within a class by source.
+
+    A source's share grows with the square root of its size: a large one has
+    more to teach, but must not drown the others.
+
+    Returns:
+        One share a picture; their sum is 1.
+    """
+    by_source: dict[tuple[int, bool, str], list[int]] = defaultdict(list)
+    for index, picture in enumerate(pictures):
+        by_source[picture.label, picture.is_art, picture.source].append(index)
+    found = [0.0] * len(pictures)
+    for label in range(len(LABELS)):
+        for is_art in (False, True):
+            of_class = {key: value for key, value in by_source.items() if key[:2] == (label, is_art)}
+            has_other = any(key[:2] == (label, not is_art) for key in by_source)
+            part = 0.5 * ((ART_SHARE if is_art else 1 - ART_SHARE) if has_other else 1.0)
+            pull = {key: len(value) ** 0.5 * weights.get(key[2], 1.0) for key, value in of_class.items()}
+            for key, indices in of_class.items():
+                for index in indices:
+                    found[index] = part * pull[key] / sum(pull.values()) / len(indices)
+    return found

@@ -1,0 +1,179 @@
+"""Train a recipe on crops of photos and generated pictures: one loop, read from top to bottom."""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from train.augment import cut_and_mix
+from train.averaging import WeightAverage
+from train.backend import keras
+from train.fit import accuracy
+from train.metrics import measure
+from train.optimizers import OPTIMIZERS, spare_from_decay
+from train.photos.augment import Augmentation
+from train.photos.batches import Crops
+from train.photos.collection import Picture, Split, read, shares
+from train.photos.pieces import Pieces, cut
+from train.predict import predict
+from train.recipes import RECIPES
+from train.runs import MODEL, Run, Settings
+
+
+SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be told, and a few are mislabelled
+VALIDATION_SPLIT = 0.1
+TIERS = {"clean": None, "web": (0.74, 70)}  # of validation crops: scale and JPEG quality
+
+
+def fit(
+    data: Path, out: Path, settings: Settings, *, split: Split | None = None, resume: bool = False, cache: Path | None = None
+) -> None:
+    """Train on a collection (see `train.photos.collection`), leaving in `out` what `train.fit.fit` leaves.
+
+    Args:
+        split: which groups are held out; None holds out a tenth of them, by the seed.
+        cache: where the pieces are kept between runs; None keeps them in `out`.
+
+    Raises:
+        CollectionError: `data` is no collection.
+        ResumeError: see `train.runs.Run`.
+    """
+    recipe = RECIPES[settings.recipe].changed(settings.changes)
+    pictures = read(data)
+    split = split or Split.at_random(pictures, VALIDATION_SPLIT, settings.seed)
+    sides = split.apply(pictures)
+    about = {
+        "choose_by": "validation_auc",
+        "software": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
+        "images": {side: len(of_side) for side, of_side in sides.items()},
+        "recipe": recipe.as_json(),
+    }
+    run = Run(out, settings, about, resume=resume)
+    training, validation = (
+        cut(sides[side], (cache or out) / side, seed=settings.seed) for side in ("train", "validation")
+    )
+    _say(f"{len(sides['train'])} pictures in {len(training.picture)} pieces to train on")
+    checks = {name: _validation_crops(validation, recipe.size[0], how) for name, how in TIERS.items()}
+    steps = settings.draws // settings.batch_size
+
+    keras.utils.set_random_seed(settings.seed)
+    network = recipe.build(settings.weights)
+    if resume:
+        trained = keras.models.load_model(run.checkpoint)
+        spare_from_decay(trained.optimizer)  # which no file keeps
+        network.load_weights(run.weights)
+    else:
+        trained = _compiled(recipe, settings, steps, network)
+    average = WeightAverage(recipe.average_decay or 0.0, trained, network.get_weights(), len(run.history) * steps)
+    average.set_model(trained)
+    crops = Crops(
+        training,
+        np.array([picture.label for picture in sides["train"]], np.int8),
+        np.array(shares(sides["train"], split.weights)),
+        size=recipe.size[0],
+        batch_size=settings.batch_size,
+        how=Augmentation(),
+        seed=settings.seed,
+        processes=settings.processes,
+    )
+    try:
+        while (epoch := len(run.history)) < settings.epochs:
+            began, losses = time.monotonic(), []
+            for step, (images, labels) in enumerate(crops.epoch(epoch, steps)):
+                images, targets = _mixed(images, labels, recipe.mixed, (settings.seed, epoch, step))
+                loss, hits = trained.train_on_batch(images, targets)
+                losses.append((float(loss), float(hits)))
+                average.on_train_batch_end(step)
+                trained.reset_metrics()
+            average.on_epoch_end(epoch)
+            network.set_weights(average.weights)
+            loss, hits = np.mean(losses, axis=0)
+            entry = {"training_loss": float(loss), "training_accuracy": float(hits)}
+            entry |= _measured(network, checks, sides["validation"], validation)
+            entry["seconds"] = round(time.monotonic() - began, 1)
+            run.end_epoch(entry, trained, network)
+            _say(f"epoch {epoch + 1}/{settings.epochs}: " + ", ".join(f"{k} {v:.4g}" for k, v in entry.items()))
+    finally:
+        crops.close()
+    network.load_weights(run.best)
+    run.write()
+    run.replace(MODEL, network.save)
+    run.finish()
+
+
+def _compiled(recipe: Any, settings: Settings, steps: int, like: keras.Model) -> keras.Model:
+    keras.config.set_dtype_policy(settings.precision)
+    model = recipe.build("none")
+    model.set_weights(like.get_weights())
+    warmup = round(min(recipe.warmup_epochs or 0, settings.epochs / 2) * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, settings.epochs * steps - warmup),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup,
+        alpha=0.01,
+    )
+    optimizer = OPTIMIZERS[recipe.optimizer](rate, recipe.weight_decay)
+    optimizer.global_clipnorm = 1.0
+    spare_from_decay(optimizer)
+    # XLA takes twenty times as long for depthwise convolutions on a CPU.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, "binary_crossentropy", metrics=[accuracy], jit_compile=jit)
+    keras.config.set_dtype_policy("float32")
+    return model
+
+
+def _mixed(
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], share: float, seed: Sequence[int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    if share:
+        images, labels = cut_and_mix(images, labels, share, np.random.default_rng(seed))
+    return images.astype(np.float32) / np.float32(255), labels * (1 - SMOOTHING) + SMOOTHING / 2
+
+
+def _validation_crops(pieces: Pieces, size: int, how: tuple[float, int] | None) -> npt.NDArray[np.uint8]:
+    """The middle of each piece: uint8, shape (pieces, size, size, 3)."""
+    opened, crops = pieces.opened(), np.empty((len(pieces.picture), size, size, 3), np.uint8)
+    for crop, piece, (height, width) in zip(crops, opened, pieces.sizes, strict=True):
+        picture = Image.fromarray(piece[:height, :width])
+        if how:
+            scale, quality = how
+            scale = max(scale, size / min(picture.size))
+            picture = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+            buffer = BytesIO()
+            picture.save(buffer, "JPEG", quality=quality)
+            picture = Image.open(buffer)
+        if min(picture.size) < size:
+            picture = picture.resize((max(size, picture.width), max(size, picture.height)), Image.Resampling.BICUBIC)
+        x, y = (picture.width - size) // 2, (picture.height - size) // 2
+        crop[:] = np.asarray(picture.crop((x, y, x + size, y + size)))
+    return crops
+
+
+def _measured(
+    network: keras.Model, checks: dict[str, npt.NDArray[np.uint8]], pictures: Sequence[Picture], pieces: Pieces
+) -> dict[str, float]:
+    """The mean of the pieces' logits judges a picture; the files of one id are one picture."""
+    found: dict[str, float] = {}
+    for name, crops in checks.items():
+        scores = np.clip(predict(network, crops), 1e-6, 1 - 1e-6)
+        by_id: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for index, logit in zip(pieces.picture, np.log(scores / (1 - scores)), strict=True):
+            by_id[pictures[index].label, pictures[index].id].append(float(logit))
+        means = np.array([np.mean(logits) for logits in by_id.values()])
+        labels = np.array([label for label, _ in by_id], np.int8)
+        metrics = measure(1 / (1 + np.exp(-means)), labels)
+        found |= {f"{name}_balanced": metrics.balanced_accuracy, f"{name}_auc": float(metrics.auc or 0)}
+    found["validation_auc"] = float(np.mean([value for key, value in found.items() if key.endswith("_auc")]))
+    return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,154 @@
+"""Pieces of pictures, cut once and kept decoded, so that a training never waits for a 12-megapixel JPEG.
+
+Of each picture some pieces are at native resolution, as its file has them,
+and some of the picture reduced, as websites and chat programs reduce it.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from edge import image
+from edge.errors import ImageError
+from train.photos.collection import Picture
+
+SIDE = 224  # of a piece at most: room for a crop of 128 that is moved, and for reducing it by up to 0.57
+PER_PICTURE = 8
+WORKING_SIDE = 1024  # larger pictures are halved as long as their shorter side keeps that: see `edge.imaging.views`
+LEAST_SIDE = 96  # a picture, or a reduced one, is not smaller
+FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+STORE, INDEX = "pieces.u8", "pieces.json"
+
+Array = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Decoded pieces, in a file that is mapped into memory.
+
+    Attributes:
+        path: of the file: pieces of SIDE x SIDE x 3 bytes, smaller ones in the upper left corner.
+        picture: which picture each piece is of.
+        sizes: (height, width) of each.
+        lossless: whether the picture never was a JPEG or a lossy WebP, as far as its file shows.
+    """
+
+    path: Path
+    picture: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int16]
+    lossless: npt.NDArray[np.bool_]
+
+    def opened(self) -> Array:
+        """uint8, shape (pieces, SIDE, SIDE, 3), read only."""
+        return np.memmap(self.path, np.uint8, "r", shape=(len(self.picture), SIDE, SIDE, 3))
+
+
+def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: int | None = None) -> Pieces:
+    """Cut all pictures, or take what a former call has cut of the same ones.
+
+    A picture that cannot be decoded has no pieces.
+
+    Args:
+        folder: for the file, on a disk with room for 1.2 MB a picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{picture.label}/{picture.source}/{picture.path.name}" for picture in pictures]
+    made_of = {"names": names, "seed": seed, "per_picture": PER_PICTURE, "side": SIDE, "working": WORKING_SIDE}
+    index = folder / INDEX
+    if index.exists():
+        data = json.loads(index.read_text("utf-8"))
+        if data["made_of"] == made_of:
+            return _pieces(folder, data)
+    found: dict[str, list[object]] = {"picture": [], "sizes": [], "lossless": []}
+    context = get_context("spawn")
+    with (folder / STORE).open("wb") as store, ProcessPoolExecutor(processes or os.cpu_count(), context) as pool:
+        jobs = [(picture.path, seed * 1_000_003 + number) for number, picture in enumerate(pictures)]
+        for number, made in enumerate(pool.map(_cut, jobs, chunksize=8)):
+            if isinstance(made, str):
+                print(f"left out: {made}", flush=True)
+                continue
+            pieces, lossless = made
+            for piece in pieces:
+                store.write(_padded(piece).tobytes())
+                found["picture"].append(number)
+                found["sizes"].append(piece.shape[:2])
+                found["lossless"].append(lossless)
+    data = {"made_of": made_of, **found}
+    partial_index = index.with_suffix(".partial")
+    partial_index.write_text(json.dumps(data), "utf-8")
+    os.replace(partial_index, index)
+    return _pieces(folder, data)
+
+
+def _pieces(folder: Path, data: dict[str, list[object]]) -> Pieces:
+    return Pieces(
+        folder / STORE,
+        np.array(data["picture"], np.int32),
+        np.array(data["sizes"], np.int16).reshape(-1, 2),
+        np.array(data["lossless"], bool),
+    )
+
+
+def _padded(piece: Array) -> Array:
+    slot = np.zeros((SIDE, SIDE, 3), np.uint8)
+    slot[: piece.shape[0], : piece.shape[1]] = piece
+    return slot
+
+
+def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
+    path, seed = job
+    random = np.random.default_rng(seed)
+    try:
+        whole, lossless = _working(path)
+    except ImageError as error:
+        return str(error)
+    short = min(whole.size)
+    if short < LEAST_SIDE:
+        return f"{path}: {whole.width} x {whole.height} pixels are too small"
+    count = 1 if short < SIDE else 2 if short < 1.3 * SIDE else PER_PICTURE
+    pieces = []
+    for number in range(count):
+        reduced = whole
+        if number % 2:  # in turns, as it is and reduced
+            least = LEAST_SIDE * 1.5 / short
+            scale = float(np.exp(random.uniform(np.log(least), np.log(0.95)))) if least < 0.9 else 1.0
+            reduced = _scaled(whole, scale, random)
+        pieces.append(_crop(reduced, random))
+    return pieces, lossless
+
+
+def _working(path: Path) -> tuple[Image.Image, bool]:
+    data = image.read(path)
+    with contextlib.suppress(*image.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG", "MPO")) as jpeg:
+        halvings = _halvings(jpeg.size)
+        jpeg.draft("RGB", (jpeg.width >> halvings, jpeg.height >> halvings))
+        whole = jpeg.convert("RGB")
+        left = _halvings(whole.size)
+        return whole.reduce(1 << left) if left else whole, False
+    whole, lossless = image.decoded(path, data)
+    return whole.reduce(1 << _halvings(whole.size)), lossless
+
+
+def _halvings(size: tuple[int, int]) -> int:
+    return max(0, (min(size) // WORKING_SIDE).bit_length() - 1)
+
+
+def _scaled(whole: Image.Image, scale: float, random: np.random.Generator) -> Image.Image:
+    size = max(1, round(whole.width * scale)), max(1, round(whole.height * scale))
+    return whole.resize(size, FILTERS[random.integers(len(FILTERS))], reducing_gap=3.0)
+
+
+def _crop(whole: Image.Image, random: np.random.Generator) -> Array:
+    width, height = min(SIDE, whole.width), min(SIDE, whole.height)
+    x, y = int(random.integers(whole.width - width + 1)), int(random.integers(whole.height - height + 1))
+    return np.asarray(whole.crop((x, y, x + width, y + height)))

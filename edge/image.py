@@ -25,7 +25,8 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -68,7 +69,7 @@ _BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
 _NO_MEMORY = "not enough memory to decode it"
 
 # How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
-_TRANSPOSITIONS = {
+TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -171,6 +172,22 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
     return _decoded(path, read(path), within)[0]
 
 
+def decoded(path: str | bytes | os.PathLike[str], data: bytes | None = None) -> tuple[Image.Image, bool]:
+    """The whole image at its own resolution: RGB, upright; and whether its format is one that loses nothing.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `pixels`.
+    """
+    data = read(path) if data is None else data
+    lossless = not data.startswith(_JPEG) and data[4:8] != b"ftyp" and not _is_lossy_webp(data)
+    return _decoded(path, data, lambda size: size)[0], lossless
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    """Whether a WebP file holds a VP8 bitstream; those of the lossless kind are VP8L."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
+
+
 def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """A frame of a camera as a network sees it: what `pixels` makes of a PNG file of the same content.
 
@@ -232,34 +249,79 @@ def _bytes_per_pixel(image: Image.Image) -> int:
     return _BYTES_PER_PLAIN_PIXEL if is_plain else _BYTES_PER_OTHER_PIXEL
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """An image file whose pixels were decoded, as they lie in it.
+
+    Attributes:
+        image: in the mode that the file has; a JPEG at the scale that was asked for.
+        own_size: (width, height) of the whole image, upright.
+        orientation: by EXIF, 1 to 8; what `TRANSPOSITIONS` still has to be applied.
+    """
+
+    image: Image.Image
+    own_size: tuple[int, int]
+    orientation: int
+
+
+@contextlib.contextmanager
+def loaded(
+    path: str | bytes | os.PathLike[str], data: bytes, least_side: Callable[[tuple[int, int]], int]
+) -> Iterator[Loaded]:
+    """An image for as long as a `with` lasts, whose decoder errors come out as ours.
+
+    Args:
+        least_side: is given the upright (width, height) that the file's header tells; a JPEG is decoded at the smallest
+            DCT scale that leaves both sides so many pixels.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `pixels`.
+    """
+    with _opened(path, data) as image:
+        try:
+            stored = image.size  # a draft changes it
+            orientation = _orientation(image)
+            least = least_side(as_stored(stored, orientation))
+            image.draft("RGB", (least, least))
+            _load(image)
+            if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
+                stored, orientation = image.size, 1
+            elif image.format not in ("JPEG", "MPO"):  # elsewhere it may stand behind the pixels
+                orientation = _orientation(image)
+            yield Loaded(image, as_stored(stored, orientation), orientation)
+        except MemoryError as error:
+            raise UnreadableFileError(path, _NO_MEMORY) from error
+        except DECODER_ERRORS as error:
+            raise UndecodableImageError(path, _reason(error)) from error
+
+
+def side_to_decode(size: tuple[int, int]) -> int:
+    """How many pixels a side of a JPEG must keep that is scaled to `size` as a whole."""
+    return max(size) * REDUCING_GAP
+
+
+def whole(picture: Loaded, size: tuple[int, int]) -> Image.Image:
+    """All of it: RGB, upright, scaled to (width, height)."""
+    stored_size = as_stored(size, picture.orientation)
+    scaled = scalable(picture.image)
+    if scaled.size != stored_size:
+        scaled = scaled.resize(stored_size, RESAMPLING)
+    return turned(rgb(scaled), picture.orientation)
+
+
+def turned(stored: Image.Image, orientation: int) -> Image.Image:
+    """Upright, by an EXIF orientation."""
+    return stored.transpose(TRANSPOSITIONS[orientation]) if orientation > 1 else stored
+
+
 def _decoded(
     path: str | bytes | os.PathLike[str],
     data: bytes,
     wanted: Callable[[tuple[int, int]], tuple[int, int]],
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB image, scaled to what `wanted` makes of its upright (width, height); and those themselves."""
-    with _opened(path, data) as image:
-        try:
-            stored = image.size  # a draft changes it
-            orientation = _orientation(image)
-            draft = wanted(_swapped_if_on_its_side(stored, orientation))
-            image.draft("RGB", (max(draft) * REDUCING_GAP, max(draft) * REDUCING_GAP))
-            _load(image)
-            if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
-                stored, orientation = image.size, 1
-            elif image.format not in ("JPEG", "MPO"):  # elsewhere it may stand behind the pixels
-                orientation = _orientation(image)
-            own_size = _swapped_if_on_its_side(stored, orientation)
-            size = _swapped_if_on_its_side(wanted(own_size), orientation)
-            scaled = _scalable(image)
-            if scaled.size != size:
-                scaled = scaled.resize(size, RESAMPLING)
-            scaled = _rgb(scaled)
-            return scaled.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else scaled, own_size
-        except MemoryError as error:
-            raise UnreadableFileError(path, _NO_MEMORY) from error
-        except DECODER_ERRORS as error:
-            raise UndecodableImageError(path, _reason(error)) from error
+    with loaded(path, data, lambda size: side_to_decode(wanted(size))) as picture:
+        return whole(picture, wanted(picture.own_size)), picture.own_size
 
 
 def _load(image: Image.Image) -> None:
@@ -272,7 +334,8 @@ def _load(image: Image.Image) -> None:
         image.load()
 
 
-def _swapped_if_on_its_side(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+def as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """The (width, height) that an image of this upright one has before it is turned; and the other way round."""
     return size if orientation < 5 else size[::-1]
 
 
@@ -287,7 +350,7 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
-def _scalable(image: Image.Image) -> Image.Image:
+def scalable(image: Image.Image) -> Image.Image:
     """The image in a mode that scales without loss: RGB, RGBA, I (32-bit integers) or F."""
     mode = image.mode
     if mode in ("RGB", "I", "F") and "transparency" not in image.info:
@@ -306,7 +369,8 @@ def _scalable(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _rgb(scaled: Image.Image) -> Image.Image:
+def rgb(scaled: Image.Image) -> Image.Image:
+    """RGB of an image in a mode that `scalable` gives, transparency over white."""
     if scaled.mode == "RGBA":
         white = Image.new("RGBA", scaled.size, "white")
         return Image.alpha_composite(white, scaled).convert("RGB")

@@ -5,18 +5,48 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a view lies in the upright picture, in fractions of the picture's width and height.
+
+    Attributes:
+        view_set: its index among the view sets of the model's description.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    view_set: int
+
+
+@dataclass(frozen=True)
+class ViewLogit:
+    """What one view of a picture spoke for: FAKE below 0, REAL above."""
+
+    place: Place
+    logit: float
+
+    def as_json(self) -> dict[str, float]:
+        place = self.place
+        sides = {"left": place.left, "top": place.top, "width": place.width, "height": place.height}
+        return {name: round(value, 6) for name, value in (sides | {"logit": self.logit}).items()}
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One image, classified.
 
     Attributes:
         path: as the caller named it; undecodable bytes are surrogate escapes (PEP 383).
-        label: REAL or FAKE.
-        is_real: whether that is the label for a score above the threshold.
+        label: REAL or FAKE, or UNSURE where the model's operating point has a range for that.
+        is_real: whether REAL is the likelier one: that is the label, or it is UNSURE and the score above the threshold.
         score: P(REAL), 0-1.
-        confidence: the probability of the label that was given, 0-1.
+        confidence: the probability of the label that was given, 0-1; of UNSURE, that of the likelier one.
         outside: why the image is none of those that the model was measured on, so that the confidence is worth
             little; None if it may be one of them, or if the model does not say what those were.
         elapsed_seconds: from opening the file to the score.
+        model: the name of the model that was asked; empty if nobody remembers.
+        explain: every view that the model was shown, if that was asked for.
     """
 
     path: str
@@ -26,16 +56,22 @@ class Verdict:
     confidence: float
     outside: str | None
     elapsed_seconds: float
+    model: str = ""
+    explain: tuple[ViewLogit, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "path": self.path,
             "label": self.label,
             "confidence": round(self.confidence, 6),
             "score": round(self.score, 6),
             "outside": self.outside,
+            "model": self.model or None,
             "elapsed_ms": round(self.elapsed_seconds * 1000, 3),
         }
+        if self.explain is not None:
+            told["explain"] = [view.as_json() for view in self.explain]
+        return told
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"sha256": "0" * 64}, "damaged"),
-        ({"format_version": 3}, "format_version 3"),
+        ({"format_version": 4}, "format_version 4"),
         ({"output_is": "guess"}, "output_is"),
         ({"score_limit": 0.7}, "score_limit"),
         ({"domain": {"width": [32, 32]}}, "height"),

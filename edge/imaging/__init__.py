@@ -1,0 +1,1 @@
+"""From pictures to what networks are shown of them."""

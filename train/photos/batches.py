@@ -22,9 +22,7 @@ def _begin(pieces: Pieces) -> None:
     _pieces, _opened = pieces, pieces.opened()
 
 
-def _made(
-    chosen: npt.NDArray[np.intp], size: int, how: Augmentation, seed: Sequence[int]
-) -> npt.NDArray[np.uint8]:
+def _made(chosen: npt.NDArray[np.intp], size: int, how: Augmentation, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
     random = np.random.default_rng(seed)
     crops = np.empty((len(chosen), size, size, 3), np.uint8)
     for crop, index in zip(crops, chosen, strict=True):

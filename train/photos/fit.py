@@ -17,6 +17,7 @@ from train.averaging import WeightAverage
 from train.backend import keras
 from train.fit import accuracy
 from train.metrics import measure
+from train.normalization import fused
 from train.optimizers import OPTIMIZERS, spare_from_decay
 from train.photos.augment import Augmentation
 from train.photos.batches import Crops
@@ -29,11 +30,18 @@ from train.runs import MODEL, Run, Settings
 
 SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be told, and a few are mislabelled
 VALIDATION_SPLIT = 0.1
+CHECKED = 3  # pieces of a validation picture
 TIERS = {"clean": None, "web": (0.74, 70)}  # of validation crops: scale and JPEG quality
 
 
 def fit(
-    data: Path, out: Path, settings: Settings, *, split: Split | None = None, resume: bool = False, cache: Path | None = None
+    data: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    split: Split | None = None,
+    resume: bool = False,
+    cache: Path | None = None,
 ) -> None:
     """Train on a collection (see `train.photos.collection`), leaving in `out` what `train.fit.fit` leaves.
 
@@ -60,7 +68,8 @@ def fit(
         cut(sides[side], (cache or out) / side, seed=settings.seed) for side in ("train", "validation")
     )
     _say(f"{len(sides['train'])} pictures in {len(training.picture)} pieces to train on")
-    checks = {name: _validation_crops(validation, recipe.size[0], how) for name, how in TIERS.items()}
+    checked = _some(validation)
+    checks = {name: _validation_crops(validation, checked, recipe.size[0], how) for name, how in TIERS.items()}
     steps = settings.draws // settings.batch_size
 
     keras.utils.set_random_seed(settings.seed)
@@ -96,7 +105,7 @@ def fit(
             network.set_weights(average.weights)
             loss, hits = np.mean(losses, axis=0)
             entry = {"training_loss": float(loss), "training_accuracy": float(hits)}
-            entry |= _measured(network, checks, sides["validation"], validation)
+            entry |= _measured(network, checks, sides["validation"], validation.picture[checked])
             entry["seconds"] = round(time.monotonic() - began, 1)
             run.end_epoch(entry, trained, network)
             _say(f"epoch {epoch + 1}/{settings.epochs}: " + ", ".join(f"{k} {v:.4g}" for k, v in entry.items()))
@@ -110,7 +119,7 @@ def fit(
 
 def _compiled(recipe: Any, settings: Settings, steps: int, like: keras.Model) -> keras.Model:
     keras.config.set_dtype_policy(settings.precision)
-    model = recipe.build("none")
+    model = fused(recipe.build("none"))
     model.set_weights(like.get_weights())
     warmup = round(min(recipe.warmup_epochs or 0, settings.epochs / 2) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -138,10 +147,20 @@ def _mixed(
     return images.astype(np.float32) / np.float32(255), labels * (1 - SMOOTHING) + SMOOTHING / 2
 
 
-def _validation_crops(pieces: Pieces, size: int, how: tuple[float, int] | None) -> npt.NDArray[np.uint8]:
-    """The middle of each piece: uint8, shape (pieces, size, size, 3)."""
-    opened, crops = pieces.opened(), np.empty((len(pieces.picture), size, size, 3), np.uint8)
-    for crop, piece, (height, width) in zip(crops, opened, pieces.sizes, strict=True):
+def _some(pieces: Pieces) -> npt.NDArray[np.intp]:
+    """The first CHECKED pieces of each picture."""
+    rank = np.arange(len(pieces.picture)) - np.searchsorted(pieces.picture, pieces.picture)
+    return np.flatnonzero(rank < CHECKED)
+
+
+def _validation_crops(
+    pieces: Pieces, chosen: npt.NDArray[np.intp], size: int, how: tuple[float, int] | None
+) -> npt.NDArray[np.uint8]:
+    """The middle of each chosen piece: uint8, shape (n, size, size, 3)."""
+    opened, crops = pieces.opened(), np.empty((len(chosen), size, size, 3), np.uint8)
+    for crop, index in zip(crops, chosen, strict=True):
+        height, width = pieces.sizes[index]
+        piece = opened[index]
         picture = Image.fromarray(piece[:height, :width])
         if how:
             scale, quality = how
@@ -158,14 +177,17 @@ def _validation_crops(pieces: Pieces, size: int, how: tuple[float, int] | None) 
 
 
 def _measured(
-    network: keras.Model, checks: dict[str, npt.NDArray[np.uint8]], pictures: Sequence[Picture], pieces: Pieces
+    network: keras.Model,
+    checks: dict[str, npt.NDArray[np.uint8]],
+    pictures: Sequence[Picture],
+    which: npt.NDArray[np.int32],
 ) -> dict[str, float]:
     """The mean of the pieces' logits judges a picture; the files of one id are one picture."""
     found: dict[str, float] = {}
     for name, crops in checks.items():
         scores = np.clip(predict(network, crops), 1e-6, 1 - 1e-6)
         by_id: dict[tuple[int, str], list[float]] = defaultdict(list)
-        for index, logit in zip(pieces.picture, np.log(scores / (1 - scores)), strict=True):
+        for index, logit in zip(which, np.log(scores / (1 - scores)), strict=True):
             by_id[pictures[index].label, pictures[index].id].append(float(logit))
         means = np.array([np.mean(logits) for logits in by_id.values()])
         labels = np.array([label for label, _ in by_id], np.int8)

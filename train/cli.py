@@ -11,8 +11,10 @@ from edge.commands import Group, output_folder
 
 if TYPE_CHECKING:
     from train.evaluate import Evaluation
+    from train.photos.collection import Picture, Split
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group(
@@ -25,9 +27,11 @@ def main() -> None:
 
 
 @main.command(epilog="Example: python -m train fit --data CIFAKE --out runs/compact")
-@click.option("--data", required=True, type=FOLDER, help="Folder with train/REAL and train/FAKE.")
+@click.option(
+    "--data", required=True, type=FOLDER, help="Folder with train/REAL and train/FAKE; for photo with REAL/SOURCE/..."
+)
 @click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and pictures.")
-@click.option("--recipe", default="compact", help="Which network: compact, small or resnet50.")
+@click.option("--recipe", default="compact", help="Network to train: compact, small, resnet50 or photo.")
 @click.option("--weights", help="Of resnet50's backbone: imagenet (its default), none, or a file.")
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
@@ -46,9 +50,17 @@ def main() -> None:
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change the recipe, such as optimizer=adamw."
 )
+@click.option(
+    "--split", type=FILE, help="photo: JSON that names the groups to hold out.  [default: a tenth, by --seed]"
+)
+@click.option("--draws", type=click.IntRange(1), help="photo: crops of an epoch, instead of the recipe's number.")
+@click.option("--cache", type=FOLDER, help="photo: where decoded pieces are kept between runs.  [default: in --out]")
+@click.option("--processes", default=2, type=click.IntRange(1), help="photo: processes that prepare crops.")
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
-def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> None:
-    """Train a recipe on DATA/train; the test split is never touched."""
+def fit(
+    data: Path, out: Path, recipe: str, split: Path | None, cache: Path | None, resume: bool, **options: Any
+) -> None:
+    """Train a recipe on DATA; the test split is never touched."""
     from train.fit import fit as fit_recipe
     from train.recipes import RECIPES
     from train.runs import Settings
@@ -74,8 +86,21 @@ def fit(data: Path, out: Path, recipe: str, resume: bool, **options: Any) -> Non
         patience_epochs=options["patience"],
         precision=options["precision"],
         changes=dict(change.split("=", 1) for change in options["changes"]),
+        draws=options["draws"] or chosen.draws or 0,
+        processes=options["processes"],
     )
-    fit_recipe(data, out, settings, resume=resume)
+    if chosen.draws is None:
+        fit_recipe(data, out, settings, resume=resume)
+    else:
+        from train.photos.fit import fit as fit_photos
+
+        fit_photos(data, out, settings, split=_split(split), resume=resume, cache=cache)
+
+
+def _split(path: Path | None) -> "Split | None":
+    from train.photos.collection import Split
+
+    return None if path is None else Split.from_file(path)
 
 
 @main.command(epilog="Example: python -m train evaluate models/compact_int8.tflite --data CIFAKE")
@@ -101,6 +126,67 @@ def evaluate(model: Path, data: Path, as_json: bool, run: Path | None, corruptio
         from train.figures import of_scores
 
         of_scores(scores, test.labels, test.paths, out, "test" if run is None else "validation", evaluation.threshold)
+
+
+@main.command(
+    name="evaluate-photos",
+    epilog="Example: python -m train evaluate-photos models/photo_int8.tflite --data PHOTOS --split SPLIT.json",
+)
+@click.argument("model", type=FILE)
+@click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
+@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, where no file names it.")
+@click.option("--side", default="test", type=click.Choice(["test", "validation", "train"]), help="Pictures to measure.")
+@click.option("--some", default=0, type=click.IntRange(0), help="Also 16 changes, each on so many pictures of a class.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--figure", type=FILE, help="Draw tiers, generators and sources into this PNG.")
+def evaluate_photos(
+    model: Path, data: Path, split: Path | None, seed: int, side: str, some: int, as_json: bool, figure: Path | None
+) -> None:
+    """Measure MODEL, a .tflite file, on photos of sources that its training held out.
+
+    Each picture is judged as edge-detect judges it: as it is, as a website
+    passes it on (768 pixels, JPEG 60), and harder (512 pixels, JPEG 40).
+    """
+    from train.photos.evaluate import evaluate, table
+
+    evaluation, rows = evaluate(model, _side(data, split, seed, side), some=some)
+    click.echo(json.dumps(evaluation.as_json()) if as_json else table(evaluation))
+    if figure:
+        from train.photos.figures import draw
+
+        draw(evaluation, rows, figure)
+
+
+@main.command(epilog="Example: python -m train calibrate models/photo_int8.tflite --data PHOTOS --split SPLIT.json")
+@click.argument("models", nargs=-1, required=True, type=FILE, metavar="MODEL...")
+@click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
+@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, where no file names it.")
+def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: int) -> None:
+    """Fit probabilities and thresholds of photo models on the validation pictures.
+
+    Writes them into the JSON beside each MODEL, a .tflite file.
+    """
+    from train.photos.calibrate import calibrate as calibrate_model
+
+    pictures = _side(data, split, seed, "validation")
+    for model in models:
+        found = calibrate_model(model, pictures)
+        click.echo(f"{model}: {found.answers} answers; logit x {found.fusion.scale:.3f} + {found.fusion.offset:.3f}")
+        for point in found.points:
+            click.echo(
+                f"  {point.name:>4}: FAKE below {point.fake_below:.3f}, REAL above {point.real_above:.3f};"
+                f" false alarms {point.false_alarms:.1%}, misses {point.misses:.1%}"
+            )
+
+
+def _side(data: Path, split: Path | None, seed: int, side: str) -> "list[Picture]":
+    from train.photos.collection import HELD_OUT, Split, read
+
+    pictures = read(data)
+    found = _split(split) or Split.at_random(pictures, HELD_OUT, seed)
+    return found.apply(pictures)[side]
 
 
 @main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")

@@ -23,6 +23,7 @@ from edge.sources.files import images
 
 MANIFEST = "manifest.jsonl"
 TRAINABLE = "train"  # in a manifest's `may`; anything else may be measured on, but not trained on
+HELD_OUT = 0.1  # of the groups of each class for validation, and as many for the test, where no split is given
 ART_SHARE = 0.1  # of the draws of a class: pictures without photo-like content
 
 

@@ -1,9 +1,11 @@
 """Train a recipe on crops of photos and generated pictures: one loop, read from top to bottom."""
 
+import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,14 @@ from train.normalization import fused
 from train.optimizers import OPTIMIZERS, spare_from_decay
 from train.photos.augment import Augmentation
 from train.photos.batches import Crops
-from train.photos.collection import Picture, Split, read, shares
+from train.photos.collection import HELD_OUT, Picture, Split, read, shares
 from train.photos.pieces import Pieces, cut
 from train.predict import predict
 from train.recipes import RECIPES
 from train.runs import MODEL, Run, Settings
 
-
+VIEWS = "views.json"  # in the folder of a run: what a device shows the network, for the conversion
 SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be told, and a few are mislabelled
-VALIDATION_SPLIT = 0.1
 CHECKED = 3  # pieces of a validation picture
 TIERS = {"clean": None, "web": (0.74, 70)}  # of validation crops: scale and JPEG quality
 
@@ -55,7 +56,7 @@ def fit(
     """
     recipe = RECIPES[settings.recipe].changed(settings.changes)
     pictures = read(data)
-    split = split or Split.at_random(pictures, VALIDATION_SPLIT, settings.seed)
+    split = split or Split.at_random(pictures, HELD_OUT, settings.seed)
     sides = split.apply(pictures)
     about = {
         "choose_by": "validation_auc",
@@ -64,6 +65,10 @@ def fit(
         "recipe": recipe.as_json(),
     }
     run = Run(out, settings, about, resume=resume)
+    run.replace(VIEWS, lambda path: path.write_text(json.dumps(recipe.views, indent=1) + "\n", "utf-8"))
+    for side in ("validation", "test"):
+        names = json.dumps([picture.path.relative_to(data).as_posix() for picture in sides[side]], indent=0)
+        run.replace(f"{side}.json", partial(Path.write_text, data=names + "\n", encoding="utf-8"))
     training, validation = (
         cut(sides[side], (cache or out) / side, seed=settings.seed) for side in ("train", "validation")
     )

@@ -143,4 +143,10 @@ RECIPE = Recipe(
     crop_padding=0,
     average_decay=0.999,
     draws=8192,
+    views={
+        "reduce_above": 1024,
+        "first": [{"short_side": None, "crops": 4}, {"short_side": 256, "crops": 1}],
+        "further": [{"short_side": None, "crops": 8}],
+        "further_between": [0.15, 0.85],
+    },
 )

@@ -56,6 +56,7 @@ class Recipe:
             computed once an image and kept, instead of once an image and epoch; so images must not be augmented.
         draws: crops of an epoch, for a recipe that judges crops of photos (`train.photos`); None for one that takes
             each image whole, once an epoch.
+        views: of a picture, for such a recipe, as a model's description has them (`edge.model.Views`).
     """
 
     name: str
@@ -75,6 +76,7 @@ class Recipe:
     average_decay: float | None = None
     frozen: str | None = None
     draws: int | None = None
+    views: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What it is made of, but the network itself."""

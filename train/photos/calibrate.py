@@ -1,0 +1,145 @@
+"""From the logits of a picture's views to P(REAL), and the thresholds of the three answers.
+
+All of it is measured on sources that were held out to choose by, under the
+tiers `clean` and `web`, with the LiteRT file as the device runs it.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.model import Fusion, OperatingPoint, Views, description_path, load
+from train.photos.collection import CollectionError, Picture
+from train.photos.scores import Scored, scored
+
+TIERS = ("clean", "web")
+POINTS = {"1%": 0.01, "3%": 0.03, "10%": 0.10}  # name: share of real pictures that may be called FAKE
+DEFAULT_POINT = "3%"
+OF_ONE_SOURCE = 8 / 3  # a source may have so many times the false alarms of all
+LEAST_PICTURES = 20  # of a source that this is asked of: below, one picture decides
+MISSES = 0.10
+STEPS = 50
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was found, and on how many answers."""
+
+    fusion: Fusion
+    points: tuple[OperatingPoint, ...]
+    answers: int
+
+
+def calibrate(model: Path, pictures: Sequence[Picture]) -> Calibrated:
+    """Measure a model on held-out pictures, and write fusion and operating points into its JSON.
+
+    Raises:
+        ModelError: the model cannot be run.
+        CollectionError: a class is missing, or the model takes no views.
+    """
+    loaded = load(model)
+    if loaded.description is None or loaded.description.views is None:
+        raise CollectionError(f"{model}: its description has no views; only a model of crops has operating points")
+    rows, _ = scored(model, pictures, TIERS)
+    if {row.picture.label for row in rows} != {0, 1}:
+        raise CollectionError("held-out pictures of both classes are needed to calibrate")
+    found = from_logits(rows, loaded.description.views, loaded.description.score_limit)
+    path = description_path(model)
+    data = json.loads(path.read_text("utf-8"))
+    description = replace(
+        loaded.description, fusion=found.fusion, operating_points=found.points, operating_point=DEFAULT_POINT
+    )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(data | json.loads(description.to_json()), indent=1) + "\n", "utf-8")
+    os.replace(partial, path)
+    return found
+
+
+def from_logits(rows: Sequence[Scored], views: Views, limit: float) -> Calibrated:
+    """The same from logits that are there already."""
+    weights = np.array(views.weights)
+    logits = np.array([row.logits for row in rows])
+    labels = np.array([row.picture.label for row in rows], np.int8)
+    sources = np.array([f"{row.picture.label}/{row.picture.source}" for row in rows])
+    pull = pulls(labels, sources)
+    fusion = _fitted(logits @ weights / weights.sum(), labels, pull)
+    scores = fused(logits, views, fusion, limit)
+    return Calibrated(fusion, tuple(_points(scores, labels, sources, pull)), len(rows))
+
+
+def pulls(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats:
+    """The weight of each answer: both classes alike, a source by the square root of its size; their sum is 1."""
+    names, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[index])
+    for label in (0, 1):
+        weights[labels == label] /= 2 * weights[labels == label].sum()
+    return weights
+
+
+def fused(logits: Floats, views: Views, fusion: Fusion, limit: float) -> Floats:
+    """P(REAL) by as many views as the device takes: what `edge.classifier.Classifier.judge` does, for many at once."""
+    weights = np.array(views.weights)
+    first = views.first_count
+    by_first = _sigmoid(fusion.scale * (logits[:, :first] @ weights[:first] / weights[:first].sum()) + fusion.offset)
+    by_all = _sigmoid(fusion.scale * (logits @ weights / weights.sum()) + fusion.offset)
+    low, high = views.further_between
+    found = np.where((by_first >= low) & (by_first <= high), by_all, by_first)
+    return np.clip(found, limit, 1 - limit)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _fitted(means: Floats, labels: npt.NDArray[np.int8], pull: Floats) -> Fusion:
+    """Logistic regression on one number (Platt 1999), by Newton's method."""
+    design, found = np.stack([means, np.ones_like(means)], 1), np.array([1.0, 0.0])
+    for _ in range(STEPS):
+        p = _sigmoid(design @ found)
+        slope = design.T @ (pull * (p - labels))
+        curvature = (design * (pull * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
+        found = found - np.linalg.solve(curvature, slope)
+    scale, offset = map(float, found)
+    if not (math.isfinite(scale) and scale > 0):
+        raise CollectionError("the model's logits do not rise with the share of real pictures: nothing to calibrate")
+    return Fusion(scale, offset)
+
+
+def _points(
+    scores: Floats, labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_], pull: Floats
+) -> "list[OperatingPoint]":
+    real, fake = labels == 1, labels == 0
+    large = [scores[sources == name] for name in np.unique(sources[real]) if (sources == name).sum() >= LEAST_PICTURES]
+    real_above = _quantile(scores[fake], pull[fake], 1 - MISSES)
+    points = []
+    for name, share in POINTS.items():
+        below = _quantile(scores[real], pull[real], share)
+        below = min([below, *(_quantile(of_source, None, OF_ONE_SOURCE * share) for of_source in large)])
+        # A good model has room between the two for nothing: then there is one threshold, in the middle.
+        low, high = (below, real_above) if below <= real_above else ((below + real_above) / 2,) * 2
+        points.append(
+            OperatingPoint(
+                name=name,
+                false_alarms=float(pull[real & (scores < low)].sum() * 2),
+                misses=float(pull[fake & (scores > high)].sum() * 2),
+                fake_below=low,
+                real_above=high,
+            )
+        )
+    return points
+
+
+def _quantile(scores: Floats, pull: Floats | None, share: float) -> float:
+    """The score below which at most that share of the weight lies."""
+    order = np.argsort(scores)
+    weights = np.full(len(scores), 1 / len(scores)) if pull is None else pull[order] / pull.sum()
+    below = np.cumsum(weights) - weights  # of what is smaller
+    return float(scores[order][below <= share][-1])

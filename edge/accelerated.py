@@ -127,6 +127,7 @@ def classifier(
     tpu: str,
     library: str | None,
     say: Callable[[str], None],
+    operating_point: str | None = None,
 ) -> Classifier:
     """A classifier on a Coral.
 
@@ -135,6 +136,7 @@ def classifier(
         tpu: which Coral: ANY, a device of `edge.coral.device_option`; or AUTO, which takes the processor if there is
             none, or none any more, and says so.
         library: None is Google's.
+        operating_point: see `edge.classifier.Classifier`.
 
     Raises:
         RuntimeMissingError, ModelError: see `edge.classifier.Classifier`.
@@ -146,14 +148,15 @@ def classifier(
     accelerator = Accelerator(device, library or LIBRARY)
     if tpu != AUTO:
         model = load_compiled(path)
-        return Classifier(model, threads, runtime, partial(accelerator.taken, model, runtime))
+        return Classifier(model, threads, runtime, partial(accelerator.taken, model, runtime), operating_point)
     plain = load(plain_path(path))
     try:
         model = load_compiled(path)
-        return _OrProcessor(model, threads, runtime, partial(accelerator.taken, model, runtime), plain, say)
+        delegate = partial(accelerator.taken, model, runtime)
+        return _OrProcessor(model, threads, runtime, delegate, plain, say, operating_point)
     except CoralError as error:
         say(_instead(error))
-        return Classifier(plain, threads, runtime)
+        return Classifier(plain, threads, runtime, operating_point=operating_point)
 
 
 def load_compiled(path: Path) -> Model:
@@ -187,20 +190,30 @@ class _OrProcessor(Classifier):
         delegate: Callable[[], object],
         plain: Model,
         say: Callable[[str], None],
+        operating_point: str | None,
     ) -> None:
-        super().__init__(model, threads, runtime, delegate)
+        super().__init__(model, threads, runtime, delegate, operating_point)
         self._plain, self._say = plain, say
 
-    def score(self, pixels: Pixels) -> float:
+    def run(self, pixels: Pixels) -> float:
         try:
-            return super().score(pixels)
+            return super().run(pixels)
         except CoralError as error:
-            self._say(_instead(error))
+            self._goes_on_without(error)
+        return super().run(pixels)
+
+    def reopen(self) -> None:
+        try:
+            super().reopen()
+        except CoralError as error:
+            self._goes_on_without(error)
+
+    def _goes_on_without(self, error: CoralError) -> None:
+        self._say(_instead(error))
         size = self.size
-        super().__init__(self._plain, self.threads, self._runtime)
+        super().__init__(self._plain, self.threads, self._runtime, operating_point=self._operating_point)
         if self.size != size:
             raise CoralError(f"{printable(self._plain.path)}: takes another size of images than its compiled form")
-        return super().score(pixels)
 
 
 def _instead(error: CoralError) -> str:

@@ -4,18 +4,38 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge import image
 from edge.errors import CoralError, ImageError, ModelError, printable
 from edge.flatbuffer import require_whole
 from edge.image import Pixels
+from edge.imaging import views
 from edge.interpreter import Interpreter, interpreter, probe
-from edge.model import LOGIT, Model, ModelDescription, Quantisation, is_compiled
-from edge.verdict import Answer, Failure, Verdict
+from edge.model import LOGIT, UNSURE, Fusion, Model, ModelDescription, Quantisation, is_compiled
+from edge.verdict import Answer, Failure, Verdict, ViewLogit
+
+CERTAIN = 1e-6  # a probability nearer to 0 or 1 is taken for this near where its logit is wanted
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a network says of a picture.
+
+    Attributes:
+        score: P(REAL).
+        logits: of the views that it was shown, in order: the first views, and the further ones if it was not sure.
+    """
+
+    score: float
+    logits: tuple[float, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.logits)
 
 
 class Classifier:
@@ -23,6 +43,8 @@ class Classifier:
 
     Attributes:
         size: (width, height) in pixels that the network takes.
+        views: what of a picture it takes; None: the whole, scaled.
+        point: between whose two thresholds a picture is UNSURE; None: `model.threshold` alone decides.
         threads: that one invocation takes.
         input, output: how the file itself quantises the two tensors.
     """
@@ -33,18 +55,23 @@ class Classifier:
         threads: int = 1,
         runtime: str | None = None,
         delegate: Callable[[], object] | None = None,
+        operating_point: str | None = None,
     ) -> None:
         """
         Args:
             delegate: takes hold of what computes in the processor's place, see `edge.interpreter.load_delegate`.
+            operating_point: its name, `edge.model.NO_UNSURE`, or None for the description's default; see
+                `edge.model.Model.operating_point`.
 
         Raises:
             RuntimeMissingError: see `edge.interpreter.interpreter`.
             CoralError: there is no such delegate.
-            ModelError: the model cannot be run, or does not take one RGB image and return one probability.
+            ModelError: the model cannot be run, does not take one RGB image and return one probability, or has other
+                operating points.
         """
         self.threads, self._runtime, self._delegate = threads, runtime, delegate
-        self.model = model
+        self.model, self._operating_point = model, operating_point
+        self.point = model.operating_point(operating_point)
         self._interpreter: Interpreter | None = None
         try:
             if not delegate:
@@ -57,15 +84,18 @@ class Classifier:
                 _require_probability(self.output)
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
-        self._returns_logit = model.description is not None and model.description.output_is == LOGIT
-        self._score_limit = model.description.score_limit if model.description else 0.0
+        described = model.description
+        self._returns_logit = described is not None and described.output_is == LOGIT
+        self._score_limit = described.score_limit if described else 0.0
+        self.views = described.views if described else None
+        self._fusion = described.fusion if described else None
         self._table = input_of_pixel(self.input)
         self._input_index, self._output_index = (
             details[0]["index"] for details in (opened.get_input_details(), opened.get_output_details())
         )
 
     def score(self, pixels: Pixels) -> float:
-        """P(REAL) of one image, within the limits that the description gives.
+        """P(REAL) of one view by itself, within the limits that the description gives.
 
         Args:
             pixels: RGB, uint8, shape (height, width, 3), from `edge.image.pixels`.
@@ -73,6 +103,57 @@ class Classifier:
         Raises:
             ModelError: the network failed, or returned no probability.
             CoralError: the delegate failed; `reopen` may help.
+        """
+        value = self.run(pixels)
+        score = _sigmoid(value) if self._returns_logit else value
+        if not 0 <= score <= 1:
+            raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
+        return self._limited(score)
+
+    def judge(self, pixels: Pixels) -> Judgement:
+        """P(REAL) of a picture: by its first views, and by the further ones too where those are not sure.
+
+        Args:
+            pixels: of all views, shape (views, height, width, 3), from `edge.imaging.views`; or of the first of them.
+
+        Raises:
+            ModelError, CoralError: see `score`.
+        """
+        if self.views is None and self._fusion is None and len(pixels) == 1:
+            score = self.score(pixels[0])
+            return Judgement(score, (_logit(score),))
+        logits: list[float] = []
+        if self.views is None:
+            return self._judged(pixels, logits)
+        judgement = self._judged(pixels[: self.views.first_count], logits)
+        low, high = self.views.further_between
+        if len(pixels) > self.views.first_count and low <= judgement.score <= high:
+            judgement = self._judged(pixels[self.views.first_count :], logits)
+        return judgement
+
+    def _judged(self, pixels: Pixels, logits: list[float]) -> Judgement:
+        """By these views, and by those whose logits are there already."""
+        logits += [self._logit_of(view) for view in pixels]
+        weights = self.views.weights[: len(logits)] if self.views else (1.0,) * len(logits)
+        weighted = sum(weight * logit for weight, logit in zip(weights, logits, strict=True))
+        fusion = self._fusion or Fusion()
+        fused = fusion.scale * weighted / (sum(weights) or 1.0) + fusion.offset
+        return Judgement(self._limited(_sigmoid(fused)), tuple(logits))
+
+    def _logit_of(self, pixels: Pixels) -> float:
+        value = self.run(pixels)
+        if not (math.isfinite(value) if self._returns_logit else 0 <= value <= 1):
+            raise ModelError(f"{printable(self.model.path)}: returned {value}, which is no probability")
+        return value if self._returns_logit else _logit(value)
+
+    def _limited(self, score: float) -> float:
+        return min(max(score, self._score_limit), 1 - self._score_limit)
+
+    def run(self, pixels: Pixels) -> float:
+        """What the network returns for one view: a logit or a probability, see the description's `output_is`.
+
+        Raises:
+            ModelError, CoralError: see `score`.
         """
         opened = self._interpreter
         if opened is None:
@@ -85,14 +166,24 @@ class Classifier:
             reason = f"{printable(self.model.path)}: {' '.join(str(error).split())}"
         if reason:  # raised here, free of the error's frames: they would hold the interpreter, and that the Coral
             raise CoralError(f"the Coral failed: {reason}") if self._delegate else ModelError(reason)
-        score = self._score_of(opened.get_tensor(self._output_index)[0, 0])
-        if not 0 <= score <= 1:
-            raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
-        return min(max(score, self._score_limit), 1 - self._score_limit)
+        value = opened.get_tensor(self._output_index)[0, 0]
+        return (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)
+
+    @property
+    def uses_delegate(self) -> bool:
+        """Whether a delegate computes, which may have no other user."""
+        return self._delegate is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an interpreter; after `close`, or a `reopen` that failed, there is none."""
+        return self._interpreter is not None
 
     def another(self) -> "Classifier | None":
         """One more of the same, for another thread; None if there can be no other, for a Coral has one user."""
-        return None if self._delegate else Classifier(self.model, self.threads, self._runtime)
+        if self._delegate:
+            return None
+        return Classifier(self.model, self.threads, self._runtime, operating_point=self._operating_point)
 
     def reopen(self) -> None:
         """Take hold of the delegate anew, after it has failed.
@@ -107,7 +198,7 @@ class Classifier:
         """Let go of the delegate, for others to take it; there are no scores any more."""
         self._interpreter = None
 
-    def classify(self, path: str | os.PathLike[str], data: bytes | None = None) -> Verdict:
+    def classify(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Verdict:
         """The verdict on one image file, whose content may be given if it was read already.
 
         Raises:
@@ -115,36 +206,53 @@ class Classifier:
             ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
-        pixels, own_size = image.pixels_and_size(path, self.size, data)
-        return self.verdict(os.fspath(path), pixels, own_size, time.perf_counter() - began)
+        pixels, own_size, _ = views.taken(path, data, self.views, self.size)
+        return self.verdict(os.fspath(path), pixels, own_size, time.perf_counter() - began, explain=explain)
 
-    def verdict(self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float) -> Verdict:
+    def verdict(
+        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
+    ) -> Verdict:
         """The verdict on an image that was read and decoded already, in so many seconds.
 
         Args:
+            pixels: of its views, see `judge`; or of one view, shape (height, width, 3).
             own_size: the image's own upright (width, height).
+            explain: tell of each view.
 
         Raises:
             ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
-        score = self.score(pixels)
-        is_real = score > self.model.threshold
-        domain = self.model.description.domain if self.model.description else None
+        judgement = self.judge(pixels if pixels.ndim == 4 else pixels[None])
+        score, model, point = judgement.score, self.model, self.point
+        is_real = score > model.threshold
+        label = model.labels[is_real]
+        if point is not None:
+            is_sure = score < point.fake_below or score > point.real_above
+            is_real = score > point.real_above if is_sure else is_real
+            label = model.labels[is_real] if is_sure else UNSURE
+        likelier = max(score, 1 - score)
+        domain = model.description.domain if model.description else None
+        explained = None
+        if explain:
+            places = views.places(own_size, self.views, self.size)
+            explained = tuple(map(ViewLogit, places, judgement.logits))
         return Verdict(
             path=path,
-            label=self.model.labels[is_real],
+            label=label,
             is_real=is_real,
             score=score,
-            confidence=score if is_real else 1 - score,
+            confidence=likelier if label == UNSURE else score if is_real else 1 - score,
             outside=domain.reason_outside(own_size) if domain else None,
             elapsed_seconds=seconds + time.perf_counter() - began,
+            model=model.name,
+            explain=explained,
         )
 
-    def answer(self, path: str | os.PathLike[str], data: bytes | None = None) -> Answer:
+    def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
         """Like `classify`, with a bad image as a value: for work that goes on."""
         try:
-            return self.classify(path, data)
+            return self.classify(path, data, explain=explain)
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
 
@@ -167,10 +275,6 @@ class Classifier:
             raise CoralError(f"the Coral failed: {printable(self.model.path)}: {reason}") from None
         return self._interpreter
 
-    def _score_of(self, value: Any) -> float:
-        real = (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)
-        return _sigmoid(real) if self._returns_logit else real
-
 
 def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisation]:
     """The (width, height) that a network takes, and how its file quantises input and output.
@@ -189,6 +293,11 @@ def _sigmoid(logit: float) -> float:
     """Of one number; written so that no exponential overflows."""
     odds = math.exp(-abs(logit))
     return 1 / (1 + odds) if logit >= 0 else odds / (1 + odds)
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, CERTAIN), 1 - CERTAIN)
+    return math.log(clipped / (1 - clipped))
 
 
 def _require_as_described(classifier: Classifier, description: ModelDescription) -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge import image, model
 from edge.classifier import Classifier
-from edge.errors import RuntimeMissingError, UndecodableImageError
+from edge.errors import ModelError, RuntimeMissingError, UndecodableImageError
 from edge.interpreter import RUNTIMES, installed, interpreter
-from edge.model import ModelDescription
+from edge.model import NO_UNSURE, ModelDescription
 from edge.resources import folder
 from edge.verdict import Failure
 from tests.conftest import CIFAKE, MODELS, picture
 
+SIZE = (40, 30)
 BOTH = [
     pytest.param(name, marks=pytest.mark.skipif(not find_spec(package), reason=f"{name} does not install here"))
     for name, package in RUNTIMES.items()
@@ -91,6 +93,123 @@ def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightne
     with pytest.raises(UndecodableImageError):
         classifier.classify(tmp_path / "bad.png")
     assert isinstance(classifier.answer(tmp_path / "bad.png"), Failure)
+
+
+PHOTO_LIKE = MODELS / "photo_like_int8.tflite"  # P(REAL) of a view = sigmoid(12 (its mean - 0.5))
+
+
+def views_of(*greys: int) -> image.Pixels:
+    return np.stack([np.full((24, 32, 3), grey, np.uint8) for grey in greys])
+
+
+def logit_of(grey: float) -> float:
+    return 12 * (grey / 255 - 0.5)
+
+
+def fused(logits: list[float]) -> float:
+    return sigmoid(1.5 * float(np.mean(logits)) + 0.1)
+
+
+@pytest.mark.parametrize("runtime", BOTH)
+def test_further_views_are_taken_where_the_first_are_not_sure(runtime: str) -> None:
+    classifier = Classifier(model.load(PHOTO_LIKE), runtime=runtime)
+    bright, grey = [200] * 5, [125] * 5
+    sure = classifier.judge(views_of(*bright, *[60] * 8))
+    assert sure.count == 5
+    assert sure.logits == pytest.approx([logit_of(200)] * 5, abs=0.05)
+    assert sure.score == pytest.approx(fused([logit_of(200)] * 5), abs=0.01)
+    unsure = classifier.judge(views_of(*grey, *[100] * 8))
+    assert unsure.count == 13
+    assert unsure.score == pytest.approx(fused([logit_of(125)] * 5 + [logit_of(100)] * 8), abs=0.02)
+    assert classifier.judge(views_of(*grey)).count == 5
+
+
+def test_views_count_by_the_weight_of_their_set(tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(PHOTO_LIKE, tmp_path / "weighted.tflite"))
+    description = model.described(PHOTO_LIKE)
+    assert description is not None
+    assert description.views is not None
+    first = (description.views.first[0], replace(description.views.first[1], weight=4.0))
+    views = replace(description.views, first=first, further=())
+    path.with_suffix(".json").write_text(replace(description, views=views).to_json())
+    judgement = Classifier(model.load(path)).judge(views_of(100, 100, 100, 100, 150))
+    assert judgement.score == pytest.approx(fused([logit_of(100), logit_of(150)]), abs=0.02)
+
+
+def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -> None:
+    path = Path(shutil.copyfile(brightness, tmp_path / "views.tflite"))
+    plain = Classifier(model.load(path))
+    views = model.Views((model.ViewSet(2),))
+    description = ModelDescription(
+        "views", 16, 12, "bicubic", model.load(path).sha256, plain.input, plain.output, views=views
+    )
+    path.with_suffix(".json").write_text(description.to_json())
+    classifier = Classifier(model.load(path))
+    one, other = (np.full((12, 16, 3), grey, np.uint8) for grey in (100, 140))
+    logits = [float(np.log(p / (1 - p))) for p in map(plain.score, (one, other))]
+    assert classifier.judge(np.stack([one, other])).logits == pytest.approx(logits)
+    assert classifier.judge(np.stack([one, other])).score == pytest.approx(sigmoid(float(np.mean(logits))))
+    assert np.isfinite(classifier.judge(np.zeros((2, 12, 16, 3), np.uint8)).logits).all()
+
+
+@pytest.mark.parametrize(
+    ("point", "grey", "label", "is_real"),
+    [
+        (None, 200, "REAL", True),
+        (None, 130, "UNSURE", True),
+        (None, 120, "UNSURE", False),
+        (None, 60, "FAKE", False),
+        ("10%", 120, "FAKE", False),
+        (NO_UNSURE, 130, "REAL", True),
+        (NO_UNSURE, 120, "FAKE", False),
+    ],
+)
+def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
+    classifier = Classifier(model.load(PHOTO_LIKE), operating_point=point)
+    verdict = classifier.verdict("x", views_of(*[grey] * 13), (400, 300), 0.0)
+    assert (verdict.label, verdict.is_real) == (label, is_real)
+    assert verdict.confidence == max(verdict.score, 1 - verdict.score)
+    assert (verdict.model, verdict.outside, verdict.explain) == ("photo_like_int8", None, None)
+    assert verdict.as_json()["model"] == "photo_like_int8"
+    assert "explain" not in verdict.as_json()
+
+
+def test_an_unknown_operating_point_is_refused_and_a_model_without_any_takes_all(brightness: Path) -> None:
+    with pytest.raises(ModelError, match="no operating point 2%; there are 1%, 3%, 10%"):
+        Classifier(model.load(PHOTO_LIKE), operating_point="2%")
+    verdict = Classifier(model.load(brightness), operating_point="2%").verdict("x", views_of(130)[0, :12, :16], SIZE, 0)
+    assert (verdict.label, verdict.model) == ("REAL", "brightness_int8")
+
+
+def test_another_classifier_has_the_same_operating_point() -> None:
+    other = Classifier(model.load(PHOTO_LIKE), operating_point="10%").another()
+    assert other is not None
+    assert other.point is not None
+    assert other.point.name == "10%"
+
+
+def test_an_explanation_gives_each_view_that_was_taken_with_its_place(tmp_path: Path) -> None:
+    """The left half is bright, the right one dark; and the whole is neither, so that all views are taken."""
+    pixels = np.full((120, 160, 3), 50, np.uint8)
+    pixels[:, :80] = 210
+    Image.fromarray(pixels).save(tmp_path / "halves.png")
+    classifier = Classifier(model.load(PHOTO_LIKE))
+    verdict = classifier.classify(tmp_path / "halves.png", explain=True)
+    assert verdict.explain is not None
+    assert len(verdict.explain) == 13
+    for view in verdict.explain:
+        centre = view.place.left + view.place.width / 2
+        if abs(centre - 0.5) > view.place.width / 2:
+            assert (view.logit > 0) == (centre < 0.5), view
+    told = verdict.as_json()["explain"]
+    assert set(told[0]) == {"left", "top", "width", "height", "logit"}
+    picture(tmp_path / "bright.png", 230, (160, 120))
+    sure = classifier.classify(tmp_path / "bright.png", explain=True)
+    assert sure.explain is not None
+    assert len(sure.explain) == 5
+    whole = Classifier(model.load()).classify(tmp_path / "bright.png", explain=True).explain
+    assert whole is not None
+    assert [(view.place.left, view.place.width) for view in whole] == [(0, 1)]
 
 
 both_installed = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from edge.classifier import Classifier
 from edge.errors import ModelError
 from edge.flatbuffer import require_whole
 from edge.interpreter import RUNTIMES, is_installed
-from edge.model import Domain, ModelDescription, Quantisation
+from edge.model import NO_UNSURE, Domain, Fusion, ModelDescription, OperatingPoint, Quantisation, Views, ViewSet
 from tests.conftest import MODELS
 
 
@@ -35,6 +35,62 @@ def test_a_description_survives_its_json(tmp_path: Path) -> None:
     assert (loaded.threshold, loaded.labels) == (0.7, ("AI", "PHOTO"))
     assert loaded.description is not None
     assert ModelDescription.from_json(loaded.description.to_json()) == loaded.description
+
+
+VIEWS = {
+    "reduce_above": 1024,
+    "first": [{"short_side": None, "crops": 4}, {"short_side": 256, "crops": 1, "weight": 2, "flavour": "vanilla"}],
+    "further": [{"crops": 8}],
+    "further_between": [0.2, 0.8],
+}
+POINT = {"name": "3%", "false_alarms": 0.03, "misses": 0.10, "fake_below": 0.31, "real_above": 0.62}
+STRICT = POINT | {"name": "1%", "fake_below": 0.2}
+
+
+def test_views_fusion_and_operating_points_survive_their_json(tmp_path: Path) -> None:
+    fusion = {"scale": 1.3, "offset": -0.1, "texture": None}
+    path = described(tmp_path, views=VIEWS, fusion=fusion, operating_points=[STRICT, POINT], operating_point="3%")
+    description = model.load(path).description
+    assert description is not None
+    assert description.views == Views((ViewSet(4), ViewSet(1, 256, 2.0)), (ViewSet(8),), (0.2, 0.8), 1024)
+    assert description.views.weights == (1, 1, 1, 1, 2, *[1] * 8)
+    assert description.fusion == Fusion(1.3, -0.1)
+    assert description.operating_points[1] == OperatingPoint("3%", 0.03, 0.10, 0.31, 0.62)
+    assert description.operating_point == "3%"
+    assert ModelDescription.from_json(description.to_json()) == description
+
+
+def test_an_operating_point_is_chosen_by_its_name(tmp_path: Path) -> None:
+    loaded = model.load(described(tmp_path, operating_points=[STRICT, POINT], operating_point="3%"))
+    chosen = [loaded.operating_point(name) for name in (None, "1%", "3%")]
+    assert [point and point.name for point in chosen] == ["3%", "1%", "3%"]
+    assert loaded.operating_point(NO_UNSURE) is None
+    with pytest.raises(ModelError, match=r"copy\.tflite: no operating point 2%; there are 1%, 3%"):
+        loaded.operating_point("2%")
+    without_default = model.load(described(tmp_path, operating_points=[STRICT, POINT]))
+    assert without_default.operating_point() == chosen[1]
+    without_points = model.load(described(tmp_path))
+    assert [without_points.operating_point(name) for name in (None, "1%", NO_UNSURE)] == [None] * 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_description_has_no_views_whatever_it_calls_so(tmp_path: Path, version: int) -> None:
+    path = described(tmp_path, format_version=version, views="of the sea", fusion=[], operating_points=7)
+    description = model.load(path).description
+    assert description is not None
+    assert (description.views, description.fusion, description.operating_points) == (None, None, ())
+
+
+def test_the_models_of_the_package_are_those_that_are_there() -> None:
+    names = [path.name for path in model.bundled_paths()]
+    assert names in (["compact_int8.tflite"], ["compact_int8.tflite", "photo_int8.tflite"])
+    assert model.bundled_paths()[0] == model.default_path()
+
+
+def test_the_distance_to_a_domain_is_that_of_both_sides() -> None:
+    domain = Domain((100, 200), (100, 400))
+    assert domain.distance((100, 400)) == 0
+    assert domain.distance((50, 800)) == pytest.approx(2 * np.log(2))
 
 
 def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
@@ -81,6 +137,31 @@ def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         ({"input": None}, "NoneType"),
         ({"threshold": 0.001, "score_limit": 0.01}, "threshold is not between"),
         ({"threshold": 0.995, "score_limit": 0.01}, "threshold is not between"),
+        ({"views": {}}, "first is missing"),
+        ({"views": []}, "list"),
+        ({"views": {"first": []}}, "no first views"),
+        ({"views": {"first": [{"crops": 0}]}}, "crops of a view set"),
+        ({"views": {"first": [{"crops": True}]}}, "crops of a view set"),
+        ({"views": {"first": [{"crops": 60}], "further": [{"crops": 5}]}}, "65 crops; 64 is the most"),
+        ({"views": {"first": [{"crops": 1, "short_side": 0}]}}, "short_side"),
+        ({"views": {"first": [{"crops": 1, "weight": 0}]}}, "no weight"),
+        ({"views": {"first": [{"crops": 1, "weight": -1}]}}, "weight of a view set"),
+        ({"views": {"first": "all"}}, "lists of view sets"),
+        ({"views": VIEWS | {"further_between": [0.8, 0.2]}}, "further_between is not in order"),
+        ({"views": VIEWS | {"further_between": 0.5}}, "further_between is not a pair"),
+        ({"views": VIEWS | {"reduce_above": -3}}, "reduce_above"),
+        ({"fusion": {"scale": 0}}, "scale above 0"),
+        ({"fusion": {"texture": [1]}}, "texture"),
+        ({"fusion": 3}, "copy.json"),
+        ({"operating_points": [POINT | {"fake_below": 0.7}]}, "fake_below, real_above of 3% is not in order"),
+        ({"operating_points": [POINT, POINT]}, "a name each"),
+        ({"operating_points": [POINT | {"name": ""}]}, "a name each"),
+        ({"operating_points": [{"name": "1%"}]}, "false_alarms is missing"),
+        ({"operating_points": [POINT | {"misses": 3}]}, "misses"),
+        ({"operating_points": {"3%": POINT}}, "not a list"),
+        ({"operating_points": [POINT], "operating_point": "5%"}, "operating_point '5%' is none of"),
+        ({"operating_point": "3%"}, "operating_point '3%' is none of"),
+        ({"operating_points": [POINT], "labels": ["FAKE", "UNSURE"]}, "UNSURE cannot be"),
         ({"resampling": "\x1b[2J\n"}, r"\\x1b\[2J\\n"),
     ],
 )

@@ -1,5 +1,6 @@
 """Write the small networks of `tests/data/models`: python -m tests.data.make_models"""
 
+import hashlib
 from pathlib import Path
 
 import flatbuffers
@@ -7,18 +8,32 @@ import numpy as np
 
 from convert import litert
 from convert.backend import keras, schema
-from edge.model import EDGE_TPU_OPERATION
+from edge.classifier import signature
+from edge.image import RESAMPLING
+from edge.interpreter import interpreter
+from edge.model import (
+    EDGE_TPU_OPERATION,
+    LOGIT,
+    Domain,
+    Fusion,
+    ModelDescription,
+    OperatingPoint,
+    Views,
+    ViewSet,
+    description_path,
+)
 
 MODELS = Path(__file__).with_name("models")
 WIDTH, HEIGHT = 16, 12  # not a square, so that a swap of the two shows
 STEEPNESS = 12.0
+CROP = (32, 24)
 
 
-def brightness() -> keras.Model:
-    """P(REAL) = sigmoid(12 (mean - 0.5)), the mean over all pixels and channels."""
-    inputs = keras.Input((HEIGHT, WIDTH, 3), name="rgb")
+def brightness(width: int = WIDTH, height: int = HEIGHT, activation: str | None = "sigmoid") -> keras.Model:
+    """P(REAL) = sigmoid(12 (mean - 0.5)), the mean over all pixels and channels; without activation its logit."""
+    inputs = keras.Input((height, width, 3), name="rgb")
     x = keras.layers.GlobalAveragePooling2D()(inputs)
-    dense = keras.layers.Dense(1, activation="sigmoid", name="p_real")
+    dense = keras.layers.Dense(1, activation=activation, name="p_real")
     model = keras.Model(inputs, dense(x), name="brightness")
     dense.set_weights([np.full((3, 1), STEEPNESS / 3), np.array([-STEEPNESS / 2])])
     return model
@@ -35,6 +50,33 @@ def absolute() -> keras.Model:
     inputs = keras.Input((HEIGHT, WIDTH, 3), name="rgb")
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.absolute(inputs))
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x), name="absolute")
+
+
+def describe_photo_like(path: Path) -> None:
+    """Beside the network of brightness that judges crops: all that the description of a photo model may say."""
+    content = path.read_bytes()
+    _, input_, output = signature(interpreter(content))
+    described = ModelDescription(
+        name=path.stem,
+        width=CROP[0],
+        height=CROP[1],
+        resampling=RESAMPLING.name.lower(),
+        sha256=hashlib.sha256(content).hexdigest(),
+        input=input_,
+        output=output,
+        output_is=LOGIT,
+        score_limit=0.001,
+        domain=Domain((100, 20000), (100, 20000)),
+        views=Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), (0.2, 0.8), reduce_above=128),
+        fusion=Fusion(1.5, 0.1),
+        operating_points=(
+            OperatingPoint("1%", 0.01, 0.10, 0.2, 0.7),
+            OperatingPoint("3%", 0.03, 0.10, 0.3, 0.7),
+            OperatingPoint("10%", 0.10, 0.10, 0.45, 0.7),
+        ),
+        operating_point="3%",
+    )
+    description_path(path).write_text(described.to_json())
 
 
 def as_if_compiled(content: bytes) -> bytes:
@@ -75,6 +117,12 @@ def main() -> None:
     (MODELS / "brightness_int8_edgetpu.tflite").write_bytes(as_if_compiled(in_8_bits))
     (MODELS / "any_height_int8.tflite").write_bytes(of_any_height(in_8_bits))
     (MODELS / "absolute_int8.tflite").write_bytes(litert.int8(absolute(), calibration))
+    crops = random.integers(0, 256, (64, CROP[1], CROP[0], 3), np.uint8)
+    crops[::2] //= 4
+    crops[1::4] |= 0xC0
+    photo_like = MODELS / "photo_like_int8.tflite"
+    photo_like.write_bytes(litert.int8(brightness(*CROP, activation=None), crops))
+    describe_photo_like(photo_like)
     (MODELS / "ten_classes.tflite").write_bytes(litert.float16(ten_classes()))
 
 

@@ -133,14 +133,19 @@ class Classifier:
 
     def _judged(self, pixels: Pixels, logits: list[float]) -> Judgement:
         """By these views, and by those whose logits are there already."""
-        logits += [self._logit_of(view) for view in pixels]
+        logits += [self.logit(view) for view in pixels]
         weights = self.views.weights[: len(logits)] if self.views else (1.0,) * len(logits)
         weighted = sum(weight * logit for weight, logit in zip(weights, logits, strict=True))
         fusion = self._fusion or Fusion()
         fused = fusion.scale * weighted / (sum(weights) or 1.0) + fusion.offset
         return Judgement(self._limited(_sigmoid(fused)), tuple(logits))
 
-    def _logit_of(self, pixels: Pixels) -> float:
+    def logit(self, pixels: Pixels) -> float:
+        """Of one view: what `judge` takes the mean of.
+
+        Raises:
+            ModelError, CoralError: see `score`.
+        """
         value = self.run(pixels)
         if not (math.isfinite(value) if self._returns_logit else 0 <= value <= 1):
             raise ModelError(f"{printable(self.model.path)}: returned {value}, which is no probability")

@@ -31,7 +31,7 @@ def training_curves(history: Sequence[dict[str, float]], out: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     axes[0].set_yscale("log")
-    _save(figure, out / "training.png")
+    save(figure, out / "training.png")
 
 
 def of_scores(
@@ -67,7 +67,7 @@ def _confusion(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], th
     axis.set(xlabel="called", ylabel="is", title=f"accuracy {measured.accuracy:.2%} of {measured.images}")
     axis.set_xticks([0, 1], LABELS)
     axis.set_yticks([0, 1], LABELS)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _roc(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], path: Path) -> None:
@@ -81,7 +81,7 @@ def _roc(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], path: Pa
         title=f"AUC {measure(scores, labels).auc:.4f}",
     )
     axis.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], threshold: float, path: Path) -> None:
@@ -98,7 +98,7 @@ def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], 
     axis.grid(alpha=0.3)
     share.bar(confidence, count, width=0.02, color=MUTED)
     share.set(xlabel="confidence", ylabel="images", yscale="log")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _mistakes(
@@ -118,9 +118,9 @@ def _mistakes(
             fontsize=8,
             color=REAL if labels[index] else FAKE,
         )
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

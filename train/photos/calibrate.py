@@ -77,8 +77,8 @@ def from_logits(rows: Sequence[Scored], views: Views, limit: float) -> Calibrate
 
 def pulls(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats:
     """The weight of each answer: both classes alike, a source by the square root of its size; their sum is 1."""
-    names, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[index])
+    _, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    weights: Floats = 1 / np.sqrt(counts[index])
     for label in (0, 1):
         weights[labels == label] /= 2 * weights[labels == label].sum()
     return weights

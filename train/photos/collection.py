@@ -92,12 +92,15 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     rows = {}
     try:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                row = json.loads(line)
-                rows[str(row["id"])] = row
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CollectionError(f"{path}: line {number}: not a JSON object with an id: {error}") from error
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise CollectionError(f"{path}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows[str(row["id"])] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise CollectionError(f"{path}: line {number}: not a JSON object with an id: {error}") from error
     return rows
 
 
@@ -125,8 +128,11 @@ class Split:
         """
         try:
             data = json.loads(path.read_text("utf-8"))
-            names = (frozenset(map(str, data.get(key, []))) for key in ("validation", "test", "generators"))
-            return cls(*names, {str(key): float(value) for key, value in data.get("weights", {}).items()})
+            validation, test, generators = (
+                frozenset(map(str, data.get(key, []))) for key in ("validation", "test", "generators")
+            )
+            weights = {str(key): float(value) for key, value in data.get("weights", {}).items()}
+            return cls(validation, test, generators, weights)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CollectionError(f"{path}: not a split: {error}") from error
 

@@ -122,5 +122,6 @@ def _mistakes(
 
 
 def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, and forget it."""
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

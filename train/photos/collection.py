@@ -63,7 +63,7 @@ class Picture:
 
     @property
     def may_train(self) -> bool:
-        return self.row.get("may", TRAINABLE) == TRAINABLE
+        return bool(self.row.get("may", TRAINABLE) == TRAINABLE)
 
 
 def read(folder: Path) -> list[Picture]:

@@ -21,7 +21,8 @@ def draw(evaluation: Evaluation, rows: Sequence[Scored], path: Path) -> None:
     for name, colour in zip(TIERS, (REAL, FAKE, MUTED), strict=True):
         of_tier = [row for row in rows if row.tier == name]
         labels = np.array([row.picture.label for row in of_tier], np.int8)
-        alarms, found = roc(1 - np.array([row.score for row in of_tier]), np.asarray(1 - labels, np.int8))
+        scores = np.array([row.score for row in of_tier], np.float64)
+        alarms, found = roc(1 - scores, np.asarray(1 - labels, np.int8))
         axes[0].plot(alarms, found, color=colour, label=f"{name}: AUC {evaluation.tiers[name].auc.value:.3f}")
     axes[0].set(xlabel="share of photographs called FAKE", ylabel="share of generated pictures found")
     axes[0].grid(alpha=0.3)

@@ -35,7 +35,7 @@ def test_classify_json_has_the_promised_fields(edge_detect: Run, tmp_path: Path)
     verdicts = lines(done.stdout)
     assert len(verdicts) == 10
     for verdict in verdicts:
-        assert set(verdict) == {"path", "label", "confidence", "score", "outside", "elapsed_ms"}
+        assert set(verdict) == {"path", "label", "confidence", "score", "outside", "model", "elapsed_ms"}
         score, label = float(verdict["score"]), verdict["label"]
         assert label == ("REAL" if score > 0.5 else "FAKE")
         assert float(verdict["confidence"]) == pytest.approx(score if label == "REAL" else 1 - score)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from edge.classifier import Classifier
 from edge.errors import CoralError, LedgerError
+from edge.inference.router import Router
 from edge.record.ledger import Ledger
 from edge.record.outbox import CommandOutlet, Outlet
 from edge.record.state import alone
@@ -32,12 +32,12 @@ class Told:
     """What a watcher and a camera share; the names and meanings are those of the commands' options.
 
     Attributes:
-        classifier: makes it; given a function that says what happens to its Coral.
+        router: makes it; given a function that says what happens to its Coral.
         lines: where answers and errors are written to.
         as_json: whether a program reads the lines, and wants no others.
     """
 
-    classifier: Callable[[Say], Classifier]
+    router: Callable[[Say], Router]
     state: Path
     lines: Lines
     as_json: bool = False

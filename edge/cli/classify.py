@@ -12,7 +12,7 @@ from edge.commands import OptionalValuesCommand
 from edge.errors import SinkError
 
 if TYPE_CHECKING:
-    from edge.classifier import Classifier
+    from edge.inference.router import Router
 
 
 @click.command(
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @option("--recursive", "-r", is_flag=True, help="Look into the sub-folders of folders.")
 @model_options
 def classify(
-    paths: tuple[str, ...], as_json: bool, figure: bool, recursive: bool, classifier: Callable[[], "Classifier"]
+    paths: tuple[str, ...], as_json: bool, figure: bool, recursive: bool, router: Callable[[], "Router"]
 ) -> None:
     """Classify image files, and the images in folders.
 
@@ -38,7 +38,7 @@ def classify(
     from edge.sources.files import images
     from edge.verdict import Failure, Verdict
 
-    network, output, failed = classifier(), lines(as_json), False
+    network, output, failed = router(), lines(as_json), False
     for path in images(paths, recursive):
         if isinstance(path, OSError):
             output.write(Failure(str(path.filename), (path.strerror or str(path)).lower()))

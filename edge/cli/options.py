@@ -14,6 +14,7 @@ from edge.commands import PREFIX, OptionalValue
 
 if TYPE_CHECKING:
     from edge.classifier import Classifier
+    from edge.inference.router import Router
     from edge.sinks.lines import Lines
     from edge.trouble import Say
 
@@ -58,6 +59,22 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
         return device
 
 
+class OperatingPointName(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+    """By which a model's description calls one of its operating points: as a rule a share, whose % may be left out."""
+
+    name = "operating point"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value).strip()
+        if not text:
+            self.fail("an empty text is no name of an operating point.", param, context)
+        try:
+            share = float(text.removesuffix("%"))
+        except ValueError:
+            return text
+        return f"{share:g}%"
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -73,13 +90,26 @@ def option(*names: str, **settings: Any) -> Decorator:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose and set up the network, and one `classifier` built of them."""
+    """The options that choose and set up the networks, and one `router` built of them."""
 
     @option(
         "--model",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A .tflite file, its .json beside it.  [default: the int8 model that came with edge-detect]",
+        help="Use this model for every image: a .tflite file, its .json beside it.  [default: of the models that came"
+        " with edge-detect, the one that was measured on images of this size]",
+    )
+    @option(
+        "--false-alarms",
+        type=OperatingPointName(),
+        metavar="1%|3%|10%",
+        help="Call about this share of real pictures FAKE, as measured; a lower one leaves more pictures UNSURE."
+        "  [default: what the model's description says]",
+    )
+    @option(
+        "--no-unsure",
+        is_flag=True,
+        help="Answer REAL or FAKE also where that is hardly better than a guess, never UNSURE.",
     )
     @option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="For the network.")
     @option(
@@ -91,32 +121,55 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @option("--tpu-library", metavar="FILE", hidden=True)  # another build of libedgetpu, or another delegate
     @functools.wraps(command)
     def with_model(**options: Any) -> Any:
-        return command(**with_classifier(options))
+        return command(**with_router(options))
 
     return with_model
 
 
-def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `model_options` replaced by one, `classifier`, which makes one when it is called.
+def with_router(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `model_options` replaced by one, `router`, which makes a router when it is called.
 
-    It takes a function that says what happens to a Coral; without, that goes to standard error.
+    It takes a function that reports what happens to a Coral; without, that goes to standard error.
+
+    Raises:
+        click.UsageError: they make no sense together.
     """
-    others = dict(options)
-    model, threads, runtime, tpu, library = (
-        others.pop(name) for name in ("model", "threads", "runtime", "tpu", "tpu_library")
-    )
+    others, chosen = _split(options)
+
+    def router(say: "Say" = _say) -> "Router":
+        from edge.inference.router import router as routed
+
+        return routed(**chosen, say=say)
+
+    return others | {"router": router}
+
+
+def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
+    """Like `with_router`, for a command that works with one model: `classifier` makes that, or the default model."""
+    others, chosen = _split(options)
 
     def classifier(say: "Say" = _say) -> "Classifier":
-        if tpu is not None:
-            from edge import accelerated
+        from edge.inference.router import router
+        from edge.model import default_path
 
-            return accelerated.classifier(model, threads, runtime, tpu, library, say)
-        from edge.classifier import Classifier
-        from edge.model import load
-
-        return Classifier(load(model), threads, runtime)
+        return router(**chosen | {"model": chosen["model"] or default_path()}, say=say).classifier()
 
     return others | {"classifier": classifier}
+
+
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The other options of a command, and what `edge.inference.router.router` takes."""
+    others = dict(options)
+    chosen = {name: others.pop(name) for name in ("model", "threads", "runtime", "tpu")}
+    chosen["library"] = others.pop("tpu_library")
+    chosen["operating_point"] = others.pop("false_alarms")
+    if others.pop("no_unsure"):
+        if chosen["operating_point"] is not None:
+            raise click.UsageError("--false-alarms and --no-unsure exclude each other.")
+        from edge.model import NO_UNSURE
+
+        chosen["operating_point"] = NO_UNSURE
+    return others, chosen
 
 
 def _say(line: str) -> None:

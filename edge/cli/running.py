@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.options import with_classifier
+from edge.cli.options import with_router
 from edge.commands import read_again
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
 
     Args:
         context: of a `ReloadableCommand`.
-        options: its parameters, with a classifier.
+        options: its parameters, with a router.
         work: is given the options, what we are asked for, who is to be told that we live, and what to call when the
             work has begun.
 
@@ -73,7 +73,7 @@ def _read_again(context: click.Context, before: dict[str, Any]) -> dict[str, Any
     try:
         assert isinstance(group.command, click.Group)
         group.default_map = read(group.params["config"], group.command)
-        options = with_classifier(read_again(context))
+        options = with_router(read_again(context))
     except (click.ClickException, EdgeDetectError) as error:
         group.default_map = former
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)

@@ -1,52 +1,79 @@
-"""The network at work for a run that goes on, whatever its Coral does."""
+"""The models at work for a run that goes on, whatever their Coral does."""
 
-from edge.classifier import Classifier
 from edge.errors import CoralError
 from edge.image import Pixels
+from edge.imaging.inputs import Input
+from edge.inference.router import Router
 from edge.trouble import Say, Trouble
 from edge.verdict import Verdict
 
 
 class Network:
-    """A classifier that is waited for while its Coral is away.
+    """A router that is waited for while its Coral is away; not to be shared between threads.
 
     Attributes:
-        size: (width, height) in pixels that it takes.
         trouble: whether it can be asked just now.
     """
 
-    def __init__(self, classifier: Classifier, say: Say, *, once: bool) -> None:
+    def __init__(self, router: Router, say: Say, *, once: bool) -> None:
         """
         Args:
             once: raise what goes wrong, instead of saying it and trying again.
         """
-        self._classifier, self._once = classifier, once
-        self.size = classifier.size
+        self._router, self._once = router, once
+        self._answered_by = ""  # the digest of a model
         self.trouble = Trouble(say, "; trying again")
 
     @property
-    def model_sha256(self) -> str:
-        """Of the model that is at work now: without its Coral another one may be."""
-        return self._classifier.model.sha256
+    def inputs(self) -> tuple[Input, ...]:
+        """What the models take; can be pickled.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.inputs
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Of score 0 and of score 1."""
-        return self._classifier.model.labels
-
-    def verdict(self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float) -> Verdict | None:
-        """See `Classifier.verdict`; None if the Coral is away, and there is none before `trouble` is due.
+        """Of score 0 and of score 1; a verdict may also be UNSURE.
 
         Raises:
-            ModelError: the network has failed.
+            ModelError, RuntimeMissingError, CoralError: see `Router.labels`.
+        """
+        return self._router.labels
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the model that answered last; before any has, of the first one.
+
+        It may be another one than the file's that was asked for: without its Coral a model runs in its other form.
+        """
+        return self._answered_by or self._router.sha256(0)
+
+    def choose(self, own_size: tuple[int, int]) -> Input:
+        """What is to be taken of an image of this upright (width, height), and for which model.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.choose(own_size)
+
+    def verdict(
+        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, model: int = 0
+    ) -> Verdict | None:
+        """See `Router.verdict`; None if the Coral is away, and there is none before `trouble` is due.
+
+        Raises:
+            ModelError, RuntimeMissingError: a model cannot be had, or has failed.
             CoralError: with `once`.
         """
         if not self.trouble.is_due:
             return None
         try:
             if self.trouble.reason:
-                self._classifier.reopen()
-            verdict = self._classifier.verdict(path, pixels, own_size, seconds)
+                self._router.reopen()
+            verdict = self._router.verdict(path, pixels, own_size, seconds, model=model)
+            self._answered_by = self._router.sha256(model)
         except CoralError as error:
             if self._once:
                 raise

@@ -80,6 +80,19 @@ class Router:
         slot = self._slots[0]
         return slot.description.labels if slot.description else self.classifier(0).model.labels
 
+    def sha256(self, model: int = 0) -> str:
+        """Of the model file at work; of a model that was not needed yet, of the one that its description is of.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `inputs`.
+        """
+        self._input(model)
+        slot = self._slots[model]
+        if slot.classifier is not None:
+            return slot.classifier.model.sha256
+        assert slot.description is not None  # what has none was made for its `Input`
+        return slot.description.sha256
+
     def choose(self, own_size: tuple[int, int]) -> Input:
         """What is to be taken of an image of this upright (width, height), and for which model.
 

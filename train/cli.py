@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from train.photos.collection import Picture, Split
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+CHANGED_PICTURES = 150  # of each class, for each of the many changes
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -103,22 +104,45 @@ def _split(path: Path | None) -> "Split | None":
     return None if path is None else Split.from_file(path)
 
 
-@main.command(epilog="Example: python -m train evaluate models/compact_int8.tflite --data CIFAKE")
+@main.command(
+    epilog="\b\nExamples:\n  python -m train evaluate models/compact_int8.tflite --data CIFAKE\n"
+    "  python -m train evaluate models/photo_int8.tflite --data PHOTOS --split train/recipes/photo_split.json"
+)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--run", type=FOLDER, help="Measure on what this run held out, not on the test split: to choose by.")
-@click.option("--corruptions", is_flag=True, help="Also under re-encoding, blur, noise, rescaling, brightness.")
-@click.option("--figures", type=FOLDER, help="Draw confusion matrix, ROC, reliability and mistakes there.")
-def evaluate(model: Path, data: Path, as_json: bool, run: Path | None, corruptions: bool, figures: Path | None) -> None:
+@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE, or with REAL/SOURCE/...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--run", type=FOLDER, help="Measure on the images that this run held out to choose by, not on the test.")
+@click.option("--corruptions", is_flag=True, help="Also measure under re-encoding, blur, noise, rescaling.")
+@click.option("--figures", type=FOLDER, help="Folder to draw figures into: ROC, mistakes, sources and the like.")
+@click.option("--split", type=FILE, help="Photos: JSON that names the groups held out.  [default: a tenth, by --seed]")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Photos: seed of the split, where no file names it.")
+def evaluate(
+    model: Path,
+    data: Path,
+    as_json: bool,
+    run: Path | None,
+    corruptions: bool,
+    figures: Path | None,
+    split: Path | None,
+    seed: int,
+) -> None:
     """Measure MODEL, a .keras or a .tflite file, on DATA/test.
 
     All figures stand twice: on the split as published, and without the leaked
     images, those whose bytes are also in DATA/train.
+
+    A .tflite file that takes views of photos is measured on the groups held
+    out of a folder with REAL/SOURCE/... and FAKE/SOURCE/...: each picture as
+    it is, as a website passes it on (768 pixels, JPEG 60), and harder (512
+    pixels, JPEG 40).
     """
+    out = output_folder(figures) if figures else None
+    if _takes_views(model):
+        side = "test" if run is None else "validation"
+        _evaluate_photos(model, _side(data, split, seed, side), CHANGED_PICTURES * corruptions, as_json, out)
+        return
     from train.evaluate import evaluate as evaluate_model
 
-    out = output_folder(figures) if figures else None
     with TemporaryDirectory() as scratch:
         evaluation, scores, test = evaluate_model(model, data, Path(scratch), run=run, corruptions=corruptions)
     click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
@@ -128,34 +152,23 @@ def evaluate(model: Path, data: Path, as_json: bool, run: Path | None, corruptio
         of_scores(scores, test.labels, test.paths, out, "test" if run is None else "validation", evaluation.threshold)
 
 
-@main.command(
-    name="evaluate-photos",
-    epilog="Example: python -m train evaluate-photos models/photo_int8.tflite --data PHOTOS --split SPLIT.json",
-)
-@click.argument("model", type=FILE)
-@click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
-@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, where no file names it.")
-@click.option("--side", default="test", type=click.Choice(["test", "validation", "train"]), help="Pictures to measure.")
-@click.option("--some", default=0, type=click.IntRange(0), help="Also 16 changes, each on so many pictures of a class.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--figure", type=FILE, help="Draw tiers, generators and sources into this PNG.")
-def evaluate_photos(
-    model: Path, data: Path, split: Path | None, seed: int, side: str, some: int, as_json: bool, figure: Path | None
-) -> None:
-    """Measure MODEL, a .tflite file, on photos of sources that its training held out.
+def _takes_views(model: Path) -> bool:
+    from edge.model import described
 
-    Each picture is judged as edge-detect judges it: as it is, as a website
-    passes it on (768 pixels, JPEG 60), and harder (512 pixels, JPEG 40).
-    """
-    from train.photos.evaluate import evaluate, table
+    found = described(model) if model.suffix == ".tflite" else None
+    return found is not None and found.views is not None
 
-    evaluation, rows = evaluate(model, _side(data, split, seed, side), some=some)
+
+def _evaluate_photos(model: Path, pictures: "list[Picture]", some: int, as_json: bool, out: Path | None) -> None:
+    from train.photos.evaluate import evaluate as evaluate_photos
+    from train.photos.evaluate import table
+
+    evaluation, rows = evaluate_photos(model, pictures, some=some)
     click.echo(json.dumps(evaluation.as_json()) if as_json else table(evaluation))
-    if figure:
+    if out:
         from train.photos.figures import draw
 
-        draw(evaluation, rows, figure)
+        draw(evaluation, rows, out / "photo_evaluation.png")
 
 
 @main.command(epilog="Example: python -m train calibrate models/photo_int8.tflite --data PHOTOS --split SPLIT.json")

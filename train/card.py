@@ -67,7 +67,7 @@ def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> 
 
     published = evaluations["int8"].as_published
     history = told["history"]
-    parameters, multiply_adds = _cost(models / VARIANTS["Keras"])
+    parameters, multiply_adds = cost(models / VARIANTS["Keras"])
     text = Template(TEMPLATE.read_text("utf-8")).substitute(
         images=f"{published.images:,}",
         per_class=f"{published.real_as_real + published.real_as_fake:,}",
@@ -188,7 +188,7 @@ def _leaked_classes(evaluation: Evaluation) -> str:
     return f"{real - fresh_real} of them REAL and {fake - fresh_fake} FAKE"
 
 
-def _cost(path: Path) -> tuple[int, int]:
+def cost(path: Path) -> tuple[int, int]:
     """Parameters, and multiply-adds of the convolutions and dense layers for one image."""
     from train.backend import keras
 

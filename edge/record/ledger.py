@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge.record.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.record.stamp import Stamp
 from edge.record.store import Store
-from edge.verdict import BEGAN, FRAME, Answer, Recorded, Sighting
+from edge.verdict import BEGAN, FRAME, Answer, Failure, Recorded, Sighting
 
 RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
 TOLD_AT_ONCE = 256
@@ -68,7 +68,9 @@ class Move:
 class Ledger(Store):
     """The record of one state folder; several processes may share it."""
 
-    def known(self, files: Sequence[tuple[str, Stamp]]) -> list[AnsweredAs | None]:
+    def known(
+        self, files: Sequence[tuple[str, Stamp]], models: Collection[str] | None = None
+    ) -> list[AnsweredAs | None]:
         """For each file its answer, if it has certainly not been written to since: it need not even be opened.
 
         A file that had been written to just before it was seen might have been
@@ -76,22 +78,34 @@ class Ledger(Store):
 
         Args:
             files: (path, how it looks), at most ASKED_AT_ONCE.
+            models: SHA-256 digests of the models at work. Verdicts that another model gave are passed over then, and
+                so are those on images outside of a model's domain, for they may go to another model now. None: any
+                answer will do.
         """
         rows = self._rows(
-            "SELECT path, stamp, seen_ns, sha256, label FROM files JOIN answers USING (path, sha256)"
-            f" WHERE path IN ({_marks(files)})",
+            "SELECT path, stamp, seen_ns, sha256, label, model_sha256, outside"
+            f" FROM files JOIN answers USING (path, sha256) WHERE path IN ({_marks(files)})",
             *(os.fsencode(path) for path, _ in files),
         )
-        found = {(path, stamp): rest for path, stamp, *rest in rows}
+        found = {
+            (path, stamp): (seen_ns, sha256, label)
+            for path, stamp, seen_ns, sha256, label, model, outside in rows
+            if models is None or label is None or (model in models and outside is None)
+        }
         return [self._known(path, stamp, found.get((os.fsencode(path), str(stamp)))) for path, stamp in files]
 
     @staticmethod
-    def _known(path: str, stamp: Stamp, row: list[Any] | None) -> AnsweredAs | None:
+    def _known(path: str, stamp: Stamp, row: tuple[Any, ...] | None) -> AnsweredAs | None:
         if row is None or abs(row[0] - stamp.mtime_ns) <= RECENT_NS:  # of the future, if a clock is wrong
             return None
         return AnsweredAs(path, *row[1:])
 
-    def answered_as(self, files: Sequence[tuple[str, Stamp, bytes]], root: str) -> list[AnsweredAs | None]:
+    def answered_as(
+        self,
+        files: Sequence[tuple[str, Stamp, bytes]],
+        root: str,
+        models: Sequence[str | None] | None = None,
+    ) -> list[AnsweredAs | None]:
         """For each content its answer, or None if it has none.
 
         It is that of the path itself, or of another path below `root`: one that the file had before it was renamed, or
@@ -99,11 +113,13 @@ class Ledger(Store):
 
         Args:
             files: (path, how it looks, SHA-256 of its content), at most ASKED_AT_ONCE.
+            models: for each file the SHA-256 digest of the model that it goes to; a verdict of another model is passed
+                over then. None, for one file or for all: any answer will do.
         """
-        labels = {
-            (path, sha256): label
-            for path, sha256, label in self._rows(
-                f"SELECT path, sha256, label FROM answers WHERE path IN ({_marks(files)})",
+        answers = {
+            (path, sha256): (label, model)
+            for path, sha256, label, model in self._rows(
+                f"SELECT path, sha256, label, model_sha256 FROM answers WHERE path IN ({_marks(files)})",
                 *(os.fsencode(path) for path, _, _ in files),
             )
         }
@@ -114,35 +130,46 @@ class Ledger(Store):
         ):
             names.setdefault((stamp, sha256), []).append(path)
         found: list[AnsweredAs | None] = []
-        for path, stamp, sha256 in files:
+        for (path, stamp, sha256), model in zip(files, models or [None] * len(files), strict=True):
             name = os.fsencode(path)
-            if (name, sha256) in labels:
-                found.append(AnsweredAs(path, sha256, labels[name, sha256]))
+            if (name, sha256) in answers:
+                label, answered_by = answers[name, sha256]
+                answer: AnsweredAs | None = AnsweredAs(path, sha256, label)
             else:
-                found.append(self._renamed(path, names.get((str(stamp), sha256), []), sha256, root))
+                answer, answered_by = self._renamed(path, names.get((str(stamp), sha256), []), sha256, root)
+            is_good = answer and (model is None or answer.label is None or answered_by == model)
+            found.append(answer if is_good else None)
         return found
 
-    def _renamed(self, path: str, names: Sequence[bytes], sha256: bytes, root: str) -> AnsweredAs | None:
-        """The answer of one of these names of the same file below the root, if nothing is at it or at the path."""
+    def _renamed(
+        self, path: str, names: Sequence[bytes], sha256: bytes, root: str
+    ) -> tuple[AnsweredAs, str] | tuple[None, None]:
+        """The answer of one of these names of the same file below the root, if nothing is at it or at the path.
+
+        Returns:
+            It, and the digest of the model that gave it.
+        """
         within = os.fsencode(root).rstrip(b"/") + b"/"
         for name in names:
             if name.startswith(within) and not (os.path.lexists(name) and os.path.lexists(path)):
-                rows = self._rows("SELECT label FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
+                rows = self._rows("SELECT label, model_sha256 FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
                 if rows:
-                    return AnsweredAs(os.fsdecode(name), sha256, rows[0][0])
-        return None
+                    return AnsweredAs(os.fsdecode(name), sha256, rows[0][0]), rows[0][1]
+        return None, None
 
-    def record(self, entries: Sequence[Entry], folder: str) -> list[Entry]:
+    def record(self, entries: Sequence[Entry], folder: str, *, reclassify: bool = False) -> list[Entry]:
         """Commit entries with the moves that they ask for, all or none.
 
         Args:
             folder: the one that is watched, absolute.
+            reclassify: let an answer take the place of one that another model gave. It gets an id of its own, so that
+                every listener hears of it; the former one is forgotten, with what was still to follow from it.
 
         Returns:
             Those whose answer nobody had recorded before.
         """
         with self._transaction():
-            new = [entry for entry in entries if self._insert(entry, os.fsencode(folder))]
+            new = [entry for entry in entries if self._insert(entry, folder, reclassify=reclassify)]
             for start in range(0, len(entries), NOTED_AT_ONCE):
                 self._note(entries[start : start + NOTED_AT_ONCE])
             return new
@@ -285,7 +312,7 @@ class Ledger(Store):
                     self._database.execute("DELETE FROM files WHERE path = ?", (source,))
                 self._database.execute("DELETE FROM moves WHERE source = ?", (source,))
 
-    def _insert(self, entry: Entry, folder: bytes) -> bool:
+    def _insert(self, entry: Entry, folder: str, *, reclassify: bool) -> bool:
         name, answer = os.fsencode(entry.path), entry.answer
         is_new = False
         if isinstance(answer, AnsweredAs):
@@ -296,14 +323,46 @@ class Ledger(Store):
                 )
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
         else:
-            is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, folder)
+            id_ = self._make_way(entry, folder) if reclassify else None
+            is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, os.fsencode(folder), id_=id_)
         if entry.target is not None:
             self._database.execute(
                 "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
-                " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ?",
-                (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256),
+                # Where another answer stands, of the same model at other thresholds, a file is not moved against it.
+                " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ? AND label IS ?",
+                (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256, _label(answer)),
             )
         return is_new
+
+    def _make_way(self, entry: Entry, folder: str) -> int | None:
+        """Forget the answer that another model gave to the same file, and what was still to follow from it.
+
+        Returns:
+            If there was such an answer, the id for the one in its place: greater than that of any answer so far, the
+            forgotten one included, which listeners know.
+        """
+        former = self._former(os.fsencode(entry.path), entry.sha256)
+        if former is None:  # the file may have been renamed since
+            same = "SELECT path FROM files WHERE stamp = ? AND sha256 = ?"
+            names = [path for (path,) in self._rows(same, str(entry.stamp), entry.sha256)]
+            renamed, _ = self._renamed(entry.path, names, entry.sha256, folder)
+            former = self._former(os.fsencode(renamed.path), entry.sha256) if renamed else None
+        if former is None:
+            return None
+        id_, path, label, model = former
+        if model == entry.model_sha256 or (label is None and isinstance(entry.answer, Failure)):
+            return None  # it stands
+        ((last,),) = self._rows("SELECT MAX(id) FROM answers")
+        self._database.execute("DELETE FROM answers WHERE id = ?", (id_,))
+        self._database.execute("DELETE FROM moves WHERE source = ? AND answer_id = ?", (path, id_))
+        self._database.execute("DELETE FROM given_up WHERE answer_id = ?", (id_,))
+        if path != os.fsencode(entry.path):
+            self._database.execute("DELETE FROM files WHERE path = ?", (path,))
+        return int(last) + 1
+
+    def _former(self, path: bytes, sha256: bytes) -> tuple[Any, ...] | None:
+        query = "SELECT id, path, label, model_sha256 FROM answers WHERE path = ? AND sha256 = ?"
+        return next(iter(self._rows(query, path, sha256)), None)
 
     def _note(self, entries: Sequence[Entry]) -> None:
         """How the files look whose content is answered."""
@@ -321,8 +380,10 @@ class Ledger(Store):
         model_sha256: str,
         folder: bytes,
         sighting: Sighting | None = None,
+        id_: int | None = None,
     ) -> bool:
         columns = {
+            "id": id_,  # NULL: one more than the greatest
             "path": name,
             "sha256": sha256,
             "model_sha256": model_sha256,
@@ -335,6 +396,10 @@ class Ledger(Store):
             f"INSERT OR IGNORE INTO answers ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values())
         )
         return inserted.rowcount == 1
+
+
+def _label(answer: Answer | AnsweredAs) -> str | None:
+    return None if isinstance(answer, Failure) else answer.label
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -3,11 +3,12 @@
 import os
 from typing import Any
 
+from edge.model import LABELS, UNSURE
 from edge.verdict import Answer, Failure, Recorded, Sighting, Verdict
 
 ANSWER_COLUMNS = (
     "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to,"
-    " state, began_at, position, lasted_seconds, peak, snapshot"
+    " model, state, began_at, position, lasted_seconds, peak, snapshot"
 )
 
 
@@ -20,6 +21,7 @@ def columns_of(answer: Answer, sighting: Sighting | None) -> dict[str, object]:
             "score": answer.score,
             "confidence": answer.confidence,
             "outside": answer.outside,
+            "model": answer.model or None,
             "elapsed_ms": round(answer.elapsed_seconds * 1000, 3),
         }
     else:
@@ -38,7 +40,7 @@ def columns_of(answer: Answer, sighting: Sighting | None) -> dict[str, object]:
 
 def recorded(row: tuple[Any, ...]) -> Recorded:
     """The answer of a row with the columns that `ANSWER_COLUMNS` names."""
-    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to, state, *seen = row
+    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to, model, state, *seen = row
     name = os.fsdecode(path)
     answer: Answer
     if label is None:
@@ -46,10 +48,20 @@ def recorded(row: tuple[Any, ...]) -> Recorded:
     else:
         if confidence is None:  # a row of the first versions
             confidence = max(score, 1 - score)
-        answer = Verdict(name, label, score == confidence, score, confidence, outside, (elapsed_ms or 0) / 1000)
+        seconds = (elapsed_ms or 0) / 1000
+        is_real = _is_real(label, score, confidence)
+        answer = Verdict(name, label, is_real, score, confidence, outside, seconds, model or "")
     sighting = None
     if state is not None:
         began_at, position, seconds, peak, snapshot = seen
         picture = None if snapshot is None else os.fsdecode(snapshot)
         sighting = Sighting(state, began_at, position, seconds, peak, picture)
     return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to), sighting)
+
+
+def _is_real(label: str, score: float, confidence: float) -> bool:
+    if label in LABELS:
+        return label == LABELS[True]
+    if label == UNSURE:
+        return score > 0.5
+    return score == confidence  # a model with names of its own: the confidence is that of the label

@@ -87,6 +87,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_by_folder ON answers (folder, id) WHERE state != 'frame'",
         "CREATE INDEX frames_by_folder ON answers (folder, id) WHERE state = 'frame'",
     ),
+    (
+        # The name of the model that gave the verdict; NULL if there is none, or nobody remembers.
+        "ALTER TABLE answers ADD COLUMN model TEXT",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -11,15 +11,15 @@ from typing import Any
 
 from edge import image, resources
 from edge.errors import ModelError, UnreadableFileError, printable
+from edge.verdict import LABELS as LABELS
+from edge.verdict import UNSURE as UNSURE
 
-LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
 THRESHOLD = 0.5  # REAL above it, FAKE at it and below
 DEFAULT = "compact_int8.tflite"
 BUNDLED = (DEFAULT, "photo_int8.tflite")  # in the order in which they are asked for an image
 FORMAT_VERSION = 3
 # 2 brought output_is, score_limit and domain; 3 views, fusion and operating points.
 READABLE_VERSIONS = (1, 2, 3)
-UNSURE = "UNSURE"  # the label between the two thresholds of an operating point
 NO_UNSURE = ""  # in place of an operating point's name: one threshold, the description's own
 MOST_VIEWS = 64
 PROBABILITY, LOGIT = "probability", "logit"

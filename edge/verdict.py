@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
+UNSURE = "UNSURE"  # the label between the two thresholds of an operating point
+
 
 @dataclass(frozen=True)
 class Place:
@@ -158,6 +161,13 @@ def utc(seconds: float) -> str:
     from datetime import UTC, datetime  # which `classify` does without, and starts the sooner
 
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def probability(verdict: Verdict) -> str:
+    """For a person: of the label; of UNSURE, which has none, that of the likelier one, with its name."""
+    if verdict.label == UNSURE:
+        return f"{percentage(verdict.confidence)} {LABELS[verdict.score > 0.5]}"
+    return percentage(verdict.confidence)
 
 
 def percentage(confidence: float) -> str:

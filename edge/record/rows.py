@@ -3,8 +3,7 @@
 import os
 from typing import Any
 
-from edge.model import LABELS, UNSURE
-from edge.verdict import Answer, Failure, Recorded, Sighting, Verdict
+from edge.verdict import LABELS, UNSURE, Answer, Failure, Recorded, Sighting, Verdict
 
 ANSWER_COLUMNS = (
     "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to,"

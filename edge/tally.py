@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,9 +64,20 @@ class Tally:
             "last_error": self.last_error.as_json() if self.last_error else None,
         }
 
+    @property
+    def parts(self) -> list[str]:
+        """What was counted, in words; nothing of what there is none."""
+        return [
+            *([in_words(self.labels)] if self.labels else []),
+            *([f"{self.failures} failed"] if self.failures else []),
+            *([f"{self.known} answered before"] if self.known else []),
+        ]
+
     def __str__(self) -> str:
-        parts = [f"{count} {label}" for label, count in sorted(self.labels.items())]
-        parts += [f"{self.failures} failed"] if self.failures else []
-        parts += [f"{self.known} answered before"] if self.known else []
         rate = f" ({self.answered / self.seconds:.1f} a second)" if self.answered else ""
-        return f"{', '.join(parts) or 'nothing new'} in {self.seconds:.1f} s{rate}"
+        return f"{', '.join(self.parts) or 'nothing new'} in {self.seconds:.1f} s{rate}"
+
+
+def in_words(labels: Mapping[str, int]) -> str:
+    """How many answers have each label, such as "3 FAKE, 12 REAL, 1 UNSURE"; nothing of none."""
+    return ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))

@@ -32,6 +32,7 @@ COLUMNS = (
     "seconds",
     "peak",
     "snapshot",
+    "model",
 )
 
 
@@ -40,7 +41,7 @@ COLUMNS = (
     epilog="\b\nExamples:\n  edge-detect results --label FAKE --since 2h\n  edge-detect results --watch\n"
     "  edge-detect results prune --older-than 90d",
 )
-@option("--label", metavar="LABEL", help="FAKE, REAL, or ERROR for images without a verdict.")
+@option("--label", metavar="LABEL", help="FAKE, REAL or UNSURE; or ERROR for images without a verdict.")
 @option("--since", metavar="AGE", help="No older than that: 90s, 30m, 2h, 7d, 1w.")
 @option(
     "--folder",
@@ -126,14 +127,21 @@ def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     from edge.cli.options import lines
     from edge.errors import printable
     from edge.sinks.lines import line_of
+    from edge.tally import Tally
+    from edge.verdict import ENDED, INTERRUPTED
 
     output = lines(as_json)
     if not as_csv:
+        tally = Tally()
         for told in found:
             if as_json:
                 output.write(told)
             else:
                 click.echo(f"{told.time}  {line_of(told)}")
+            if told.sighting is None or told.sighting.state not in (ENDED, INTERRUPTED):  # an event is one answer
+                tally.count(told.answer)
+        if not as_json:
+            click.echo(", ".join(tally.parts) or "nothing", err=True)
         return
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)

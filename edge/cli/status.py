@@ -30,8 +30,9 @@ def status(as_json: bool) -> None:
 
 def _text(one: dict[str, Any]) -> str:
     from edge.errors import printable
+    from edge.tally import in_words
 
-    labels = ", ".join(f"{count} {label}" for label, count in sorted(one["labels"].items())) or "nothing"
+    labels = in_words(one["labels"]) or "nothing"
     hours, rest = divmod(int(time.time() - one["since"]), 3600)
     lines = [
         f"{printable(one['folder'])}  (process {one['pid']}, edge-detect {one['version']})",

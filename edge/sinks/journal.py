@@ -57,13 +57,14 @@ class JournalLines:
 
 
 def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
-    return {
+    fields = {
         "PRIORITY": str(INFO),
         "MESSAGE": message,
         "EDGE_DETECT_LABEL": verdict.label,
         "EDGE_DETECT_SCORE": f"{verdict.score:.6f}",
         "EDGE_DETECT_CONFIDENCE": f"{verdict.confidence:.6f}",
     }
+    return fields | {"EDGE_DETECT_MODEL": printable(verdict.model)} if verdict.model else fields
 
 
 def _field(name: str, value: str) -> bytes:

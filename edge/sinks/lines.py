@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import ENDED, FRAME, Answer, Failure, Recorded, percentage
+from edge.verdict import ENDED, FRAME, UNSURE, Answer, Failure, Recorded, probability
 
 
 class Sink(Protocol):
@@ -49,7 +49,8 @@ def text(answer: Answer) -> str:
     if isinstance(answer, Failure):
         return f"ERROR          {printable(answer.path)}: {answer.reason}"
     remark = f"  (outside: {answer.outside})" if answer.outside else ""
-    return f"{answer.label}  {percentage(answer.confidence):>7}  {printable(answer.path)}{remark}"
+    told = f"({probability(answer)})" if answer.label == UNSURE else f"{probability(answer):>7}"
+    return f"{answer.label}  {told}  {printable(answer.path)}{remark}"
 
 
 def line_of(told: Answer | Recorded) -> str:

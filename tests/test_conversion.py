@@ -14,6 +14,9 @@ from edge.cameras.stream import Stream
 from edge.cameras.view import View, region
 from edge.errors import CameraError
 from edge.image import Pixels
+from edge.imaging.inputs import Input, take_of_frame
+from edge.imaging.views import Size
+from edge.model import Views, ViewSet
 from tests.videos import BT601, BT709, video
 
 SIZE = (32, 32)
@@ -27,14 +30,25 @@ def first(path: Path) -> Frame:
     return frame
 
 
-def difference(frame: Frame, view: View, size: tuple[int, int] = SIZE) -> int:
+def whole(_: Size) -> Input:
+    """As a model for thumbnails takes it."""
+    return Input(0, SIZE)
+
+
+def difference(frame: Frame, view: View, size: tuple[int, int] = SIZE, views: Views | None = None) -> int:
     """Levels, of 255, at the worst place."""
-    seen, own = frame.seen(view, size)
+    one = Input(1, size, views)
+    chosen, seen = frame.seen(view, lambda _: one)
     part = view.of(frame.pixels)
-    assert seen.shape == (size[1], size[0], 3)
-    assert seen.flags.c_contiguous
-    assert own == (part.shape[1], part.shape[0])
-    return int(np.abs(seen.astype(int) - image.scaled(part, size)).max())
+    assert chosen is one
+    assert seen.pixels.shape[1:] == (size[1], size[0], 3)
+    assert seen.pixels.flags.c_contiguous
+    assert seen.own_size == (part.shape[1], part.shape[0])
+    _, plain = take_of_frame(part, lambda _: one)
+    assert seen.places == plain.places
+    if views is None:
+        assert (plain.pixels[0] == image.scaled(part, size)).all()
+    return int(np.abs(seen.pixels.astype(int) - plain.pixels).max())
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (320, 290), (200, 900)])
@@ -115,12 +129,85 @@ def test_a_frame_is_made_once_and_not_in_full() -> None:
         return np.zeros((size[1], size[0], 3), np.uint8)
 
     frame = Frame(full, 0.0, Reducible((640, 480), reduced))
-    assert frame.seen(View(), SIZE)[0] is frame.seen(View(), SIZE)[0]
+    assert frame.seen(View(), whole)[1] is frame.seen(View(), whole)[1]
     assert made == [(107, 96)]
+
+
+CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
+
+
+@pytest.mark.parametrize("view", [View(), View(rotate=90, flip="horizontal"), View(rotate=180)])
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "levels"),
+    [
+        ("ffv1", "gray", 0),
+        ("mjpeg", "yuvj422p", 8),
+        # This one says that a pixel of colours lies to the left of its two pixels of light, not amid them. libswscale
+        # heeds that when it scales, and not when it only converts; it shows beside edges between strong colours.
+        ("libx264", "yuv420p", 40),
+    ],
+)
+def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
+    tmp_path: Path, codec: str, pixel_format: str, levels: int, view: View
+) -> None:
+    frame = first(video(tmp_path / "a.mkv", codec, pixel_format, (640, 480), count=1))
+    assert difference(frame, view, (40, 32), CROPS) <= levels
+
+
+@pytest.mark.parametrize(
+    ("size", "view"),
+    [
+        ((250, 198), View()),  # too small to be halved
+        ((642, 482), View()),  # halved twice, which does not come out even
+        ((640, 480), View(region("10%,0%,50%,100%"))),
+    ],
+)
+def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[int, int], view: View) -> None:
+    assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view, (40, 32), CROPS) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "view", "converted"),
+    [
+        ((3840, 2160), View(), (1920, 1080)),
+        ((3840, 2160), View(rotate=90), (1920, 1080)),
+        ((1920, 1080), View(), None),
+        ((3842, 2161), View(), None),
+        ((3840, 2160), View(region("0,0,200,200")), None),
+    ],
+)
+def test_no_more_pixels_are_converted_than_crops_need(
+    size: tuple[int, int], view: View, converted: tuple[int, int] | None
+) -> None:
+    made: list[tuple[int, int] | None] = []
+
+    def picture(of: tuple[int, int] | None = None) -> Pixels:
+        made.append(of)
+        width, height = of or size
+        return np.broadcast_to(np.uint8(9), (height, width, 3))
+
+    views = Views((ViewSet(4), ViewSet(1, 256)), reduce_above=1024)
+    _, taken = Frame(picture, 0.0, Reducible(size, picture)).seen(view, lambda _: Input(0, (128, 128), views))
+    assert made == [converted]
+    assert taken.pixels.shape == (5, 128, 128, 3)
+    assert taken.own_size == ((200, 200) if view.region else view.turned(size))
+
+
+def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() -> None:
+    asked = []
+
+    def choose(size: Size) -> Input:
+        asked.append(size)
+        return Input(0, SIZE)
+
+    frame = Frame(np.zeros((300, 400, 3), np.uint8), 0.0)
+    frame.seen(View(region("0,0,30,20")), choose)
+    frame.seen(View(rotate=90), choose)
+    assert asked == [(30, 20), (300, 400)]
 
 
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
 def test_what_cannot_be_converted_is_a_camera_s_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
     with pytest.raises(CameraError, match=r"a\.mkv: a frame of the kind y210be cannot be converted"):
-        frame.seen(View(), SIZE)
+        frame.seen(View(), whole)

@@ -27,6 +27,16 @@ def test_an_event_begins_when_it_has_lasted_and_ends_at_the_lower_threshold() ->
     assert told(events, [0.1, 0.9, 0.7, 0.9, 0.6, 0.51, 0.5, 0.9]) == [(1.5, "began"), (3.0, "ended")]
 
 
+def test_no_event_begins_with_a_frame_that_is_unsure_and_one_goes_on_with_it() -> None:
+    events = Events(PLAIN)
+
+    assert events.meet(0.9, 0.0, is_unsure=True) == events.meet(0.9, 5.0, is_unsure=True) == Step()
+    assert events.meet(0.9, 6.0) == Step()
+    assert events.meet(0.9, 7.0, is_unsure=True).began is not None
+    assert events.current is not None
+    assert events.current.began == 6.0
+
+
 def test_what_is_shorter_is_no_event() -> None:
     events = Events(PLAIN)
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edge.cameras.view import View, region
 from edge.classifier import Classifier
 from edge.errors import CameraError, CoralError, SinkError, ViewError
 from edge.image import Pixels
+from edge.inference.router import Router
 from edge.network import Network
 from edge.observe.events import Rules
 from edge.observe.observer import Observer, Pace
@@ -28,8 +29,10 @@ from edge.record.outbox import Outlet
 from edge.record.recorder import Recorder
 from edge.tally import Tally
 from edge.verdict import Recorded, Verdict
+from tests.photos import ROUTED, two_models
 
 PATIENCE = 30.0
+PHOTO_LIKE = ROUTED[1]
 BRIGHT, DARK = 240, 15
 RULES = Rules(smooth_seconds=0, least_seconds=0, cool_down_seconds=0, gap_seconds=0.5)
 
@@ -41,13 +44,13 @@ class Scene:
 
     def __init__(self) -> None:
         self.level: int | Exception = DARK
-        self.width = 40
+        self.width, self.height = 40, 30
 
     def frame(self) -> Frame:
         time.sleep(0.01)
         if isinstance(self.level, Exception):
             raise self.level
-        return Frame(np.full((30, self.width, 3), self.level, np.uint8), time.monotonic())
+        return Frame(np.full((self.height, self.width, 3), self.level, np.uint8), time.monotonic())
 
     def close(self) -> None:
         pass
@@ -58,11 +61,13 @@ class Coral(Classifier):
 
     is_away = False
 
-    def verdict(self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float) -> Verdict:
+    def verdict(
+        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
+    ) -> Verdict:
         if self.is_away:
             raise CoralError("away")
         self.latest = int(pixels.mean())
-        return super().verdict(path, pixels, own_size, seconds)
+        return super().verdict(path, pixels, own_size, seconds, explain=explain)
 
     def reopen(self) -> None:
         pass
@@ -94,6 +99,7 @@ class Work:
     said: list[str]
     observer: Observer
     steps: Iterator[Tally]
+    tally: Tally
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -107,23 +113,26 @@ def observed(
     state: Path,
     brightness: Path,
     *,
+    router: Router | None = None,
     scene: Scene | None = None,
     view: View | None = None,
     pace: Pace | None = None,
+    rules: Rules = RULES,
     is_patient: bool = False,
 ) -> Iterator[Work]:
     scene, told, said, coral = scene or Scene(), Told(), [], Coral(model.load(brightness))
     pace = pace or Pace()
     with Ledger(state) as ledger:
         outlets = [Outlet(ledger, "scene", told, said.append)]
-        recorder = Recorder(ledger, "scene", outlets, Tally(), said.append, once=False)
-        network = Network(coral, said.append, once=False)
+        tally = Tally()
+        recorder = Recorder(ledger, "scene", outlets, tally, said.append, once=False)
+        network = Network(router or Router.of(coral), said.append, once=False)
         sightings = Sightings(
             "scene",
             network,
             recorder,
             label="FAKE",
-            rules=RULES,
+            rules=rules,
             record_seconds=None,
             keep_seconds=3600,
             snapshots=None,
@@ -143,7 +152,7 @@ def observed(
         )
         steps = observer.run(threading.Event())
         try:
-            yield Work(scene, coral, told, said, observer, steps)
+            yield Work(scene, coral, told, said, observer, steps, tally)
         finally:
             steps.close()  # type: ignore[attr-defined]  # of a generator
 
@@ -262,3 +271,50 @@ def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: 
             time.sleep(0.01)
         work.until(lambda: not work.observer.trouble)
         assert work.observer.is_healthy
+
+
+def test_each_frame_goes_to_the_model_that_is_for_its_size(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, router=two_models()) as work:
+
+        def told() -> tuple[str, str | None]:
+            frames = work.observer.frames
+            work.until(lambda: work.observer.frames > frames + 1)  # one of the former size may have been under way
+            assert work.observer.verdict is not None
+            return work.observer.verdict.model, work.observer.verdict.outside
+
+        work.scene.width, work.scene.height = 320, 240
+        assert told() == ("photo_like_int8", None)
+        work.scene.width, work.scene.height = 32, 32
+        assert told() == ("compact_int8", None)
+        work.scene.width, work.scene.height = 640, 480
+        assert told() == ("photo_like_int8", None)
+        assert not work.observer.trouble
+
+
+def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
+    scene = Scene()
+    scene.width, scene.height = 320, 240
+    with observed(tmp_path, brightness, router=two_models(), scene=scene, view=View(region("9,9,32,32"))) as work:
+        work.until(lambda: work.observer.frames)
+        assert work.observer.verdict is not None
+        assert work.observer.verdict.model == "compact_int8"
+
+
+def test_a_frame_that_is_unsure_is_counted_as_that_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
+    """At the operating point 1% that network calls levels below about 106 FAKE, and those above 138 REAL."""
+    unsure, scene = Classifier(model.load(PHOTO_LIKE), operating_point="1%"), Scene()
+    scene.level, scene.width, scene.height = 115, 320, 240
+    with observed(tmp_path, brightness, router=Router.of(unsure), scene=scene, rules=replace(RULES, enter=0.6)) as work:
+        work.until(lambda: work.observer.frames == 5)
+        assert work.observer.verdict is not None
+        assert work.observer.verdict.label == "UNSURE"
+        assert 1 - work.observer.verdict.score > 0.6, "it would be enough"
+        assert work.tally.labels == {"UNSURE": 5}
+        assert work.told.states == []
+        scene.level = DARK
+        work.until(lambda: work.told.states == ["began"])
+        scene.level = 115
+        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "UNSURE")
+        assert work.told.states == ["began"], "but it goes on"
+        scene.level = BRIGHT
+        work.until(lambda: work.told.states == ["began", "ended"])

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.cameras.frame import Frame, Reducible, Size
+from edge.cameras.frame import Frame, Reducible
 from edge.errors import CameraError
 from edge.image import Pixels
+from edge.imaging.views import Size
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -69,8 +70,8 @@ class Conversion:
             wanted |= {"src_colorspace": "itu709", "dst_colorspace": "itu601"}
             scaling = self._scaling.of_bt709
         if size is not None:
-            # Of an odd width, for libswscale gives an even one half of the colours' breadth, and rounds it coarsely.
-            wanted |= {"width": size[0] | 1, "height": size[1], "interpolation": "AREA"}
+            # Into planes: packed RGB of an even width would get colours of half the breadth, coarsely rounded.
+            wanted |= {"format": "gbrp", "width": size[0], "height": size[1], "interpolation": "AREA"}
         try:
             pixels: Pixels = scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
         except (av.FFmpegError, ValueError) as error:

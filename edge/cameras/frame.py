@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge import image
 from edge.cameras.view import View
 from edge.image import Pixels
+from edge.imaging.inputs import Input, take_of_frame
+from edge.imaging.views import Size, Taken, of_frame, working_size
 
-Size = tuple[int, int]  # (width, height) in pixels
+Choose = Callable[[Size], Input]  # which model a picture of an upright (width, height) goes to, and what that takes
 # From this whole number on, by which `image.scaled` reduces width and height, it is worth while to do it before it. A
 # camera's colours are coarser than its light by two, and should become finer than that in neither way.
 LARGE = 3
@@ -21,7 +23,7 @@ class Reducible:
 
     Attributes:
         size: that it has in full.
-        reduced: makes the whole of it, RGB, in about the size given.
+        reduced: makes the whole of it, RGB, in the size given, by averaging.
     """
 
     size: Size
@@ -44,10 +46,10 @@ class Frame:
         Args:
             pixels: themselves, or what makes them when they are first asked for: most frames of a camera are replaced
                 by newer ones before anyone looks at them.
-            reducible: a shorter way to what a network sees; None if there is none.
+            reducible: a shorter way to what a model takes; None if there is none.
         """
         self._pixels, self.seconds, self._reducible = pixels, seconds, reducible
-        self._seen: tuple[View, Size, Pixels, Size] | None = None
+        self._seen: tuple[View, Choose, Input, Taken] | None = None
         self.preparing_seconds = 0.0
 
     @property
@@ -67,35 +69,47 @@ class Frame:
             return self._reducible.size[0] * self._reducible.size[1]
         return 0 if callable(self._pixels) else self._pixels.shape[0] * self._pixels.shape[1]
 
-    def seen(self, view: View, size: Size) -> tuple[Pixels, Size]:
-        """As a network sees the part that is looked at, and the size of that part itself; the same at a second call.
+    def seen(self, view: View, choose: Choose) -> tuple[Input, Taken]:
+        """The model that the part that is looked at goes to, and its views of that; the same at a second call.
 
-        Nearly the same as `image.scaled` of the part. A large picture of which all is looked at is reduced on the way
-        from the camera's own format to RGB, to no less than `image.scaled` would reduce it: there are few of its
-        pixels then, and they are touched once.
+        Nearly the same as `edge.imaging.inputs.take_of_frame` of the part. A large picture of which all is looked at
+        is reduced on the way from the camera's own format to RGB, to no less than the model needs: there are few of
+        its pixels then, and they are touched once.
 
         Args:
-            size: that the network takes.
+            choose: is given the size of the part; called in whichever thread prepares the frame.
 
         Raises:
             CameraError: what the camera gave cannot be converted.
             ViewError: the region does not lie within the picture.
         """
-        if self._seen is None or self._seen[:2] != (view, size):
+        if self._seen is None or self._seen[:2] != (view, choose):
             began = time.monotonic()
-            self._seen = (view, size, *self._made(view, size))
+            self._seen = (view, choose, *self._made(view, choose))
             self.preparing_seconds = time.monotonic() - began
         return self._seen[2:]
 
-    def _made(self, view: View, size: Size) -> tuple[Pixels, Size]:
+    def _made(self, view: View, choose: Choose) -> tuple[Input, Taken]:
         if self._reducible and view.region is None:
             upright = view.turned(self._reducible.size)
-            factors = [own // (wanted * image.REDUCING_GAP) for own, wanted in zip(upright, size, strict=True)]
-            if min(factors) >= LARGE:
-                small = round(upright[0] / factors[0]), round(upright[1] / factors[1])
-                return image.scaled(view.of(self._reducible.reduced(view.turned(small))), size), upright
-        part = view.of(self.pixels)
-        return image.scaled(part, size), (part.shape[1], part.shape[0])
+            chosen = choose(upright)
+            if small := _reduced_size(upright, chosen):
+                pixels = view.of(self._reducible.reduced(view.turned(small)))
+                views = chosen.views and replace(chosen.views, reduce_above=None)  # for that is done
+                return chosen, of_frame(pixels, views, chosen.size)._replace(own_size=upright)
+        return take_of_frame(view.of(self.pixels), choose)
+
+
+def _reduced_size(upright: Size, chosen: Input) -> Size | None:
+    """To what a picture is reduced before it is converted; None if it has to be converted as it is."""
+    if chosen.views:  # crops show single pixels: the picture is halved exactly as of a file, or not here
+        small = working_size(upright, chosen.views)
+        factor = upright[0] // small[0]
+        return small if factor > 1 and (small[0] * factor, small[1] * factor) == upright else None
+    factors = [own // (wanted * image.REDUCING_GAP) for own, wanted in zip(upright, chosen.size, strict=True)]
+    if min(factors) < LARGE:
+        return None
+    return round(upright[0] / factors[0]), round(upright[1] / factors[1])
 
 
 class Camera(Protocol):

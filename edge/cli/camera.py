@@ -50,7 +50,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
 @option("--flip", type=click.Choice(["horizontal", "vertical"]), help="After that.")
 @option("--region", metavar="X,Y,W,H", help="Classify this part of the picture; pixels, or per cent: 25%,0%,50%,100%.")
 @option("--schedule", multiple=True, metavar="HH:MM-HH:MM", help="Look at these times alone; may be repeated.")
-@option("--event", metavar="LABEL", help="What to tell of.  [default: FAKE]")
+@option("--event", metavar="LABEL", help="Report events of this label: FAKE or REAL.  [default: FAKE]")
 @option("--enter", default=0.8, show_default=True, type=SHARE, help="Smoothed probability at which an event begins.")
 @option("--leave", default=0.5, show_default=True, type=SHARE, help="And the lower one, at which it ends.")
 @option("--smooth", default=1.0, show_default=True, type=Number(0, 3600), help="Time constant, seconds.")
@@ -73,10 +73,19 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
     help="Of snapshots, and of what --record has recorded.",
 )
 @option("--free-mb", default=500, show_default=True, type=click.IntRange(0), help="Of the disk, which snapshots leave.")
-@option("--record", type=Number(0, 86_400), metavar="SECONDS", help="Also tell a frame's verdict so often.")
+@option(
+    "--record",
+    type=Number(0, 86_400),
+    metavar="SECONDS",
+    help="Also report the verdict of a frame every so many seconds.",
+)
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append what is told, as JSON; may be rotated.")
-@option("--on-fake", metavar="COMMAND", help="Run it when a FAKE begins, without a shell, the JSON on its input.")
+@option(
+    "--on-fake",
+    metavar="COMMAND",
+    help="Run this when an event of FAKE begins, without a shell, the JSON on its input.",
+)
 @option("--on-verdict", metavar="COMMAND", help="The same for all that is told.")
 @option("--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Time limit of each.")
 @state_option
@@ -87,7 +96,8 @@ def camera(context: click.Context, /, **options: Any) -> None:
 
     An event begins when the smoothed probability of FAKE has been high for a
     while, and ends when it has fallen. It is recorded like the answers of
-    `watch`, with its peak and a snapshot.
+    `watch`, with its peak and a snapshot. A frame goes to the model that was
+    measured on pictures of its size; one that is UNSURE begins no event.
     """
     from edge.observe.observing import observe
 

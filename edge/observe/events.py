@@ -6,7 +6,8 @@ low-pass filter: weight of the new value 1 - exp(-dt / smooth_seconds)). An
 event begins when the smoothed value has come up to one threshold and stayed
 above a lower one for a while, and it ends when it has fallen to that lower
 one: two thresholds (hysteresis, as in a Schmitt trigger) keep a value that
-wavers about one of them from making many events.
+wavers about one of them from making many events. A frame of which the model is
+not sure is smoothed like the others, but no event begins with it.
 """
 
 import math
@@ -84,18 +85,19 @@ class Events:
         self.smoothed: float | None = None
         self.current: Event | None = None
 
-    def meet(self, probability: float, seconds: float) -> Step:
+    def meet(self, probability: float, seconds: float, *, is_unsure: bool = False) -> Step:
         """Take note of a frame.
 
         Args:
             probability: of the label that is looked for, 0-1.
             seconds: when the frame was taken; never less than before.
+            is_unsure: an event that has begun before may go on with it, but none begins.
         """
         ended = self.end() if seconds - self._seconds > self._rules.gap_seconds else None
         self._smooth(probability, seconds)
         assert self.smoothed is not None
         if self.current is None:
-            return Step(ended=ended, began=self._begun(seconds))
+            return Step(ended=ended, began=self._begun(seconds, is_unsure=is_unsure))
         if self.smoothed <= self._rules.leave:
             return Step(ended=self.end())
         return Step(ended=ended, is_peak=self._advance(self.current, seconds))
@@ -114,13 +116,13 @@ class Events:
         self.smoothed = probability if self.smoothed is None else self.smoothed + weight * (probability - self.smoothed)
         self._seconds = seconds
 
-    def _begun(self, seconds: float) -> Event | None:
+    def _begun(self, seconds: float, *, is_unsure: bool) -> Event | None:
         assert self.smoothed is not None
         if seconds < self._not_before or self.smoothed <= self._rules.leave:
             self._candidate = None
         elif self._candidate is not None:
             self._advance(self._candidate, seconds)
-        elif self.smoothed >= self._rules.enter:
+        elif self.smoothed >= self._rules.enter and not is_unsure:
             self._candidate = Event(seconds, seconds, self.smoothed)
         if self._candidate is None or self._candidate.seconds < self._rules.least_seconds:
             return None

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from edge.cameras.capture import Capture, is_held
-from edge.cameras.frame import Frame, Size
+from edge.cameras.frame import Frame
 from edge.cameras.view import View
 from edge.errors import CameraError, EdgeDetectError, LedgerError, SinkError, ViewError, printable
-from edge.image import Pixels
+from edge.imaging.inputs import Input, choose
+from edge.imaging.views import Taken
 from edge.network import Network
 from edge.observe.schedule import Span, is_open
 from edge.observe.sightings import Sightings
@@ -48,7 +50,7 @@ class Figures:
     """What a person wants to see of the work; running means.
 
     Attributes:
-        network_seconds: scaling and classifying a frame takes.
+        network_seconds: taking a frame's views and classifying them takes.
         age_seconds: of a live frame when its verdict was there.
         frames_per_second: that are classified.
     """
@@ -91,10 +93,15 @@ class Observer:
         Args:
             capture: opens the camera; called anew after each pause of the schedule.
             is_patient: whether a live camera whose first picture does not hold the region is waited for, too.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: it cannot be known what the models take.
         """
         self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
         self._sightings, self._view, self._pace, self._schedule = sightings, view, pace, schedule
         self._is_patient = is_patient
+        # Of what the models take, for the camera's thread prepares frames, and must not share the models with ours.
+        self._choose = partial(choose, inputs=network.inputs)
         self._capture: Capture | None = None
         self._at_closing, self._at_view = Trouble(say), Trouble(say, "; frames are skipped until then")
         self._looked_at = self._met_at = self._delivered_at = time.monotonic()  # classified, or skipped with a reason
@@ -152,7 +159,7 @@ class Observer:
         """
         if self._is_due(frame):
             with suppress(ViewError):  # which comes again when the frame is looked at
-                frame.seen(self._view, self._network.size)
+                frame.seen(self._view, self._choose)
 
     def run(self, stop: threading.Event) -> Iterator[Tally]:
         """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
@@ -163,7 +170,7 @@ class Observer:
             CameraError: the camera cannot be opened in the beginning, and nobody is patient.
             LedgerError, SinkError: if the recorder raises what goes wrong.
             ViewError: the region does not lie within a recording's picture, or a camera's first one.
-            ModelError: the network has failed.
+            ModelError, RuntimeMissingError: a model cannot be had, or has failed.
         """
         yield self._recorder.tally
         yield from self._sightings.finish_former(stop)
@@ -238,7 +245,8 @@ class Observer:
         seen = self._seen(frame)
         if seen is None:
             return
-        verdict = self._network.verdict(self.name, *seen, frame.preparing_seconds)
+        chosen, (pixels, own_size, _) = seen
+        verdict = self._network.verdict(self.name, pixels, own_size, frame.preparing_seconds, chosen.model)
         if verdict is None:
             return
         now = time.monotonic()
@@ -252,11 +260,11 @@ class Observer:
         is_live, picture = self._capture.is_live, lambda: self._view.of(frame.pixels)
         yield from self._sightings.follow(verdict, picture, frame, stop, is_live=is_live)
 
-    def _seen(self, frame: Frame) -> tuple[Pixels, Size] | None:
+    def _seen(self, frame: Frame) -> tuple[Input, Taken] | None:
         """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
         assert self._capture is not None
         try:
-            seen = frame.seen(self._view, self._network.size)
+            seen = frame.seen(self._view, self._choose)
         except ViewError as error:
             if not (self._capture.is_live and (self._is_patient or self.frames)):
                 raise

@@ -14,8 +14,11 @@ from edge.cameras import address
 from edge.cameras.capture import Capture
 from edge.cameras.frame import Camera
 from edge.cameras.opening import first_source, open_camera
+from edge.cameras.picamera import SIZE
 from edge.cameras.view import View
 from edge.errors import SettingsError, printable
+from edge.inference.router import Router
+from edge.model import UNSURE
 from edge.network import Network
 from edge.observe.events import Rules
 from edge.observe.observer import Observer, Pace
@@ -88,14 +91,11 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     is_reload = notifier.is_reloading
     pictures, opened = _pictures(settings, is_patient=notifier.is_listening), _opening(settings, voice.say)
     with ExitStack() as stack:
-        classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
-        if classifier is None:
+        router = patiently(lambda: _router(settings, voice.say), voice, requests, notifier)
+        if router is None:
             return tally
-        stack.callback(classifier.close)  # its Coral may be wanted by who is begun anew
-        label = settings.event or classifier.model.labels[0]
-        if label not in classifier.model.labels:
-            labels = " and ".join(classifier.model.labels)
-            raise SettingsError(f"{printable(label)}: no label of this model; it has {printable(labels)}")
+        stack.callback(router.close)  # its Coral may be wanted by who is begun anew
+        label = _label(settings.event, router.labels)
         if settings.on_fake is not None and label != "FAKE":
             raise SettingsError(f"--on-fake is for events of FAKE, not of {printable(label)}: use --on-verdict")
         told = stack.enter_context(reporting(settings, settings.name, commands, voice, requests, notifier))
@@ -110,7 +110,7 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
             voice.say,
             once=once,
         )
-        network, pace = Network(classifier, voice.say, once=once), settings.pace
+        network, pace = Network(router, voice.say, once=once), settings.pace
         sightings = Sightings(
             settings.name,
             network,
@@ -171,6 +171,35 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
     return tally
 
 
+def _router(settings: Settings, say: Say) -> Router:
+    """The models, and that one at work already which a camera's frames most probably go to.
+
+    What is wrong with it should show before anything is begun.
+
+    Raises:
+        ModelError, RuntimeMissingError, CoralError: it cannot be had.
+    """
+    router = settings.router(say)
+    router.classifier(router.choose(settings.view.turned(settings.size or SIZE)).model)
+    return router
+
+
+def _label(wanted: str | None, labels: tuple[str, str]) -> str:
+    """The one whose events are looked for.
+
+    Raises:
+        SettingsError: there is no such label, or it is the one that says nothing.
+    """
+    if wanted is None:
+        return labels[0]
+    if wanted in labels:
+        return wanted
+    if wanted == UNSURE:
+        use = printable(" or ".join(labels))
+        raise SettingsError(f"{UNSURE}: no event is made of frames that the model is not sure of; use {use}")
+    raise SettingsError(f"{printable(wanted)}: no label of this model; it has {printable(' and '.join(labels))}")
+
+
 def _pictures(settings: Settings, *, is_patient: bool) -> Snapshots | None:
     """
     Raises:
@@ -203,10 +232,11 @@ def _line(observer: Observer, sightings: Sightings, label: str) -> str:
     """What a terminal shows all the time."""
     assert observer.verdict
     figures, smoothed = observer.figures, sightings.smoothed or 0.0
+    verdict = f"{observer.verdict.label:{len(UNSURE)}}"
     bar = "#" * round(smoothed * BAR)
     age = "" if figures.age_seconds is None else f"  age {figures.age_seconds * 1000:.0f} ms"
     return (
-        f"{observer.verdict.label}  {label} [{bar:{BAR}}] {smoothed:4.0%}  {figures.frames_per_second:.1f} frames/s"
+        f"{verdict}  {label} [{bar:{BAR}}] {smoothed:4.0%}  {figures.frames_per_second:.1f} frames/s"
         f"  capture {observer.capture_milliseconds:.0f} ms  network {figures.network_seconds * 1000:.1f} ms{age}"
         f"  {observer.skipped} skipped"
     )

@@ -67,6 +67,8 @@ class Sightings:
             keep_seconds: so long, until it is forgotten.
         """
         self._name, self._network, self._recorder, self._label = name, network, recorder, label
+        self._labels = network.labels
+        self._is_real = self._labels.index(label) == 1
         self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
         self._events = Events(rules)
         self._at_snapshots = Trouble(say, "; events have no picture until then")
@@ -97,7 +99,8 @@ class Sightings:
         """
         self._latest = verdict
         seen = Seen(picture, verdict, _since_epoch(frame.seconds, is_live=is_live))
-        step = self._events.meet(self._probability(verdict), frame.seconds)
+        probability = verdict.score if self._is_real else 1 - verdict.score
+        step = self._events.meet(probability, frame.seconds, is_unsure=verdict.label not in self._labels)
         if step.ended:
             yield from self._record_end(step.ended, stop)
         if step.began:
@@ -172,14 +175,10 @@ class Sightings:
             self._at_snapshots.met(error)
             return None
 
-    def _probability(self, verdict: Verdict) -> float:
-        return verdict.confidence if verdict.label == self._label else 1 - verdict.confidence
-
     def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
         """A verdict for the label that is looked for, with this confidence."""
-        is_real = self._network.labels.index(self._label) == 1
-        score = probability if is_real else 1 - probability
-        return replace(verdict, label=self._label, is_real=is_real, score=score, confidence=probability)
+        score = probability if self._is_real else 1 - probability
+        return replace(verdict, label=self._label, is_real=self._is_real, score=score, confidence=probability)
 
 
 def _sighting(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> Sighting:

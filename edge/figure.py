@@ -1,19 +1,21 @@
-"""`<name>_results.png`: the picture, what the network saw of it, and the verdict."""
+"""`<name>_results.png`: the picture, what the network saw of it or which parts spoke for what, and the verdict."""
 
 import os
 import stat
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from edge import image
 from edge.errors import ImageError, SinkError, printable
 from edge.image import FIGURE_SUFFIX, Pixels
-from edge.verdict import Verdict, percentage
+from edge.verdict import UNSURE, Place, Verdict, percentage
 
 if TYPE_CHECKING:
-    from PIL import ImageFont
+    from PIL import ImageDraw, ImageFont
 
 SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
 _OURS = b"tEXtSoftware\0" + SOFTWARE.encode("ascii")
@@ -22,8 +24,15 @@ PANEL = 360
 MARGIN = 24
 HEADER = 34
 FOOTER = 108
+LEGEND = 34
 INK, MUTED, PAPER = "#1f2933", "#66727f", "#ffffff"
 COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # REAL, FAKE; both readable on white
+UNSURE_COLOUR = "#7b3f8c"
+LONGEST = 900  # side of a photo, in pixels
+NARROWEST = 480  # a sheet that has room for the words
+# What a part of a photo speaks for: vermilion and blue, which also those tell apart who do not see red or green.
+FOR_FAKE, FOR_REAL = (213, 94, 0), (0, 114, 178)
+STRONGEST = 0.6  # opacity of a colour over the photo
 
 
 def is_figure(path: str) -> bool:
@@ -31,7 +40,12 @@ def is_figure(path: str) -> bool:
     return path.endswith(FIGURE_SUFFIX) and _OURS in _beginning(path)
 
 
-def write(verdict: Verdict, seen: Pixels) -> str:
+def colour_of(verdict: Verdict) -> str:
+    """Of its label, readable on white."""
+    return UNSURE_COLOUR if verdict.label == UNSURE else COLOURS[verdict.is_real]
+
+
+def write(verdict: Verdict, seen: Pixels | None) -> str:
     """Draw the figure beside its image, whole or not at all, and return its path.
 
     A file of the user's is never overwritten: only a figure of ours, of the
@@ -39,13 +53,17 @@ def write(verdict: Verdict, seen: Pixels) -> str:
     gets `a.png_results.png`.
 
     Args:
-        seen: what the network saw, uint8, shape (height, width, 3).
+        seen: what the network saw of the whole picture, uint8, shape (height, width, 3). None if it saw parts of it:
+            then a map of what these spoke for is drawn, by the views that the verdict tells of.
 
     Raises:
         ImageError: the image has become unreadable since it was classified.
         SinkError: the figure cannot be written, or both names belong to other files.
     """
-    drawn = _drawn(verdict, image.upright(verdict.path, PANEL), seen)
+    if seen is None:
+        drawn = _mapped(verdict, image.upright(verdict.path, LONGEST))
+    else:
+        drawn = _drawn(verdict, image.upright(verdict.path, PANEL), seen)
     name = os.path.basename(verdict.path)
     free = [path for path in _candidates(verdict.path) if not os.path.lexists(path) or _source_of(path) == _text(name)]
     if not free:
@@ -106,10 +124,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     network = Image.fromarray(seen)
     scale = PANEL / max(network.size)
     network = network.resize((round(network.width * scale), round(network.height * scale)), Image.Resampling.NEAREST)
-    if max(original.size) < PANEL:
-        scale = PANEL / max(original.size)
-        original = original.resize((round(original.width * scale), round(original.height * scale)), image.RESAMPLING)
-
+    original = _enlarged(original)
     width = 3 * MARGIN + 2 * PANEL
     sheet = Image.new("RGB", (width, HEADER + PANEL + FOOTER), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -123,17 +138,95 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
         draw.text((left, HEADER - 24), _shortened(title, small, PANEL), MUTED, small)
         sheet.paste(panel, (left + (PANEL - panel.width) // 2, HEADER + (PANEL - panel.height) // 2))
 
-    top = HEADER + PANEL + 18
-    colour = COLOURS[verdict.is_real]
+    _conclude(draw, verdict, HEADER + PANEL + 18, width)
+    return sheet
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    scale = PANEL / max(picture.size)
+    if scale <= 1:
+        return picture
+    return picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), image.RESAMPLING
+    )
+
+
+def _conclude(draw: "ImageDraw.ImageDraw", verdict: Verdict, top: int, width: int) -> None:
+    """The verdict, at the foot of a sheet of this width."""
+    small, large = font(15), font(30)
+    colour = colour_of(verdict)
     draw.text((MARGIN, top), drawable(verdict.label), colour, large)
     certainty = f"{percentage(verdict.confidence)} confident"
+    if verdict.label == UNSURE:
+        certainty = f"{percentage(1 - verdict.score)} FAKE, {percentage(verdict.score)} REAL"
     draw.text((width - MARGIN - small.getlength(certainty), top + 12), certainty, INK, small)
     bar = (MARGIN, top + 46, width - MARGIN, top + 60)
     draw.rectangle(bar, "#e4e7eb")
     draw.rectangle((bar[0], bar[1], bar[0] + (bar[2] - bar[0]) * verdict.confidence, bar[3]), colour)
     if verdict.outside:
         draw.text((MARGIN, top + 68), _shortened(f"outside: {verdict.outside}", small, bar[2] - bar[0]), INK, small)
+
+
+def _mapped(verdict: Verdict, original: Image.Image) -> Image.Image:
+    """The photo with what its parts spoke for laid over it."""
+    from PIL import ImageDraw
+
+    picture = _enlarged(original)
+    width, small = max(picture.width, NARROWEST) + 2 * MARGIN, font(15)
+    sheet = Image.new("RGB", (width, HEADER + picture.height + LEGEND + FOOTER), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title = _shortened(printable(os.path.basename(verdict.path)), small, width - 2 * MARGIN)
+    draw.text((MARGIN, HEADER - 24), title, MUTED, small)
+    left = (width - picture.width) // 2
+    sheet.paste(Image.fromarray(_tinted(np.asarray(picture), verdict)), (left, HEADER))
+    for view in verdict.explain or ():
+        box = _box(view.place, picture.size)
+        draw.rectangle(
+            (left + box[0], HEADER + box[1], left + box[2] - 1, HEADER + box[3] - 1),
+            outline=FOR_REAL if view.logit > 0 else FOR_FAKE,
+        )
+    _explain_colours(draw, HEADER + picture.height + 14, width)
+    _conclude(draw, verdict, HEADER + picture.height + LEGEND + 18, width)
     return sheet
+
+
+def _tinted(picture: Pixels, verdict: Verdict) -> Pixels:
+    """Each pixel in the colour of what the views speak for that hold it: the mean of their logits."""
+    height, width = picture.shape[:2]
+    total, count = np.zeros((height, width)), np.zeros((height, width))
+    for view in verdict.explain or ():
+        left, top, right, bottom = _box(view.place, (width, height))
+        total[top:bottom, left:right] += view.logit
+        count[top:bottom, left:right] += 1
+    speaks = np.tanh(total / np.maximum(count, 1) / 2)[..., None]  # P(REAL) - P(FAKE) of these views
+    grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
+    return _over(np.where(count[..., None] > 0, grey, picture), speaks)
+
+
+def _over(picture: npt.NDArray[Any], speaks: npt.NDArray[Any]) -> Pixels:
+    """
+    Args:
+        speaks: from -1, for FAKE, to 1, for REAL.
+    """
+    opacity = STRONGEST * np.abs(speaks)
+    tint = np.where(speaks > 0, np.array(FOR_REAL), np.array(FOR_FAKE))
+    mixed: Pixels = np.rint(picture * (1 - opacity) + tint * opacity).astype(np.uint8)
+    return mixed
+
+
+def _box(place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a view in a picture of this (width, height), at least one pixel."""
+    width, height = size
+    left, top = (min(round(start * length), length - 1) for start, length in ((place.left, width), (place.top, height)))
+    right, bottom = round((place.left + place.width) * width), round((place.top + place.height) * height)
+    return left, top, min(max(right, left + 1), width), min(max(bottom, top + 1), height)
+
+
+def _explain_colours(draw: "ImageDraw.ImageDraw", top: int, width: int) -> None:
+    small = font(15)
+    for words, colour, left in (("speaks for FAKE", FOR_FAKE, MARGIN), ("speaks for REAL", FOR_REAL, MARGIN + 180)):
+        draw.rectangle((left, top + 2, left + 14, top + 16), colour)
+        draw.text((left + 22, top), words, INK, small)
 
 
 def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":

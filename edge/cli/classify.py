@@ -3,6 +3,7 @@
 import gc
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from edge.errors import SinkError
 
 if TYPE_CHECKING:
     from edge.inference.router import Router
+    from edge.verdict import Verdict
 
 
 @click.command(
@@ -22,38 +24,53 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@option("--figure", is_flag=True, help="Also draw <name>_results.png beside each image.")
+@option("--explain", is_flag=True, help="Also tell what each part of the picture that was looked at speaks for.")
+@option(
+    "--figure", is_flag=True, help="Also draw <name>_results.png beside each image: what spoke for FAKE, and where."
+)
 @option("--recursive", "-r", is_flag=True, help="Look into the sub-folders of folders.")
 @model_options
 def classify(
-    paths: tuple[str, ...], as_json: bool, figure: bool, recursive: bool, router: Callable[[], "Router"]
+    paths: tuple[str, ...],
+    as_json: bool,
+    explain: bool,
+    figure: bool,
+    recursive: bool,
+    router: Callable[[], "Router"],
 ) -> None:
     """Classify image files, and the images in folders.
 
     A file that fails gets a line that says why, and the rest goes on.
     """
     gc.disable()  # nothing of what is made until the first verdict is garbage
-    from edge.errors import ImageError
-    from edge.image import pixels
     from edge.sources.files import images
     from edge.verdict import Failure, Verdict
 
-    network, output, failed = router(), lines(as_json), False
+    models, output, failed = router(), lines(as_json), False
     for path in images(paths, recursive):
         if isinstance(path, OSError):
             output.write(Failure(str(path.filename), (path.strerror or str(path)).lower()))
             failed = True
             continue
-        answer = network.answer(path)
+        answer = models.answer(path, explain=explain or figure)
         gc.enable()
-        output.write(answer)
+        output.write(replace(answer, explain=None) if isinstance(answer, Verdict) and not explain else answer)
         failed = failed or isinstance(answer, Failure)
         if figure and isinstance(answer, Verdict):
-            from edge import figure as figures
-
-            try:
-                figures.write(answer, pixels(path, network.size))
-            except (ImageError, SinkError) as error:
-                click.echo(f"edge-detect: {error}", err=True)
-                failed = True
+            failed = not _drawn(answer, models) or failed
     sys.exit(FAILED if failed else 0)
+
+
+def _drawn(verdict: "Verdict", models: "Router") -> bool:
+    """Whether its figure could be drawn; a line says why not."""
+    from edge import figure
+    from edge.errors import ImageError
+    from edge.imaging.inputs import take
+
+    try:
+        chosen, taken = take(verdict.path, None, models.choose)
+        figure.write(verdict, taken.pixels[0] if chosen.views is None else None)
+    except (ImageError, SinkError) as error:
+        click.echo(f"edge-detect: {error}", err=True)
+        return False
+    return True

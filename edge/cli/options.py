@@ -139,7 +139,10 @@ def with_router(options: dict[str, Any]) -> dict[str, Any]:
     def router(say: "Say" = _say) -> "Router":
         from edge.inference.router import router as routed
 
-        return routed(**chosen, say=say)
+        made = routed(**chosen, say=say)
+        if chosen["model"] is not None:
+            made.classifier()  # a mistake shows at once, and not when the first image comes
+        return made
 
     return others | {"router": router}
 

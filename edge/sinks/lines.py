@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable
-from edge.verdict import ENDED, FRAME, UNSURE, Answer, Failure, Recorded, probability
+from edge.verdict import ENDED, FRAME, LABELS, UNSURE, Answer, Failure, Recorded, Verdict, ViewLogit, probability
 
 
 class Sink(Protocol):
@@ -71,8 +71,18 @@ def line_of(told: Answer | Recorded) -> str:
     return "  ".join([text(told.answer), " ".join(part for part in parts if part)]).rstrip()
 
 
+def line_of_view(view: ViewLogit) -> str:
+    """One readable line of what a part of the picture speaks for, to stand below the answer."""
+    place = view.place
+    where = (
+        f"{place.left:.0%} from the left, {place.top:.0%} from the top, {place.width:.0%} x {place.height:.0%} of it"
+    )
+    is_whole = min(place.width, place.height) >= 1
+    return f"    {LABELS[view.logit > 0]} {view.logit:+7.2f}  {'the whole picture' if is_whole else where}"
+
+
 class HumanLines:
-    """One readable line an image; bad images go to the second stream."""
+    """One readable line an image, and one for each view if it is explained; bad images go to the second stream."""
 
     def __init__(self, stream: TextIO, errors: TextIO) -> None:
         self._stream, self._errors = stream, errors
@@ -80,6 +90,8 @@ class HumanLines:
     def write(self, answer: Answer | Recorded) -> None:
         is_failure = isinstance(answer.answer if isinstance(answer, Recorded) else answer, Failure)
         _write(self._errors if is_failure else self._stream, f"{line_of(answer)}\n")
+        if isinstance(answer, Verdict) and answer.explain:
+            _write(self._stream, "".join(f"{line_of_view(view)}\n" for view in answer.explain))
 
 
 class Output:

@@ -12,7 +12,7 @@ from PIL import Image
 from edge import image
 from edge.errors import ImageError, SinkError, printable
 from edge.image import FIGURE_SUFFIX, Pixels
-from edge.verdict import UNSURE, Place, Verdict, percentage
+from edge.verdict import LABELS, UNSURE, Place, Verdict, percentage
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
@@ -31,7 +31,7 @@ UNSURE_COLOUR = "#7b3f8c"
 LONGEST = 900  # side of a photo, in pixels
 NARROWEST = 480  # a sheet that has room for the words
 # What a part of a photo speaks for: vermilion and blue, which also those tell apart who do not see red or green.
-FOR_FAKE, FOR_REAL = (213, 94, 0), (0, 114, 178)
+SPEAKS_FOR = {True: (0, 114, 178), False: (213, 94, 0)}
 STRONGEST = 0.6  # opacity of a colour over the photo
 
 
@@ -128,7 +128,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     width = 3 * MARGIN + 2 * PANEL
     sheet = Image.new("RGB", (width, HEADER + PANEL + FOOTER), PAPER)
     draw = ImageDraw.Draw(sheet)
-    small, large = font(15), font(30)
+    small = font(15)
     height, columns = seen.shape[:2]
     panels = (
         (original, printable(os.path.basename(verdict.path))),
@@ -138,7 +138,7 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
         draw.text((left, HEADER - 24), _shortened(title, small, PANEL), MUTED, small)
         sheet.paste(panel, (left + (PANEL - panel.width) // 2, HEADER + (PANEL - panel.height) // 2))
 
-    _conclude(draw, verdict, HEADER + PANEL + 18, width)
+    _conclude(draw, verdict, colour_of(verdict), HEADER + PANEL + 18, width)
     return sheet
 
 
@@ -151,10 +151,11 @@ def _enlarged(picture: Image.Image) -> Image.Image:
     )
 
 
-def _conclude(draw: "ImageDraw.ImageDraw", verdict: Verdict, top: int, width: int) -> None:
+def _conclude(
+    draw: "ImageDraw.ImageDraw", verdict: Verdict, colour: str | tuple[int, int, int], top: int, width: int
+) -> None:
     """The verdict, at the foot of a sheet of this width."""
     small, large = font(15), font(30)
-    colour = colour_of(verdict)
     draw.text((MARGIN, top), drawable(verdict.label), colour, large)
     certainty = f"{percentage(verdict.confidence)} confident"
     if verdict.label == UNSURE:
@@ -183,10 +184,11 @@ def _mapped(verdict: Verdict, original: Image.Image) -> Image.Image:
         box = _box(view.place, picture.size)
         draw.rectangle(
             (left + box[0], HEADER + box[1], left + box[2] - 1, HEADER + box[3] - 1),
-            outline=FOR_REAL if view.logit > 0 else FOR_FAKE,
+            outline=SPEAKS_FOR[view.logit > 0] if view.logit else MUTED,
         )
     _explain_colours(draw, HEADER + picture.height + 14, width)
-    _conclude(draw, verdict, HEADER + picture.height + LEGEND + 18, width)
+    colour = colour_of(verdict) if verdict.label == UNSURE else SPEAKS_FOR[verdict.is_real]
+    _conclude(draw, verdict, colour, HEADER + picture.height + LEGEND + 18, width)
     return sheet
 
 
@@ -209,7 +211,7 @@ def _over(picture: npt.NDArray[Any], speaks: npt.NDArray[Any]) -> Pixels:
         speaks: from -1, for FAKE, to 1, for REAL.
     """
     opacity = STRONGEST * np.abs(speaks)
-    tint = np.where(speaks > 0, np.array(FOR_REAL), np.array(FOR_FAKE))
+    tint = np.where(speaks > 0, *(np.array(SPEAKS_FOR[is_real]) for is_real in (True, False)))
     mixed: Pixels = np.rint(picture * (1 - opacity) + tint * opacity).astype(np.uint8)
     return mixed
 
@@ -223,10 +225,11 @@ def _box(place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _explain_colours(draw: "ImageDraw.ImageDraw", top: int, width: int) -> None:
-    small = font(15)
-    for words, colour, left in (("speaks for FAKE", FOR_FAKE, MARGIN), ("speaks for REAL", FOR_REAL, MARGIN + 180)):
-        draw.rectangle((left, top + 2, left + 14, top + 16), colour)
-        draw.text((left + 22, top), words, INK, small)
+    small, rest = font(15), "the rest was not looked at"
+    for left, is_real in ((MARGIN, False), (MARGIN + 150, True)):
+        draw.rectangle((left, top + 2, left + 14, top + 16), SPEAKS_FOR[is_real])
+        draw.text((left + 20, top), f"speaks for {LABELS[is_real]}", INK, small)
+    draw.text((width - MARGIN - small.getlength(rest), top), rest, MUTED, small)
 
 
 def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @option("--explain", is_flag=True, help="Also tell what each part of the picture that was looked at speaks for.")
-@option(
-    "--figure", is_flag=True, help="Also draw <name>_results.png beside each image: what spoke for FAKE, and where."
-)
+@option("--figure", is_flag=True, help="Also draw <name>_results.png beside each image: what spoke for what.")
 @option("--recursive", "-r", is_flag=True, help="Look into the sub-folders of folders.")
 @model_options
 def classify(

@@ -73,12 +73,15 @@ def line_of(told: Answer | Recorded) -> str:
 
 def line_of_view(view: ViewLogit) -> str:
     """One readable line of what a part of the picture speaks for, to stand below the answer."""
-    place = view.place
-    where = (
-        f"{place.left:.0%} from the left, {place.top:.0%} from the top, {place.width:.0%} x {place.height:.0%} of it"
-    )
+    place, label = view.place, LABELS[view.logit > 0] if view.logit else ""
+    size, left, top = f"{_share(place.width)} x {_share(place.height)}", f"{place.left:.0%}", f"{place.top:.0%}"
     is_whole = min(place.width, place.height) >= 1
-    return f"    {LABELS[view.logit > 0]} {view.logit:+7.2f}  {'the whole picture' if is_whole else where}"
+    where = "the whole picture" if is_whole else f"{size} of the picture, {left} from its left, {top} from its top"
+    return f"    {label:4} {view.logit:+7.2f}  {where}"
+
+
+def _share(part: float) -> str:
+    return "<1%" if part < 0.005 else f"{part:.0%}"
 
 
 class HumanLines:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from edge import image
 from edge.errors import UndecodableImageError
+from edge.imaging.inputs import Input
 from edge.record.stamp import Stamp
 from edge.watch.reading import Outcome, Prepared, Task
 from edge.watch.workers import Workers
@@ -101,7 +102,7 @@ def test_mutated_images_of_all_kinds_leave_the_processes_that_decode_at_work(tmp
             path.write_bytes(mutated(encoded(kind), random) or b" ")
             tasks.append(Task(str(path), Stamp.of(path.stat()), 0))
     found: dict[Task, Outcome] = {}
-    with Workers(2, str(tmp_path), SIZE) as workers:
+    with Workers(2, str(tmp_path), [Input(0, SIZE)]) as workers:
         processes = {worker.process.pid for worker in workers._workers}
         for task in tasks:
             while not workers.has_room:

@@ -10,6 +10,7 @@ import pytest
 
 from edge.classifier import Classifier
 from edge.errors import CoralError, ModelError
+from edge.inference.router import Router
 from edge.model import load
 from edge.network import Network
 from edge.record.stamp import Stamp
@@ -29,12 +30,12 @@ class Moody(Classifier):
         self.is_asked = threading.Event()
         self.failure: Exception | None = None
 
-    def verdict(self, *arguments: object) -> Verdict:
+    def verdict(self, *arguments: object, **options: object) -> Verdict:
         self.is_asked.set()
         self.may_go_on.wait(120)
         if self.failure is not None:
             raise self.failure
-        return super().verdict(*arguments)  # type: ignore[arg-type]
+        return super().verdict(*arguments, **options)  # type: ignore[arg-type]
 
     def reopen(self) -> None:
         if isinstance(self.failure, CoralError):
@@ -53,7 +54,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def thread(moody: Moody, said: list[str]) -> Iterator[Inference]:
-    with Inference([Network(moody, said.append, once=False)]) as started:
+    with Inference([Network(Router.of(moody), said.append, once=False)]) as started:
         yield started
 
 
@@ -131,14 +132,14 @@ def test_an_error_is_raised_after_the_verdicts_before_it(thread: Inference, mood
 
 def test_it_ends_while_it_waits_for_its_coral(moody: Moody, said: list[str]) -> None:
     moody.failure = CoralError("pulled out")
-    with Inference([Network(moody, said.append, once=False)]) as thread:
+    with Inference([Network(Router.of(moody), said.append, once=False)]) as thread:
         submit(thread, moody, "a")
     assert not any(one.is_alive() for one in thread._threads)
 
 
 def test_two_networks_share_the_work(brightness: Path) -> None:
     first, second = Moody(brightness), Moody(brightness)
-    with Inference([Network(one, print, once=True) for one in (first, second)]) as threads:
+    with Inference([Network(Router.of(one), print, once=True) for one in (first, second)]) as threads:
         for one in (first, second):
             one.may_go_on.clear()
         submit(threads, first, *(str(number) for number in range(20)))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from edge import model
 from edge.classifier import Classifier
+from edge.inference.router import Router
 from edge.network import Network
 from edge.record.ledger import Ledger
 from edge.record.outbox import Outlet
@@ -112,10 +113,10 @@ class FolderMachine(RuleBasedStateMachine):
     def _watch(self) -> tuple[list[str], set[tuple[str, str]]]:
         """Let a watcher do all there is to do: what it told, and what is recorded."""
         told = Told()
-        network = Network(CLASSIFIER, print, once=True)
+        network = Network(Router.of(CLASSIFIER), print, once=True)
         with (
             Ledger(self.state) as ledger,
-            Workers(1, str(self.inbox), CLASSIFIER.size) as workers,
+            Workers(1, str(self.inbox), network.inputs) as workers,
             Inference([network]) as inference,
         ):
             outlet = Outlet(ledger, str(self.inbox), Output(told), print)

@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from edge import image
+from edge.imaging.inputs import Input
 from edge.record.stamp import Stamp
 from edge.watch.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
 from edge.watch.workers import DEPTH, LEAST_DEPTH, Limits, Workers
 from tests.conftest import picture
 
 SIZE = (16, 12)
+INPUTS = (Input(0, SIZE),)
 
 
 def task(path: Path) -> Task:
@@ -33,7 +35,7 @@ def outcomes(workers: Workers, count: int) -> list[tuple[Task, object]]:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Workers]:
-    with Workers(2, str(tmp_path), SIZE) as started:
+    with Workers(2, str(tmp_path), INPUTS) as started:
         yield started
 
 
@@ -49,7 +51,7 @@ def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path,
         found += workers.outcomes(1)
     assert sorted(done.path for done, _ in found) == sorted(one.path for one in tasks)
     for done, outcome in found:
-        alone = prepare(str(tmp_path), done, SIZE)
+        alone = prepare(str(tmp_path), done, INPUTS)
         assert isinstance(outcome, Prepared)
         assert isinstance(alone, Prepared)
         assert (outcome.sha256, outcome.size, outcome.reason) == (alone.sha256, alone.size, alone.reason)
@@ -61,7 +63,7 @@ def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path,
 
 def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_path: Path) -> None:
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
-    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.05)) as workers:
+    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.05)) as workers:
         slow, quick = task(tmp_path / "slow.png"), task(picture(tmp_path / "quick.png", size=(4, 4)))
         workers.submit(quick)  # the first loads the decoders, which takes time of its own
         outcomes(workers, 1)
@@ -89,7 +91,7 @@ def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path
 
 def of_two_deaths(folder: Path, number: signal.Signals) -> object:
     """What a task is told at which two processes were ended by a signal."""
-    with Workers(1, str(folder), SIZE) as workers:
+    with Workers(1, str(folder), INPUTS) as workers:
         one = task(picture(folder / "a.png"))
         for _ in range(2):
             os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
@@ -118,7 +120,7 @@ def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> 
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
     quick = [task(picture(tmp_path / f"{number}.png", size=(4, 4), seed=number)) for number in range(7)]
     slow = task(tmp_path / "slow.png")
-    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.05)) as workers:
+    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.05)) as workers:
         workers.submit(quick[0])  # the first loads the decoders, which takes time of its own
         outcomes(workers, 1)
         for one in (*quick[1:4], slow, *quick[4:]):
@@ -131,7 +133,7 @@ def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> 
 def test_a_file_that_nobody_can_read_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
     """A process that is stopped stands for one whose read never comes back."""
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3)]
-    with Workers(1, str(tmp_path), SIZE, Limits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
+    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
         os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
         for one in tasks:
             workers.submit(one)
@@ -152,16 +154,16 @@ def test_what_is_not_a_file_inside_the_folder_is_not_read(tmp_path: Path) -> Non
     picture(root / "real.png")
     (root / "inner.png").symlink_to("real.png")
     for name, reason in (("link.png", "a link that leads out of the folder"), ("fifo.png", "not a regular file")):
-        outcome = prepare(str(root), task(root / name), SIZE)
+        outcome = prepare(str(root), task(root / name), INPUTS)
         assert isinstance(outcome, Unread)
         assert reason in outcome.reason
-    assert isinstance(prepare(str(root), task(root / "inner.png"), SIZE), Prepared)
+    assert isinstance(prepare(str(root), task(root / "inner.png"), INPUTS), Prepared)
 
 
 def test_a_file_that_changes_is_read_later(tmp_path: Path) -> None:
     chosen = task(picture(tmp_path / "a.png"))
     picture(tmp_path / "a.png", seed=5, size=(50, 50))
-    assert isinstance(prepare(str(tmp_path), chosen, SIZE), Changed)
+    assert isinstance(prepare(str(tmp_path), chosen, INPUTS), Changed)
     assert isinstance(read_inside(str(tmp_path), chosen.path, chosen.stamp), Changed)
 
 
@@ -172,9 +174,9 @@ def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> 
     from tests.conftest import environment
 
     program = (
-        "import sys, time\nfrom edge.watch.workers import Workers\n"
+        "import sys, time\nfrom edge.imaging.inputs import Input\nfrom edge.watch.workers import Workers\n"
         "if __name__ == '__main__':\n"
-        "    workers = Workers(2, sys.argv[1], (16, 12))\n"
+        "    workers = Workers(2, sys.argv[1], [Input(0, (16, 12))])\n"
         "    print(*[w.process.pid for w in workers._workers], flush=True)\n    time.sleep(60)\n"
     )
     script = tmp_path / "hold.py"
@@ -197,7 +199,7 @@ def test_a_process_that_dies_amid_a_message_is_blamed_for_one_task_and_redoes_th
     big = Image.effect_noise((3000, 3000), 90).convert("RGB")
     big.save(tmp_path / "5.png", compress_level=0)
     tasks[5] = task(tmp_path / "5.png")
-    with Workers(1, str(tmp_path), SIZE) as workers:
+    with Workers(1, str(tmp_path), INPUTS) as workers:
         for one in tasks:
             workers.submit(one)
         workers.send()
@@ -213,7 +215,7 @@ def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -
     picture(tmp_path / "small.png")
     counts = {}
     for name in ("large", "small"):
-        with Workers(1, str(tmp_path), SIZE) as workers:
+        with Workers(1, str(tmp_path), INPUTS) as workers:
             os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
             while workers.has_room:
                 workers.submit(task(tmp_path / f"{name}.png"))

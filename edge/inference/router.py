@@ -80,6 +80,16 @@ class Router:
         slot = self._slots[0]
         return slot.description.labels if slot.description else self.classifier(0).model.labels
 
+    def check(self) -> None:
+        """Read the files of the models that no image has needed yet, to see that they are whole.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: one is damaged; or see `inputs`.
+        """
+        for slot, _ in zip(self._slots, self._inputs(), strict=True):
+            if slot.classifier is None and slot.path.exists():  # of a compiled one there may be no other form
+                load(slot.path, slot.description)
+
     def sha256(self, model: int = 0) -> str:
         """Of the model file at work; of a model that was not needed yet, of the one that its description is of.
 

@@ -20,12 +20,12 @@ from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import Answer, Failure
 from edge.watch.complaints import Complaints
-from edge.watch.inference import Inference
+from edge.watch.inference import MOST_ROOM, Inference
 from edge.watch.moving import Sorter
 from edge.watch.pending import Pending
 from edge.watch.reading import Changed, Died, Prepared, Task
 from edge.watch.sorting import Mover
-from edge.watch.workers import Workers
+from edge.watch.workers import ROOM_BYTES, Workers
 
 MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
 
@@ -146,12 +146,18 @@ class Watcher:
     def _busy(self) -> Sequence[Waitable]:
         """What becomes readable when there is more to do; nothing if all is done that was met."""
         is_working = self._inference.in_flight or self._met or self._pending.held
-        return [*self._workers.waitables, *([self._inference.waitable] if is_working else [])]
+        waitables = self._workers.waitables if self._room_bytes > 0 else ()
+        return [*waitables, *([self._inference.waitable] if is_working else [])]
 
     @property
     def _has_room(self) -> bool:
         waiting = self._inference.in_flight + len(self._pending.held)
-        return self._workers.has_room and waiting < self._inference.room
+        return self._workers.has_room and waiting < MOST_ROOM and self._room_bytes > 0
+
+    @property
+    def _room_bytes(self) -> int:
+        """Of pixels, which we take from the processes only as long as there is room for them."""
+        return ROOM_BYTES - self._inference.nbytes - self._pending.nbytes
 
     @property
     def _is_working(self) -> bool:
@@ -222,7 +228,7 @@ class Watcher:
         if seconds and self._is_working:
             wait(list[Any](self._busy()), seconds)
         read = []
-        for task, outcome in self._workers.outcomes():
+        for task, outcome in self._workers.outcomes(room_bytes=self._room_bytes):
             if isinstance(outcome, Changed):
                 if self._source:
                     self._source.defer(task.path)
@@ -282,6 +288,8 @@ class Watcher:
     def _is_due(self, *, is_idle: bool) -> bool:
         if is_idle and not self._is_working:
             return True  # also without a group: what could not be told or moved before may be possible now
+        if self._room_bytes <= 0 and not self._inference.in_flight:
+            return True  # what is held takes all of the room, until the group is recorded
         return self._pending.is_due
 
     def _flush(self, stop: threading.Event) -> Iterator[Tally]:

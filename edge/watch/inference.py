@@ -1,4 +1,4 @@
-"""Threads for the network, so that it works while the loop reads, records and tells.
+"""Threads for the networks, so that they work while the loop reads, records and tells.
 
 The runtimes let other threads run while they compute; what is left of Python
 here is little. Several networks side by side, an image each, do more than one
@@ -19,8 +19,7 @@ from edge.network import Network
 from edge.verdict import Verdict
 from edge.watch.reading import Prepared, Task
 
-ROOM_BYTES = 16_000_000  # of images that wait
-LEAST_ROOM, MOST_ROOM = 8, 128  # of them
+MOST_ROOM = 128  # images that wait
 TOLD_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
 STUCK_SECONDS = 30.0
 
@@ -40,14 +39,14 @@ class Inference:
 
     Attributes:
         in_flight: images whose verdict was not fetched yet.
-        room: how many of them are welcome.
+        nbytes: of their pixels.
         waitable: becomes readable when there are verdicts.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
         """
         Args:
-            networks: of the same model, one for each thread.
+            networks: of the same models, one for each thread.
         """
         self._networks = networks
         self._tasks: SimpleQueue[tuple[Task, Prepared] | None] = SimpleQueue()
@@ -55,9 +54,7 @@ class Inference:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._moved_at = time.monotonic()
-        self.in_flight = 0
-        width, height = networks[0].size
-        self.room = min(MOST_ROOM, max(LEAST_ROOM, ROOM_BYTES // (3 * width * height)))
+        self.in_flight = self.nbytes = 0
         self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._threads = [
             threading.Thread(target=self._run, args=(network,), name="inference", daemon=True) for network in networks
@@ -84,6 +81,7 @@ class Inference:
         if self.in_flight == len(self._done):
             self._moved_at = time.monotonic()
         self.in_flight += 1
+        self.nbytes += read.nbytes
         self._tasks.put((task, read))
 
     def outcomes(self) -> list[Classified]:
@@ -98,6 +96,7 @@ class Inference:
         while self._done:
             found.append(self._done.popleft())
         self.in_flight -= len(found)
+        self.nbytes -= sum(one.read.nbytes for one in found)
         if not found and self._error is not None:
             raise self._error
         return found
@@ -137,7 +136,7 @@ class Inference:
         """None if we are to end before there is one."""
         assert read.pixels is not None
         while not self._stop.is_set():
-            verdict = network.verdict(task.path, read.pixels, read.size, read.seconds)
+            verdict = network.verdict(task.path, read.pixels, read.size, read.seconds, read.model)
             if verdict is not None:
                 return verdict
             self._stop.wait(network.trouble.seconds_left)

@@ -31,6 +31,11 @@ class Pending:
         return len(self.group) + len(self.held)
 
     @property
+    def nbytes(self) -> int:
+        """Of the pixels of what is held."""
+        return sum(read.nbytes for _, read in self.held)
+
+    @property
     def is_due(self) -> bool:
         """Whether the group is large or old enough to be recorded, whatever else there is to do."""
         return len(self.group) >= GROUP_SIZE or (bool(self.group) and time.monotonic() - self._since >= GROUP_SECONDS)

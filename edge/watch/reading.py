@@ -1,16 +1,18 @@
-"""From a file in a watched folder to what the network needs of it: bytes, digest, pixels."""
+"""From a file in a watched folder to what its model needs of it: bytes, digest, pixels."""
 
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from edge import heic, image
 from edge.errors import UndecodableImageError, UnreadableFileError
 from edge.image import Pixels
+from edge.imaging.inputs import Input, choose, take
 from edge.record.stamp import Stamp
 
 
@@ -34,10 +36,12 @@ class Prepared:
 
     Attributes:
         sha256: of its content.
-        pixels: as the network takes them; None if the content is no acceptable image.
+        pixels: of all views that its model takes, shape (views, height, width, 3); None if the content is no
+            acceptable image.
         size: the image's own upright (width, height).
         reason: why there are no pixels.
         seconds: it took to read and decode.
+        model: the index of the model that it goes to.
     """
 
     sha256: bytes
@@ -45,6 +49,12 @@ class Prepared:
     size: tuple[int, int]
     reason: str
     seconds: float
+    model: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """What its pixels take in memory."""
+        return 0 if self.pixels is None else self.pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -141,12 +151,12 @@ def unprepared(root: str, task: Task, reason: str) -> Outcome:
     return digest if isinstance(digest, Changed) else Prepared(digest, None, (0, 0), reason, 0.0)
 
 
-def prepare(root: str, task: Task, network_size: tuple[int, int]) -> Outcome:
+def prepare(root: str, task: Task, inputs: Sequence[Input]) -> Outcome:
     """Read and decode one file.
 
     Args:
         root: the folder's real path.
-        network_size: (width, height) that the network takes.
+        inputs: what the models take; the image's size decides which one it goes to.
     """
     began = time.perf_counter()
     try:
@@ -155,9 +165,9 @@ def prepare(root: str, task: Task, network_size: tuple[int, int]) -> Outcome:
             return data
         sha256 = hashlib.sha256(data).digest()
         try:
-            pixels, size = image.pixels_and_size(task.path, network_size, data)
+            chosen, (pixels, size, _) = take(task.path, data, partial(choose, inputs=inputs))
         except UndecodableImageError as error:
             return Prepared(sha256, None, (0, 0), error.reason, time.perf_counter() - began)
-        return Prepared(sha256, pixels, size, "", time.perf_counter() - began)
+        return Prepared(sha256, pixels, size, "", time.perf_counter() - began, chosen.model)
     except UnreadableFileError as error:
         return Unread(error.reason)

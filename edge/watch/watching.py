@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from edge import __version__
-from edge.classifier import Classifier
 from edge.errors import MovedAwayError, SourceError, printable
+from edge.inference.router import Router
 from edge.network import Network
 from edge.processes import start_server
 from edge.reporting import Told, Voice, patiently, reporting
@@ -67,16 +67,16 @@ def watch(
         source()  # an error of the user's should show before anything is begun
     start_server(PRELOADED)
     with ExitStack() as stack:
-        classifier = patiently(lambda: settings.classifier(voice.say), voice, requests, notifier)
-        if classifier is None:
+        router = patiently(lambda: _ready(settings.router(voice.say)), voice, requests, notifier)
+        if router is None:
             return Tally()
-        stack.callback(classifier.close)  # its Coral may be wanted by who is begun anew
+        stack.callback(router.close)  # its Coral may be wanted by who is begun anew
         told = stack.enter_context(reporting(settings, real_root, commands, voice, requests, notifier))
         if told is None:
             return Tally()
-        networks = [Network(one, voice.say, once=once) for one in _side_by_side(classifier)]
+        networks = [Network(one, voice.say, once=once) for one in _side_by_side(router)]
         limits = Limits(seconds=settings.decode_seconds)
-        workers = stack.enter_context(Workers(settings.workers or usual_count(), real_root, classifier.size, limits))
+        workers = stack.enter_context(Workers(settings.workers or usual_count(), real_root, router.inputs, limits))
         watcher = Watcher(
             settings.folder,
             source,
@@ -117,11 +117,18 @@ def watch(
         return watcher.tally
 
 
-def _side_by_side(classifier: Classifier) -> list[Classifier]:
+def _ready(router: Router) -> Router:
+    """With its first model at work, and the others found to be whole: an image needs them only later, if ever."""
+    router.classifier()
+    router.check()
+    return router
+
+
+def _side_by_side(router: Router) -> list[Router]:
     """As many as there are cores for, but no more than MOST_NETWORKS, for each takes some memory."""
-    count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // classifier.threads))
-    others = [classifier.another() for _ in range(count - 1)]
-    return [classifier, *(other for other in others if other is not None)]
+    count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // router.classifier().threads))
+    others = [router.another() for _ in range(count - 1)]
+    return [router, *(other for other in others if other is not None)]
 
 
 def _sorter(directory: str | None, real_root: str) -> Sorter | None:

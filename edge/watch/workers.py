@@ -26,15 +26,19 @@ from typing import Protocol
 
 from edge import image
 from edge.errors import WorkerError
+from edge.imaging.inputs import Input
 from edge.processes import start_server
-from edge.watch.reading import Changed, Died, Outcome, Task, prepare, unprepared
+from edge.watch.reading import Changed, Died, Outcome, Prepared, Task, prepare, unprepared
 
 PRELOADED = "edge.watch.reading"  # by the server
 DEPTH = 32  # tasks that wait at a process, so that it never waits for us
 SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
 SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for one that is being worked at and looks quick
 QUICK_BYTES = 100_000  # the size of a file that does
-PIXEL_BYTES = 65_536  # of outcomes that are sent together: a message has to fit into the socket's buffer
+# Of outcomes that are sent together: a message has to fit into the socket's buffer. One with all views of a photo does
+# not, and goes alone; its process waits until we take it.
+PIXEL_BYTES = 65_536
+ROOM_BYTES = 16_000_000  # of the pixels of all images that wait for the network
 WAITING_COST = (
     1_000_000  # of the tasks that wait at a process, when they are some: bytes to read, and those of the names
 )
@@ -114,18 +118,18 @@ class _Worker:
 class Workers:
     """A fixed number of processes; tasks go in, outcomes come out as they are done."""
 
-    def __init__(self, count: int, root: str, network_size: tuple[int, int], limits: Limits | None = None) -> None:
+    def __init__(self, count: int, root: str, inputs: Sequence[Input], limits: Limits | None = None) -> None:
         """
         Args:
             count: processes, at least 1.
             root: the real path of the folder in which every file must lie.
-            network_size: (width, height) of the pixels.
+            inputs: what the models take.
 
         Raises:
             WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
         """
         self._context = multiprocessing.get_context("forkserver")
-        self._root, self._network_size, self._limits = root, network_size, limits or Limits()
+        self._root, self._inputs, self._limits = root, tuple(inputs), limits or Limits()
         self._failed: dict[Task, int] = {}
         self._outcomes: list[tuple[Task, Outcome]] = []
         self._count, self._looked_at = count, time.monotonic()
@@ -160,10 +164,15 @@ class Workers:
         for worker in self._workers:
             self._send(worker)
 
-    def outcomes(self, seconds: float = 0.0) -> list[tuple[Task, Outcome]]:
-        """What has been done since, waiting so long for the first of it."""
+    def outcomes(self, seconds: float = 0.0, room_bytes: int = ROOM_BYTES) -> list[tuple[Task, Outcome]]:
+        """What has been done since, waiting so long for the first of it.
+
+        Args:
+            room_bytes: about as many of pixels are welcome. The rest stays with the processes, which wait until it is
+                taken; with nothing welcome we do not wait.
+        """
         self.send()
-        self._receive_all(0 if self._outcomes else seconds)
+        self._receive_all(0 if self._outcomes else seconds, room_bytes)
         self._end_the_waiting()
         found, self._outcomes = self._outcomes, []
         return found
@@ -190,7 +199,7 @@ class Workers:
                 undo.callback(ours.close)
                 with theirs:
                     finished = self._context.RawValue("Q", 0)
-                    arguments = (theirs, finished, self._root, self._network_size, self._limits)
+                    arguments = (theirs, finished, self._root, self._inputs, self._limits)
                     process = self._context.Process(target=_serve, args=arguments, daemon=True)
                     start_server(PRELOADED)  # if it has gone meanwhile
                     process.start()
@@ -214,19 +223,21 @@ class Workers:
                 worker.connection.send(worker.unsent)
             worker.unsent = []
 
-    def _receive_all(self, seconds: float) -> None:
-        for connection in wait(self.waitables, seconds):
+    def _receive_all(self, seconds: float, room_bytes: int) -> None:
+        for connection in wait(self.waitables, seconds) if room_bytes > 0 else ():
             worker = next(worker for worker in self._workers if worker.connection is connection)
-            self._receive(worker)
+            room_bytes -= self._receive(worker, room_bytes)
         now = time.monotonic()
         if now - self._looked_at > AWAY_SECONDS:  # it was us who did not look, and not they who did not work
             for worker in self._workers:
                 worker.since = now
         self._looked_at = now
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker, room_bytes: int) -> int:
+        """Take what it has sent, until there is no room left; returns how many bytes of pixels that was."""
+        taken = 0
         try:
-            while worker.tasks and worker.connection.poll():
+            while worker.tasks and taken < room_bytes and worker.connection.poll():
                 outcomes: list[Outcome] = worker.connection.recv()
                 worker.since = time.monotonic()
                 worker.received += len(outcomes)
@@ -235,14 +246,18 @@ class Workers:
                     worker.cost -= _cost(task)
                     self._failed.pop(task, None)
                     self._outcomes.append((task, outcome))
+                    taken += _nbytes(outcome)
         except (EOFError, OSError):
             self._replace(worker)
+        return taken
 
     def _end_the_waiting(self) -> None:
         """Give up on files that nobody can read, and as long as there are too many of those, on their folder."""
         self._hung = [process for process in self._hung if process.exitcode is None]
         for worker in list(self._workers):
             if not worker.tasks or time.monotonic() - worker.since < self._limits.waiting_seconds:
+                continue
+            if worker.connection.poll():  # it has done its part, and waits until there is room for that
                 continue
             worker.process.kill()
             worker.connection.close()
@@ -289,7 +304,7 @@ def usual_count() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), by_memory))
 
 
-def _serve(connection: Connection, finished: _Count, root: str, network_size: tuple[int, int], limits: Limits) -> None:
+def _serve(connection: Connection, finished: _Count, root: str, inputs: Sequence[Input], limits: Limits) -> None:
     """The life of a process: until the other end is closed, by whatever happens there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -303,20 +318,29 @@ def _serve(connection: Connection, finished: _Count, root: str, network_size: tu
         while True:
             tasks: list[Task] = connection.recv()
             outcomes: list[Outcome] = []
-            sent_at = time.monotonic()
-            most = max(1, min(SENT_AT_ONCE, PIXEL_BYTES // (3 * network_size[0] * network_size[1])))
+            sent_at, nbytes = time.monotonic(), 0
             for task in tasks:
                 # What is done does not wait for what may take long: it would look older than it is when it comes.
                 is_long = time.monotonic() - sent_at > SENT_SECONDS or task.stamp.size > QUICK_BYTES
-                if outcomes and (is_long or len(outcomes) == most):
+                if outcomes and is_long:
                     connection.send(outcomes)
-                    outcomes, sent_at = [], time.monotonic()
+                    outcomes, sent_at, nbytes = [], time.monotonic(), 0
                 # The kernel ends us when the time is up, also from within a decoder that never returns.
                 signal.setitimer(signal.ITIMER_PROF, limits.seconds)
-                outcomes.append(prepare(root, task, network_size))
+                outcome = prepare(root, task, inputs)
                 signal.setitimer(signal.ITIMER_PROF, 0)
+                if outcomes and nbytes + _nbytes(outcome) > PIXEL_BYTES:
+                    connection.send(outcomes)
+                    outcomes, sent_at, nbytes = [], time.monotonic(), 0
                 finished.value += 1
+                outcomes.append(outcome)
+                nbytes += _nbytes(outcome)
+                del outcome  # it may be large
             connection.send(outcomes)
+
+
+def _nbytes(outcome: Outcome) -> int:
+    return outcome.nbytes if isinstance(outcome, Prepared) else 0
 
 
 def _cost(task: Task) -> int:

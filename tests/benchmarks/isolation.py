@@ -12,12 +12,13 @@ from pathlib import Path
 
 import click
 
+from edge.imaging.inputs import Input
 from edge.record.stamp import Stamp
 from edge.sources.files import images
 from edge.watch.reading import Task, prepare
 from edge.watch.workers import Workers, usual_count
 
-SIZE = (32, 32)
+INPUTS = (Input(0, (32, 32)),)
 
 
 @click.command()
@@ -32,9 +33,9 @@ def main(folder: Path, most: int, rounds: int) -> None:
 
     def plain() -> None:
         for task in tasks:
-            prepare(root, task, SIZE)
+            prepare(root, task, INPUTS)
 
-    with Workers(1, root, SIZE) as one, Workers(usual_count(), root, SIZE) as all_:
+    with Workers(1, root, INPUTS) as one, Workers(usual_count(), root, INPUTS) as all_:
         ways: dict[str, Callable[[], None]] = {
             "in the same process": plain,
             "in 1 process of its own": lambda: _by(one, tasks),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import Run, picture
+from tests.conftest import MODELS, Run, picture
 
 BRIGHT, DARK = 240, 15
+PHOTO_LIKE = MODELS / "photo_like_int8.tflite"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_it_is_in_the_ledger_the_log_and_the_results(
     results = edge_detect("results", "--state", tmp_path / "state", "--json")
     assert told(results) == seen
     table = edge_detect("results", "--state", tmp_path / "state", "--csv").stdout.splitlines()
-    assert table[0].endswith("event,began,position,seconds,peak,snapshot")
+    assert table[0].endswith("event,began,position,seconds,peak,snapshot,model")
     assert [line.split(",")[9] for line in table[1:]] == ["began", "ended"]
     lines = edge_detect("results", "--state", tmp_path / "state").stdout.splitlines()
     assert lines[0].endswith("event began at 5.0 s")
@@ -123,6 +124,48 @@ def test_an_event_goes_on_without_a_picture_where_none_can_be_kept(camera: Any, 
     assert done.returncode == 0
 
 
+@pytest.fixture
+def unsure(filmed: Path) -> Path:
+    """Another film, for a model that takes views: five seconds each of REAL, UNSURE, FAKE and UNSURE.
+
+    The model is not sure of levels between about 114 and 138. The path is that of the model.
+    """
+    for second, path in enumerate(sorted(filmed.iterdir())):
+        picture(path, (BRIGHT, 125, DARK, 125)[second // 5 % 4], size=(320, 240), seed=second)
+    return PHOTO_LIKE
+
+
+def test_frames_that_are_unsure_are_told_and_counted_and_make_no_event(
+    camera: Any, unsure: Path, tmp_path: Path
+) -> None:
+    seen = told(
+        camera("--model", unsure, "--json", "--record", "0", "--enter", "0.5", "--on-fake", f"tee -a {tmp_path}/fakes")
+    )
+
+    frames = [one for one in seen if one["event"]["state"] == "frame"]
+    assert [one["label"] for one in frames] == [*["REAL"] * 5, *["UNSURE"] * 5, *["FAKE"] * 5, *["UNSURE"] * 5]
+    assert {one["model"] for one in seen} == {"photo_like_int8"}
+    assert [(one["label"], one["event"]["state"], one["event"]["position"]) for one in seen if one not in frames] == [
+        ("FAKE", "began", 10.0),
+        ("FAKE", "ended", 10.0),
+    ]
+    assert [json.loads(line)["label"] for line in (tmp_path / "fakes").read_text().splitlines()] == ["FAKE"]
+    assert camera("--model", unsure, "--event", "REAL").stderr.splitlines()[-1].startswith("5 FAKE, 5 REAL, 10 UNSURE")
+
+
+def test_one_threshold_leaves_no_frame_unsure(camera: Any, unsure: Path) -> None:
+    seen = told(camera("--model", unsure, "--json", "--record", "0", "--no-unsure"))
+
+    assert {one["label"] for one in seen} == {"REAL", "FAKE"}
+
+
+def test_a_snapshot_is_of_the_label_whose_event_it_is(camera: Any, unsure: Path, tmp_path: Path) -> None:
+    camera("--model", unsure, "--snapshots", "seen", "--enter", "0.6")
+
+    assert os.listdir(tmp_path / "seen")
+    assert all("_FAKE_" in name for name in os.listdir(tmp_path / "seen"))
+
+
 def test_a_region_is_classified_alone(camera: Any, filmed: Path) -> None:
     for path in filmed.iterdir():
         path.unlink()
@@ -146,7 +189,8 @@ def test_a_region_is_classified_alone(camera: Any, filmed: Path) -> None:
         (["--region", "0,0,400,30"], "does not lie within the picture"),
         (["--region", "a"], "no region"),
         (["--schedule", "8-9"], "no part of a day"),
-        (["--event", "DOG"], "no label of this model"),
+        (["--event", "DOG"], "no label of this model; it has FAKE and REAL"),
+        (["--event", "UNSURE"], "no event is made of frames that the model is not sure of; use FAKE or REAL"),
         (["--enter", "0.2"], "--leave must not be above --enter"),
         (["--fps", "1", "--interval", "1"], "exclude each other"),
         (["--size", "big"], "no size"),

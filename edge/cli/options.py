@@ -3,6 +3,7 @@
 import functools
 import io
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -191,7 +192,6 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def lines(as_json: bool) -> "Lines":
     """Standard output, as lines for a person or for a program."""
-    from edge.sinks import journal
     from edge.sinks.lines import HumanLines, JsonLines
 
     for stream in (sys.stdout, sys.stderr):
@@ -199,6 +199,9 @@ def lines(as_json: bool) -> "Lines":
             stream.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks
     if as_json:
         return JsonLines(sys.stdout)
-    if journal.takes(1):
-        return journal.JournalLines()
+    if os.environ.get("JOURNAL_STREAM"):  # as a rule there is none
+        from edge.sinks import journal
+
+        if journal.takes(1):
+            return journal.JournalLines()
     return HumanLines(sys.stdout, sys.stderr)

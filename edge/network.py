@@ -43,12 +43,29 @@ class Network:
         return self._router.labels
 
     @property
+    def digests(self) -> frozenset[str]:
+        """See `Router.digests`.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.digests
+
+    @property
     def model_sha256(self) -> str:
         """Of the model that answered last; before any has, of the first one.
 
         It may be another one than the file's that was asked for: without its Coral a model runs in its other form.
         """
         return self._answered_by or self._router.sha256(0)
+
+    def sha256(self, model: int) -> str:
+        """See `Router.sha256`.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.sha256(model)
 
     def choose(self, own_size: tuple[int, int]) -> Input:
         """What is to be taken of an image of this upright (width, height), and for which model.

@@ -17,8 +17,11 @@ class Running:
     """A running `edge-detect ... --json`, and the lines it has printed."""
 
     def __init__(self, home: Path, *arguments: str | Path, **variables: str) -> None:
+        self._start(home, command(*arguments, "--json"), **variables)
+
+    def _start(self, home: Path, words: list[str], **variables: str) -> None:
         self.process = subprocess.Popen(
-            command(*arguments, "--json"),
+            words,
             cwd=home,
             env=environment(HOME=str(home), **variables),
             stdin=subprocess.DEVNULL,

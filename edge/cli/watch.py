@@ -38,7 +38,14 @@ PATTERN = "Such as '*.jpg', or 'drafts/*' below the folder; capitals count for n
     "--sort-into",
     type=click.Path(),
     metavar="DIR",
-    help="Move each file to REAL or FAKE in there, what is no image to UNREADABLE.",
+    help="Move each file to REAL, FAKE or UNSURE in there, what is no image to UNREADABLE; where its name is taken, a"
+    " number is added to it.",
+)
+@option(
+    "--reclassify",
+    is_flag=True,
+    help="Answer files again that another model has answered: the new answer takes the place of the former one, and"
+    " goes to every output. Files that were moved out of the folder, by --sort-into say, are left alone.",
 )
 @option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append every answer, as JSON; may be rotated.")
 @option("--on-fake", metavar="COMMAND", help="Run it for each FAKE, without a shell, the JSON on its standard input.")
@@ -54,6 +61,8 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
 
     Each image is answered once, also across restarts: a file that stays the
     same, is touched or renamed gets no second answer; new content does.
+    A change of the model brings second answers with --reclassify alone, one of
+    --false-alarms or --no-unsure never.
     Without a terminal, SIGHUP reads the settings file anew.
     """
     from edge.watch.watching import watch as watch_folder

@@ -4,6 +4,8 @@ A model is read when the first image needs it. Until then no more than its
 description is, and not even that while the models before it take every image.
 """
 
+import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from edge import image
 from edge.classifier import Classifier
-from edge.errors import ImageError, ModelError, printable
+from edge.errors import ImageError, ModelError, UnreadableFileError, printable
 from edge.image import Pixels
 from edge.imaging.inputs import Input, choose, take
 from edge.model import ModelDescription, bundled_paths, described, load
@@ -89,6 +92,22 @@ class Router:
         for slot, _ in zip(self._slots, self._inputs(), strict=True):
             if slot.classifier is None and slot.path.exists():  # of a compiled one there may be no other form
                 load(slot.path, slot.description)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """SHA-256 of each model at work, and of the other form of its file, compiled or not, if that lies beside it.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `inputs`.
+        """
+        from edge.coral import compiled_path, plain_path
+
+        found = set(map(self.sha256, range(len(self._slots))))
+        for slot in self._slots:
+            for path in (plain_path(slot.path), compiled_path(slot.path)):
+                with contextlib.suppress(UnreadableFileError):
+                    found.add(hashlib.sha256(image.read(path)).hexdigest())
+        return frozenset(found)
 
     def sha256(self, model: int = 0) -> str:
         """Of the model file at work; of a model that was not needed yet, of the one that its description is of.

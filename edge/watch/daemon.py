@@ -19,6 +19,7 @@ from edge.sources.folder import Folder, Waitable
 from edge.tally import Tally
 from edge.trouble import Say, Trouble
 from edge.verdict import Answer, Failure
+from edge.watch.answers import Answers
 from edge.watch.complaints import Complaints
 from edge.watch.inference import MOST_ROOM, Inference
 from edge.watch.moving import Sorter
@@ -54,6 +55,7 @@ class Watcher:
         say: Say,
         alive: Callable[[], None] = lambda: None,
         sorter: Sorter | None = None,
+        reclassify: bool = False,
         is_patient: bool = False,
         once: bool = False,
     ) -> None:
@@ -63,6 +65,7 @@ class Watcher:
             source: makes it a source, also again after it had gone.
             tell: is told of a file that could not be read, and so has no answer yet.
             alive: called while something takes long.
+            reclassify: answer files again that another model has answered.
             is_patient: wait for a folder that is not there in the beginning.
             once: end when the folder is done, and raise what goes wrong instead of trying again.
         """
@@ -71,6 +74,7 @@ class Watcher:
         self._make_source = source
         self._source: Folder | None = None
         self._ledger, self._workers = ledger, workers
+        self._answers = Answers(ledger, self._root, network, reclassify=reclassify)
         self._sorter, self._is_patient, self._once = sorter, is_patient, once
         self.tally = Tally()
         self._recorder = Recorder(ledger, self._root, outlets, self.tally, say, once=once)
@@ -200,7 +204,7 @@ class Watcher:
         if not met:
             return
         files = [(self._absolute(task.path), task.stamp) for task in met]
-        found = yield from self._recorder.persistently(lambda: self._ledger.known(files), stop)
+        found = yield from self._recorder.persistently(lambda: self._answers.known(files), stop)
         for task, known in zip(met, found or [], strict=bool(found)):
             if known is not None:
                 yield from self._meet_again(task, known, stop)
@@ -257,8 +261,8 @@ class Watcher:
                 fresh.append((task, absolute, prepared))
         if not fresh:
             return
-        files = [(absolute, task.stamp, prepared.sha256) for task, absolute, prepared in fresh]
-        found = yield from self._recorder.persistently(lambda: self._ledger.answered_as(files, self._root), stop)
+        files = [(absolute, task.stamp, prepared) for task, absolute, prepared in fresh]
+        found = yield from self._recorder.persistently(lambda: self._answers.answered_as(files), stop)
         for (task, absolute, prepared), known in zip(fresh, found or [], strict=bool(found)):
             if known is not None:
                 self.tally.known += 1
@@ -297,7 +301,7 @@ class Watcher:
         yield from self._recorder.look_after(stop)
         has_new = False
         if group := self._pending.group:
-            new = yield from self._recorder.persistently(lambda: self._ledger.record(group, self._root), stop)
+            new = yield from self._recorder.persistently(lambda: self._answers.record(group), stop)
             if new is None:
                 return  # stopped before it could be recorded: the next start answers these files
             self._pending.recorded()

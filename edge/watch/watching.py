@@ -39,6 +39,7 @@ class Settings(Told):
     sort_into: str | None = None
     decode_seconds: float = 30.0
     workers: int | None = None
+    reclassify: bool = False
 
 
 def watch(
@@ -67,7 +68,9 @@ def watch(
         source()  # an error of the user's should show before anything is begun
     start_server(PRELOADED)
     with ExitStack() as stack:
-        router = patiently(lambda: _ready(settings.router(voice.say)), voice, requests, notifier)
+        router = patiently(
+            lambda: _ready(settings.router(voice.say), every_model=settings.reclassify), voice, requests, notifier
+        )
         if router is None:
             return Tally()
         stack.callback(router.close)  # its Coral may be wanted by who is begun anew
@@ -89,6 +92,7 @@ def watch(
             say=voice.say,
             alive=lambda: alive(),
             sorter=sorter,
+            reclassify=settings.reclassify,
             is_patient=notifier.is_listening,
             once=once,
         )
@@ -117,9 +121,14 @@ def watch(
         return watcher.tally
 
 
-def _ready(router: Router) -> Router:
-    """With its first model at work, and the others found to be whole: an image needs them only later, if ever."""
-    router.classifier()
+def _ready(router: Router, *, every_model: bool) -> Router:
+    """With its first model at work, and the others found to be whole: an image needs them only later, if ever.
+
+    Args:
+        every_model: let all of them be at work once, so that it is known which file each runs from.
+    """
+    for model in reversed(range(len(router.inputs) if every_model else 1)):
+        router.classifier(model)
     router.check()
     return router
 

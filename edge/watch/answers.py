@@ -1,0 +1,61 @@
+"""Which answers of the ledger a watcher takes for good: all, or only those of the models at work."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from edge.network import Network
+from edge.record.ledger import AnsweredAs, Entry, Ledger
+from edge.record.stamp import Stamp
+from edge.watch.reading import Prepared
+
+REMEMBERED = 100_000  # files, as a number each
+
+
+class Answers:
+    """The ledger as one watched folder sees it."""
+
+    def __init__(self, ledger: Ledger, root: str, network: Network, *, reclassify: bool = False) -> None:
+        """
+        Args:
+            reclassify: a verdict that another model gave is none; a new one takes its place.
+        """
+        self._ledger, self._root, self._network, self._reclassify = ledger, root, network, reclassify
+        self._models = network.digests if reclassify else None
+        # Hashes of files whose answer is known to be that of the right model. The ledger alone cannot tell that of an
+        # image outside of all domains: it would be decoded again at each listing.
+        self._confirmed: OrderedDict[int, None] = OrderedDict()
+
+    def known(self, files: Sequence[tuple[str, Stamp]]) -> list[AnsweredAs | None]:
+        """See `Ledger.known`."""
+        found = self._ledger.known(files, self._models)
+        if self._confirmed:
+            passed_over = [at for at, file in enumerate(files) if found[at] is None and hash(file) in self._confirmed]
+            if passed_over:
+                answers = self._ledger.known([files[at] for at in passed_over])
+                for at, answer in zip(passed_over, answers, strict=True):
+                    found[at] = answer
+        return found
+
+    def answered_as(self, read: Sequence[tuple[str, Stamp, Prepared]]) -> list[AnsweredAs | None]:
+        """See `Ledger.answered_as`; of files that were read: what is no image goes to no model, and any answer will do.
+
+        Args:
+            read: (path, how it looks, what was read), at most `edge.record.ledger.ASKED_AT_ONCE`.
+        """
+        files = [(path, stamp, prepared.sha256) for path, stamp, prepared in read]
+        models = None
+        if self._reclassify:
+            models = [
+                None if prepared.pixels is None else self._network.sha256(prepared.model) for _, _, prepared in read
+            ]
+        return self._ledger.answered_as(files, self._root, models)
+
+    def record(self, entries: Sequence[Entry]) -> list[Entry]:
+        """See `Ledger.record`."""
+        new = self._ledger.record(entries, self._root, reclassify=self._reclassify)
+        if self._reclassify:
+            for entry in entries:
+                self._confirmed[hash((entry.path, entry.stamp))] = None
+            while len(self._confirmed) > REMEMBERED:
+                self._confirmed.popitem(last=False)
+        return new

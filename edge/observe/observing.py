@@ -18,7 +18,6 @@ from edge.cameras.picamera import SIZE
 from edge.cameras.view import View
 from edge.errors import SettingsError, printable
 from edge.inference.router import Router
-from edge.model import UNSURE
 from edge.network import Network
 from edge.observe.events import Rules
 from edge.observe.observer import Observer, Pace
@@ -31,6 +30,7 @@ from edge.service.notify import Notifier
 from edge.signals import Requests
 from edge.tally import Tally
 from edge.trouble import Say
+from edge.verdict import UNSURE
 
 BAR = 20
 REFRESH_SECONDS = 0.02  # from one look at who is to hear of us to the next; of a recording there are more frames

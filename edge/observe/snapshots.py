@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from edge.errors import SinkError, printable
-from edge.figure import COLOURS, drawable, font
+from edge.figure import colour_of, drawable, font
 from edge.image import Pixels
-from edge.verdict import Verdict, percentage
+from edge.verdict import Verdict, probability
 
 QUALITY = 90
 TIDY_SECONDS = 60.0
@@ -211,9 +211,9 @@ def annotated(picture: Image.Image, verdict: Verdict, taken_at: float) -> Image.
     sheet = Image.new("RGB", (picture.width, picture.height + band), "#111827")
     sheet.paste(picture)
     draw, letters = ImageDraw.Draw(sheet), font(band // 2)
-    colour = COLOURS[verdict.is_real]
+    colour = colour_of(verdict)
     draw.rectangle((0, picture.height, round(picture.width * verdict.confidence), picture.height + 3), colour)
     moment = datetime.fromtimestamp(taken_at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    text = drawable(f"{printable(verdict.label)} {percentage(verdict.confidence)}  {moment}")
+    text = drawable(f"{printable(verdict.label)} {probability(verdict)}  {moment}")
     draw.text((band // 4, picture.height + band // 4), text, "#ffffff", letters)
     return sheet

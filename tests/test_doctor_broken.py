@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.doctor.machine import Machine, ProbeError
-from tests.conftest import CHECKOUT, Examine, command, environment
+from tests.conftest import CHECKOUT, MODELS, Examine, command, environment
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
 CAMERAS = "class Picamera2:\n @staticmethod\n def global_camera_info(): return {}"
@@ -129,25 +129,78 @@ def test_another_project_s_pycoral(examine: Examine, tmp_path: Path) -> None:
     assert examine(variables=variables)[1]["pycoral"]["state"] == "ok"
 
 
-def test_bundled_models_that_are_cut_short_or_missing(examine: Examine, tmp_path: Path) -> None:
+@pytest.fixture
+def installation(tmp_path: Path) -> Path:
+    """Another one, with a model for photos beside the one for thumbnails."""
+    copy = tmp_path / "copy"
     for name in ("edge", "models"):
-        shutil.copytree(CHECKOUT / name, tmp_path / "copy" / name)
-    model = tmp_path / "copy/models/compact_int8.tflite"
-    model.write_bytes(model.read_bytes()[:-1000])
-    (tmp_path / "copy/models/compact_float16.tflite").unlink()
-    env = environment(HOME=str(tmp_path), PYTHONPATH=str(tmp_path / "copy"))
+        shutil.copytree(CHECKOUT / name, copy / name)
+    for suffix in (".tflite", ".json"):
+        (copy / "models" / f"photo_float16{suffix}").unlink(missing_ok=True)
+        shutil.copyfile(MODELS / f"photo_like_int8{suffix}", copy / "models" / f"photo_int8{suffix}")
+    return copy
+
+
+def checked(installation: Path, name: str) -> tuple[int, list[tuple[str, str]]]:
+    """The exit status, and state and words of the checks of a name."""
+    env = environment(HOME=str(installation), PYTHONPATH=str(installation))
     done = subprocess.run(
-        command("doctor", "--json"), env=env, cwd=tmp_path / "copy", capture_output=True, text=True, timeout=60
+        command("doctor", "--json"), env=env, cwd=installation, capture_output=True, text=True, timeout=60
     )
-    first, second = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "model")
-    assert (done.returncode, first["state"], second["state"]) == (1, "problem", "warning")
-    assert "SHA-256 differs" in first["found"]
-    assert "compact_float16" in second["found"]
+    report = [check for check in json.loads(done.stdout)["checks"] if check["name"] == name]
+    return done.returncode, [(check["state"], check["found"]) for check in report]
+
+
+def test_both_models_that_travel_are_listed_and_run(installation: Path) -> None:
+    _, found = checked(installation, "model")
+    assert [(state, words.split(",")[0]) for state, words in found] == [
+        ("ok", "compact_int8.tflite"),
+        ("ok", "compact_float16.tflite"),
+        ("ok", "photo_int8.tflite"),
+    ]
+    assert found[2][1].endswith(
+        "came with edge-detect, 1544 bytes, checksum right, for pictures of 100-20000 x 100-20000 pixels"
+    )
+    _, ((_, compact), (state, photo)) = checked(installation, "inference")
+    assert compact.startswith("compact_int8.tflite: right answers, ")
+    assert photo.startswith("photo_int8.tflite: runs on a generated picture, ")
+    assert (state, photo.endswith(" views")) == ("ok", True)
+
+
+def test_bundled_models_that_are_cut_short_or_missing(installation: Path) -> None:
+    model = installation / "models/compact_int8.tflite"
+    model.write_bytes(model.read_bytes()[:-1000])
+    (installation / "models/compact_float16.tflite").unlink()
+    (installation / "models/photo_int8.tflite").unlink()
+    status, (first, second, third) = checked(installation, "model")
+    assert (status, first[0], second[0], third[0]) == (1, "problem", "warning", "problem")
+    assert "SHA-256 differs" in first[1]
+    assert "compact_float16" in second[1]
+    assert "photo_int8" in third[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "cannot read the model's description"), (None, "photo_int8.json is missing")]
+)
+def test_a_bundled_model_whose_description_is_no_good(installation: Path, text: str | None, words: str) -> None:
+    description = installation / "models/photo_int8.json"
+    description.unlink() if text is None else description.write_text(text)
+    status, found = checked(installation, "model")
+    assert (status, found[2][0]) == (1, "problem")
+    assert words in found[2][1]
+
+
+def test_a_model_that_did_not_come_with_us_is_absent(installation: Path) -> None:
+    for path in (installation / "models").glob("photo_int8.*"):
+        path.unlink()
+    _, found = checked(installation, "model")
+    assert found[2][0] == "absent"
+    assert found[2][1].startswith("photo_int8.tflite did not come with this edge-detect")
 
 
 def test_a_model_of_the_user_s(examine: Examine, tmp_path: Path, brightness: Path) -> None:
     _, report = examine("--model", brightness)
-    assert "a REAL sample is called " in report["inference"]["found"]
+    assert "brightness_int8.tflite: a REAL sample is called " in report["inference"]["found"]
     (tmp_path / "text.tflite").write_text("I am a text\n")
     status, report = examine("--model", tmp_path / "text.tflite")
     assert (status, report["model"]["state"]) == (1, "problem")

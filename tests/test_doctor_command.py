@@ -26,6 +26,10 @@ def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> No
     assert done.returncode == any(check["state"] == "problem" for check in report["checks"])
     expected = {"board", "kernel", "clock", "memory", "ledger", "settings", "numpy", "inference", "webcam", "Coral"}
     assert expected <= {check["name"] for check in report["checks"]}
+    models = [check["found"] for check in report["checks"] if check["name"] == "model"]
+    assert models[0].startswith("compact_int8.tflite, came with edge-detect, ")
+    assert models[0].endswith(" bytes, checksum right, for pictures of 32 x 32 pixels")
+    assert [found for found in models if found.startswith("photo_int8.tflite")], "whether it travels or not"
     assert not [check for check in report["checks"] if "could not be looked at" in check["found"]]
 
 
@@ -36,7 +40,7 @@ def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) ->
     if not is_installed(runtime):
         pytest.skip(f"{runtime} is not installed")
     _, report = examine("--runtime", runtime)
-    assert report["inference"]["found"].startswith("right answers, ")
+    assert report["inference"]["found"].startswith("compact_int8.tflite: right answers, ")
     assert "taken, loads" in report[runtime]["found"]
 
 

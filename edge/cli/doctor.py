@@ -22,7 +22,12 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
     "Exit status: 0 no problem, 1 some problem, 2 the work could not be done."
 )
 @option("--json", "as_json", is_flag=True, help="One JSON object.")
-@option("--model", type=click.Path(path_type=Path), metavar="FILE", help="Look at this model too, and run it.")
+@option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check this model too, and run it in place of those that came with edge-detect.",
+)
 @option(
     "--runtime",
     type=click.Choice(["ai-edge-litert", "tflite-runtime"]),

@@ -81,7 +81,7 @@ def _library(machine: Machine, *, is_needed: bool) -> Finding:
 
 def _compiled_model(machine: Machine, chosen: Chosen, *, is_usable: bool) -> Iterator[Finding]:
     """Whether there is one, and what answers it gives."""
-    # The default's by its place and not by edge.model, which needs numpy.
+    # Those that came with us by their place and not by edge.model, which needs numpy.
     ours = sorted(resources.folder("models").glob(f"*{corals.COMPILED}.tflite"))
     compiled = [corals.compiled_path(chosen.model)] if chosen.model else ours
     if not compiled or not compiled[0].is_file():
@@ -89,13 +89,14 @@ def _compiled_model(machine: Machine, chosen: Chosen, *, is_usable: bool) -> Ite
         mend = "on x86-64: python -m convert models/compact.keras --data CIFAKE --out FOLDER --edgetpu"
         yield Finding("compiled model", WARNING, f"{what}: the Coral has nothing to run", mend)
         return
-    yield Finding("compiled model", OK, printable(compiled[0].name))
-    if not is_usable:
-        return
-    path = os.path.abspath(chosen.model) if chosen.model else ""
-    try:
-        told = machine.ask("coral", path, chosen.runtime or "", machine.edgetpu)
-    except ProbeError as error:
-        yield Finding("Coral inference", PROBLEM, f"fails: {error}", "plug it in anew, and look again")
-    else:
-        yield judged("Coral inference", told, is_ours=not path)
+    for path in compiled:
+        yield Finding("compiled model", OK, printable(path.name))
+        if not is_usable:
+            continue
+        try:
+            told = machine.ask("coral", os.path.abspath(path), chosen.runtime or "", machine.edgetpu)
+        except ProbeError as error:
+            found = f"{printable(path.name)}: fails: {error}"
+            yield Finding("Coral inference", PROBLEM, found, "plug it in anew, and look again")
+        else:
+            yield judged("Coral inference", path.name, told, is_ours=not chosen.model)

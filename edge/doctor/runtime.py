@@ -118,27 +118,30 @@ def runtimes(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
 
 
 def models(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
-    """Whether the model files are whole; whether the one that is taken gives the right answers, and how fast."""
+    """Which models there are, and whether their files are whole; whether those that are taken run, and how fast."""
     path = os.path.abspath(chosen.model) if chosen.model else ""
     try:
-        told: list[dict[str, str]] = machine.ask("models", path)
+        told: list[dict[str, Any]] = machine.ask("models", path)
     except ProbeError as error:
         yield Finding("models", PROBLEM, f"could not be looked at: {error}", _PRECEDING)
         return
-    is_taken_whole = not told[0]["error"]
     for one in told:
         is_ours = one["path"] != path
-        if not one["error"]:
+        if one["is_absent"]:
+            found = f"{printable(os.path.basename(one['path']))} did not come with this edge-detect"
+            yield Finding("model", ABSENT, f"{found}: its pictures are answered by another model")
+        elif not one["error"]:
             yield Finding("model", OK, printable(one["found"]))
         elif is_ours:
             mend = f"in a fresh checkout: {machine.python} -m pip install --force-reinstall --no-deps ."
-            state = PROBLEM if one is told[0] else WARNING
+            state = PROBLEM if one["is_taken"] else WARNING
             yield Finding("model", state, printable(one["error"]), mend)
         else:
             mend = "copy it again, its .json with it; or leave out --model"
             yield Finding("model", PROBLEM, printable(one["error"]), mend)
-    if is_taken_whole:
-        yield _inference(machine, chosen, path)
+    for one in told:
+        if one["is_taken"] and not one["error"]:
+            yield _inference(machine, chosen, one["path"], is_ours=one["path"] != path)
 
 
 def is_there(package: str) -> bool:
@@ -168,27 +171,32 @@ def reinstalling(machine: Machine, distribution: str) -> str:
     return f"{machine.python} -m pip install --force-reinstall --no-deps {shlex.quote(requirement)}"
 
 
-def judged(name: str, told: dict[str, Any], *, is_ours: bool) -> Finding:
+def judged(name: str, model: str, told: dict[str, Any], *, is_ours: bool) -> Finding:
     """What the answers of `edge.doctor.probe.inference` are worth; of another's model nobody knows what is right."""
-    labels, took = told["labels"], f"{told['milliseconds']:.2g} ms for the network"
+    model, labels = printable(os.path.basename(model)), told["labels"]
+    took = f"{told['milliseconds']:.2g} ms for the network"
+    if told["views"] > 1:
+        took += f" for each of {told['views']} views"
     answers = ", ".join(f"a {sample} sample is called {printable(label)}" for sample, label in labels.items())
+    if not labels:
+        return Finding(name, OK, f"{model}: runs on a generated picture, {took}")
     if not is_ours:
-        return Finding(name, OK, f"{answers}, {took}")
+        return Finding(name, OK, f"{model}: {answers}, {took}")
     if any(sample != label for sample, label in labels.items()):
         mend = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
-        return Finding(name, PROBLEM, f"wrong answers: {answers}", mend)
-    return Finding(name, OK, f"right answers, {took}")
+        return Finding(name, PROBLEM, f"{model}: wrong answers: {answers}", mend)
+    return Finding(name, OK, f"{model}: right answers, {took}")
 
 
 _PRECEDING = "mend the libraries above first"
 
 
-def _inference(machine: Machine, chosen: Chosen, path: str) -> Finding:
+def _inference(machine: Machine, chosen: Chosen, path: str, *, is_ours: bool) -> Finding:
     try:
         told = machine.ask("inference", path, chosen.runtime or "")
     except ProbeError as error:
-        return Finding("inference", PROBLEM, f"fails: {error}", _PRECEDING)
-    return judged("inference", told, is_ours=not path)
+        return Finding("inference", PROBLEM, f"{printable(os.path.basename(path))}: fails: {error}", _PRECEDING)
+    return judged("inference", path, told, is_ours=is_ours)
 
 
 def _runtime_to_install(machine: Machine) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edge.record.ledger import Ledger
 from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples
 
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "jax")
@@ -286,6 +287,8 @@ print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
     assert imported("watch", "--help") == '["edge.cli.watch"]'
     assert "edge.cli.watch" in imported("--help")  # which tells of all commands
     assert "numpy" not in imported("--help")
+    Ledger(tmp_path / "state").close()
+    assert imported("results", "--state", "state") == '["sqlite3"]'
     assert not set(json.loads(imported("classify", "x.png", "--model", str(brightness)))) - {
         "numpy",
         "PIL",

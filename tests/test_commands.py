@@ -38,14 +38,15 @@ def test_a_command_gets_the_json_of_its_label_without_a_shell(tmp_path: Path) ->
         ]
         record(ledger, "real")
         record(ledger, "fake", label="FAKE")
+        record(ledger, "unsure", label="UNSURE")
         record(ledger, "bad", label=None)
         for outlet in outlets:
             end(outlet, finish=True)
     (told,) = map(json.loads, heard.read_text().splitlines())
     assert (told["path"], told["label"]) == ("/in/fake", "FAKE")
     everything = [json.loads(line) for line in (tmp_path / "all").read_text().splitlines()]
-    assert [Path(one["path"]).name for one in everything] == ["real", "fake", "bad"]
-    assert everything[2]["error"] == "no image"
+    assert [Path(one["path"]).name for one in everything] == ["real", "fake", "unsure", "bad"]
+    assert everything[3]["error"] == "no image"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,46 @@ def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> Non
     database.close()
 
 
+@pytest.mark.parametrize(
+    ("label", "score", "is_real"),
+    [
+        ("REAL", 0.9, True),
+        ("REAL", 0.45, True),
+        ("FAKE", 0.5, False),
+        ("FAKE", 0.55, False),
+        ("UNSURE", 0.45, False),
+        ("UNSURE", 0.5, False),
+        ("UNSURE", 0.55, True),
+    ],
+)
+def test_a_verdict_is_read_back_as_it_was(tmp_path: Path, label: str, score: float, is_real: bool) -> None:
+    confidence = max(score, 1 - score) if label == "UNSURE" else score if is_real else 1 - score
+    verdict = Verdict("/in/a", label, is_real, score, confidence, None, 0.001, "photo_int8")
+    with Ledger(tmp_path) as ledger:
+        ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, verdict, "m")], "/in")
+        (told,) = ledger.untold("/in", "sink")
+    assert told.answer == verdict
+    assert told.as_json()["model"] == "photo_int8"
+
+
+def test_an_answer_of_before_models_had_a_name_has_none(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
+        for statement in (one for migration in schema.MIGRATIONS[:4] for one in migration):
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 4")
+        database.execute(
+            "INSERT INTO answers (path, sha256, label, score, confidence, model_sha256, answered_at, folder)"
+            " VALUES (?, ?, 'FAKE', 0.25, 0.75, 'm', 0, ?)",
+            (b"/in/a.jpg", b"1", b"/in"),
+        )
+        database.commit()
+    with Ledger(tmp_path) as migrated:
+        migrated.record([entry("/in/bad.jpg", b"2")], "/in")
+        before, _ = migrated.untold("/in", "sink")
+    assert before.answer == Verdict("/in/a.jpg", "FAKE", False, 0.25, 0.75, None, 0.0, "")
+    assert before.as_json()["model"] is None
+
+
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")

@@ -10,6 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edge.record.ledger import Entry, Ledger
+from edge.record.stamp import Stamp
+from edge.sinks.journal import JournalLines
+from edge.tally import Tally
+from edge.verdict import BEGAN, ENDED, Failure, Sighting, Verdict
 from tests.conftest import Run, age, command, environment, picture
 from tests.watching import Watching
 
@@ -53,6 +58,61 @@ def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_d
     ]
 
 
+def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: Path, edge_detect: Run) -> None:
+    with Ledger(tmp_path / "state") as ledger:
+        for name, label, score in (("a", "REAL", 0.9), ("b", "UNSURE", 0.417), ("c", "FAKE", 0.1), ("d", "REAL", 0.8)):
+            confidence = max(score, 1 - score)
+            verdict = Verdict(f"/in/{name}", label, label == "REAL", score, confidence, None, 0.001, "photo_int8")
+            ledger.record([Entry(verdict.path, Stamp(1, 2, 3, 4), 10**10, b"d", verdict, "m")], "/in")
+        ledger.record([Entry("/in/e", Stamp(1, 2, 3, 4), 10**10, b"d", Failure("/in/e", "no image"), "m")], "/in")
+    unsure = edge_detect("results", "--state", "state", "--label", "UNSURE")
+    (line,) = unsure.stdout.splitlines()
+    assert line.split("Z  ")[1] == "UNSURE  (58.3% FAKE)  /in/b"
+    assert unsure.stderr == "1 UNSURE\n"
+    assert edge_detect("results", "--state", "state").stderr == "1 FAKE, 2 REAL, 1 UNSURE, 1 failed\n"
+    assert edge_detect("results", "--state", "state", "--label", "OTHER").stderr == "nothing\n"
+    as_json = edge_detect("results", "--state", "state", "--label", "UNSURE", "--json")
+    assert as_json.stderr == ""
+    told = json.loads(as_json.stdout)
+    assert (told["label"], told["score"], told["confidence"], told["model"]) == ("UNSURE", 0.417, 0.583, "photo_int8")
+    table = list(csv.DictReader(io.StringIO(edge_detect("results", "--state", "state", "--csv").stdout)))
+    assert [row["model"] for row in table] == ["photo_int8"] * 4 + [""]
+
+
+def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> None:
+    fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
+    with Ledger(tmp_path / "state") as ledger:
+        for number, state in enumerate((BEGAN, ENDED, BEGAN)):
+            ledger.record_sighting(fake, Sighting(state, 1e9), "m", bytes([number]))
+    done = edge_detect("results", "--state", "state")
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == "2 FAKE\n"
+
+
+def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        journal.settimeout(10)
+        lines = JournalLines(str(tmp_path / "journal"))
+        lines.write(Verdict("/in/a", "UNSURE", False, 0.417, 0.583, None, 0.001, "photo_int8"))
+        fields = dict(line.split("=", 1) for line in journal.recv(4096).decode().splitlines())
+        lines.write(Verdict("/in/a", "REAL", True, 0.9, 0.9, None, 0.001))
+        older = journal.recv(4096).decode()
+        lines._socket.close()  # which otherwise lives as long as the process
+    assert fields["MESSAGE"] == "UNSURE  (58.3% FAKE)  /in/a"
+    assert (fields["PRIORITY"], fields["EDGE_DETECT_LABEL"]) == ("6", "UNSURE")
+    assert fields["EDGE_DETECT_MODEL"] == "photo_int8"
+    assert "EDGE_DETECT_MODEL" not in older
+
+
+def test_a_tally_names_the_labels_that_there_were() -> None:
+    tally = Tally()
+    for label, count in (("REAL", 12), ("UNSURE", 1), ("FAKE", 3)):
+        for _ in range(count):
+            tally.count(Verdict("x", label, label == "REAL", 0.5, 0.5, None, 0.001))
+    assert str(tally).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
+
+
 def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
         (("--since", "soon"), "soon: no length of time; write 90s"),
@@ -88,13 +148,21 @@ def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
     inbox: Path, brightness: Path, edge_detect: Run
 ) -> None:
     fill(inbox, brightness, edge_detect)
+    age(picture(inbox / "last.png", seed=9))  # the answer with the greatest id is never forgotten
+    edge_detect("watch", inbox, "--once", "--model", brightness, "--state", "state")
     for number in range(3):
         (inbox / f"{number}.png").unlink()
     assert "0 forgotten" in edge_detect("results", "--state", "state", "prune", "--older-than", "1d").stdout
     time.sleep(0.01)
     assert "3 forgotten" in edge_detect("results", "--state", "state", "prune", "--older-than", "0.001s").stdout
     left = edge_detect("results", "--state", "state", "--json").stdout.splitlines()
-    assert sorted(Path(json.loads(line)["path"]).name for line in left) == ["3.png", "4.png", "5.png", "bad.png"]
+    assert sorted(Path(json.loads(line)["path"]).name for line in left) == [
+        "3.png",
+        "4.png",
+        "5.png",
+        "bad.png",
+        "last.png",
+    ]
     again = edge_detect("watch", inbox, "--once", "--json", "--model", brightness, "--state", "state")
     assert again.stdout == ""
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.commands import Group, output_folder
+from train.photos.commands import pack, unpack
 
 if TYPE_CHECKING:
     from train.evaluate import Evaluation
     from train.photos.collection import Picture, Split
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+ENDLESS = 1_000_000  # epochs: what ends the run is its time
 CHANGED_PICTURES = 150  # of each class, for each of the many changes
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -27,13 +29,24 @@ def main() -> None:
     """Train a model on REAL and FAKE images, and measure it."""
 
 
+main.add_command(pack)
+main.add_command(unpack)
+
+
 @main.command(epilog="Example: python -m train fit --data CIFAKE --out runs/compact")
 @click.option(
-    "--data", required=True, type=FOLDER, help="Folder with train/REAL and train/FAKE; for photo with REAL/SOURCE/..."
+    "--data",
+    required=True,
+    type=FOLDER,
+    help="Folder with train/REAL and train/FAKE; for photo with REAL/SOURCE/..., or of unpacked shards.",
 )
 @click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and pictures.")
 @click.option("--recipe", default="compact", help="Network to train: compact, small, resnet50 or photo.")
-@click.option("--weights", help="Of resnet50's backbone: imagenet (its default), none, or a file.")
+@click.option(
+    "--weights",
+    help="Weights to begin with, resnet50 and photo: imagenet (their default), none, or a file. "
+    "photo goes on from model.keras or .weights.h5 of another run.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
 @click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
@@ -57,9 +70,23 @@ def main() -> None:
 @click.option("--draws", type=click.IntRange(1), help="photo: crops of an epoch, instead of the recipe's number.")
 @click.option("--cache", type=FOLDER, help="photo: where decoded pieces are kept between runs.  [default: in --out]")
 @click.option("--processes", default=2, type=click.IntRange(1), help="photo: processes that prepare crops.")
+@click.option("--minutes", default=0.0, type=click.FloatRange(0), help="photo: length of the run, instead of --epochs.")
+@click.option(
+    "--stop-after",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="photo: end this call after the last epoch that fits; --resume goes on.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
 def fit(
-    data: Path, out: Path, recipe: str, split: Path | None, cache: Path | None, resume: bool, **options: Any
+    data: Path,
+    out: Path,
+    recipe: str,
+    split: Path | None,
+    cache: Path | None,
+    resume: bool,
+    stop_after: float | None,
+    **options: Any,
 ) -> None:
     """Train a recipe on DATA; the test split is never touched."""
     from train.fit import fit as fit_recipe
@@ -77,7 +104,7 @@ def fit(
     settings = Settings(
         recipe=recipe,
         weights=options["weights"] or chosen.weights,
-        epochs=options["epochs"] or chosen.epochs,
+        epochs=options["epochs"] or (ENDLESS if options["minutes"] else chosen.epochs),
         batch_size=options["batch_size"] or chosen.batch_size,
         learning_rate=options["learning_rate"] or chosen.learning_rate,
         corrupted=chosen.corrupted if options["corrupted"] is None else options["corrupted"],
@@ -89,13 +116,14 @@ def fit(
         changes=dict(change.split("=", 1) for change in options["changes"]),
         draws=options["draws"] or chosen.draws or 0,
         processes=options["processes"],
+        minutes=options["minutes"],
     )
     if chosen.draws is None:
         fit_recipe(data, out, settings, resume=resume)
     else:
         from train.photos.fit import fit as fit_photos
 
-        fit_photos(data, out, settings, split=_split(split), resume=resume, cache=cache)
+        fit_photos(data, out, settings, split=_split(split), resume=resume, cache=cache, minutes_of_call=stop_after)
 
 
 def _split(path: Path | None) -> "Split | None":

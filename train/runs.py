@@ -13,6 +13,7 @@ from train.dataset import VALIDATION, Dataset
 
 RECORD = "run.json"
 MODEL = "model.keras"
+OF_A_MACHINE = ("processes", "precision")  # settings that a run may change when it goes on elsewhere
 
 
 class ResumeError(EdgeDetectError):
@@ -32,6 +33,7 @@ class Settings:
         changes: of the recipe, see `Recipe.changed`.
         draws: crops of an epoch, for recipes of photos.
         processes: that cut and augment crops.
+        minutes: a run of photos ends by the clock, not after so many epochs; 0 counts epochs.
         precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
     """
 
@@ -49,6 +51,7 @@ class Settings:
     changes: dict[str, str] = field(default_factory=dict)
     draws: int = 0
     processes: int = 2
+    minutes: float = 0.0
 
 
 class Run:
@@ -179,7 +182,8 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise ResumeError(f"{self.folder / RECORD}: damaged: {error}") from error
         begun_with = asdict(Settings(**begun_with))  # what later versions have added was as it is by itself
-        changed = [key for key, value in asdict(self.settings).items() if begun_with[key] != value]
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_A_MACHINE}
+        changed = [key for key, value in settings.items() if begun_with[key] != value]
         if changed:
             raise ResumeError(
                 f"{self.folder}: this run was begun with another {', '.join(changed)}; a run keeps its settings"

@@ -1,5 +1,6 @@
 """Batches of augmented crops, made by other processes while the network trains."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from train.photos.augment import Augmentation, augmented
 from train.photos.pieces import Pieces
 
-AHEAD = 6  # batches that are made before they are asked for
+AHEAD = 6  # batches that are made before they are asked for, at least
 
 _pieces: Pieces
 _opened: npt.NDArray[np.uint8]
@@ -59,6 +60,7 @@ class Crops:
         weights = shares[pieces.picture] / counts[pieces.picture]
         self._weights, self._labels = weights / weights.sum(), labels[pieces.picture]
         self._size, self._batch_size, self._how, self._seed = size, batch_size, how, seed
+        self.ahead = max(AHEAD, 2 * processes)
         self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (pieces,))
 
     def epoch(self, number: int, steps: int) -> "Epoch":
@@ -77,19 +79,27 @@ class Crops:
 
 
 class Epoch:
-    """The batches of one epoch, in order: (uint8 crops, float32 labels of shape (n, 1))."""
+    """The batches of one epoch, in order: (uint8 crops, float32 labels of shape (n, 1)).
+
+    Attributes:
+        waited: seconds for which the training had nothing to do but wait for crops.
+    """
 
     def __init__(self, crops: Crops, number: int, chosen: npt.NDArray[np.intp]) -> None:
         self._crops, self._number, self._chosen = crops, number, chosen
+        self.waited = 0.0
 
     def __iter__(self) -> Any:
-        futures = []
+        futures, ahead = [], self._crops.ahead
         for index, chosen in enumerate(self._chosen):
             futures.append(self._crops.begin(self._number, index, chosen))
-            if len(futures) > AHEAD:
-                yield self._result(futures, index - AHEAD)
-        for index in range(max(0, len(self._chosen) - AHEAD), len(self._chosen)):
+            if len(futures) > ahead:
+                yield self._result(futures, index - ahead)
+        for index in range(max(0, len(self._chosen) - ahead), len(self._chosen)):
             yield self._result(futures, index)
 
     def _result(self, futures: "list[Future[npt.NDArray[np.uint8]]]", index: int) -> tuple[Any, Any]:
-        return futures.pop(0).result(), self._crops.labels(self._chosen[index])
+        began = time.monotonic()
+        crops = futures.pop(0).result()
+        self.waited += time.monotonic() - began
+        return crops, self._crops.labels(self._chosen[index])

@@ -23,15 +23,16 @@ from train.normalization import fused
 from train.optimizers import OPTIMIZERS, spare_from_decay
 from train.photos.augment import Augmentation
 from train.photos.batches import Crops
-from train.photos.collection import HELD_OUT, Picture, Split, read, shares
-from train.photos.pieces import Pieces, cut
+from train.photos.clock import LAST_RATE, Clock
+from train.photos.collection import Picture, Split
+from train.photos.material import is_unpacked, of_collection, unpacked
+from train.photos.pieces import CHECKED, Pieces
 from train.predict import predict
 from train.recipes import RECIPES
 from train.runs import MODEL, Run, Settings
 
 VIEWS = "views.json"  # in the folder of a run: what a device shows the network, for the conversion
 SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be told, and a few are mislabelled
-CHECKED = 3  # pieces of a validation picture
 TIERS = {"clean": None, "web": (0.74, 70)}  # of validation crops: scale and JPEG quality
 
 
@@ -43,54 +44,54 @@ def fit(
     split: Split | None = None,
     resume: bool = False,
     cache: Path | None = None,
+    minutes_of_call: float | None = None,
 ) -> None:
-    """Train on a collection (see `train.photos.collection`), leaving in `out` what `train.fit.fit` leaves.
+    """Train on pieces of photos, leaving in `out` what `train.fit.fit` leaves.
 
     Args:
-        split: which groups are held out; None holds out a tenth of them, by the seed.
-        cache: where the pieces are kept between runs; None keeps them in `out`.
+        data: a collection (see `train.photos.collection`), or what `train.photos.shards.unpack` has made of one.
+        split: of a collection, which groups are held out; None holds out a tenth of them, by the seed.
+        cache: where the pieces of a collection are kept between runs; None keeps them in `out`.
+        minutes_of_call: end after the last epoch that fits into so much time; `resume` goes on from there.
 
     Raises:
         CollectionError: `data` is no collection.
+        ShardError: `data` is unpacked shards, but of one side only.
         ResumeError: see `train.runs.Run`.
     """
+    clock = Clock(settings.minutes, minutes_of_call)
     recipe = RECIPES[settings.recipe].changed(settings.changes)
-    pictures = read(data)
-    split = split or Split.at_random(pictures, HELD_OUT, settings.seed)
-    sides = split.apply(pictures)
+    material = unpacked(data) if is_unpacked(data) else of_collection(data, split, cache or out, settings.seed)
     about = {
         "choose_by": "validation_auc",
         "software": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
-        "images": {side: len(of_side) for side, of_side in sides.items()},
+        "images": material.counts,
         "recipe": recipe.as_json(),
     }
     run = Run(out, settings, about, resume=resume)
     run.replace(VIEWS, lambda path: path.write_text(json.dumps(recipe.views, indent=1) + "\n", "utf-8"))
-    for side in ("validation", "test"):
-        names = json.dumps([picture.path.relative_to(data).as_posix() for picture in sides[side]], indent=0)
+    for side, paths in material.held_out.items():
+        names = json.dumps(paths, indent=0)
         run.replace(f"{side}.json", partial(Path.write_text, data=names + "\n", encoding="utf-8"))
-    training, validation = (
-        cut(sides[side], (cache or out) / side, seed=settings.seed) for side in ("train", "validation")
-    )
-    _say(f"{len(sides['train'])} pictures in {len(training.picture)} pieces to train on")
+    training, validation = material.training, material.validation.pieces
+    _say(f"{len(training.pictures)} pictures in {len(training.pieces.picture)} pieces to train on")
     checked = _some(validation)
     checks = {name: _validation_crops(validation, checked, recipe.size[0], how) for name, how in TIERS.items()}
     steps = settings.draws // settings.batch_size
 
     keras.utils.set_random_seed(settings.seed)
-    network = recipe.build(settings.weights)
+    network = recipe.build("none" if resume else settings.weights)
     if resume:
-        trained = keras.models.load_model(run.checkpoint)
-        spare_from_decay(trained.optimizer)  # which no file keeps
+        trained = _resumed(run.checkpoint, recipe, settings, steps)
         network.load_weights(run.weights)
     else:
         trained = _compiled(recipe, settings, steps, network)
     average = WeightAverage(recipe.average_decay or 0.0, trained, network.get_weights(), len(run.history) * steps)
     average.set_model(trained)
     crops = Crops(
-        training,
-        np.array([picture.label for picture in sides["train"]], np.int8),
-        np.array(shares(sides["train"], split.weights)),
+        training.pieces,
+        np.array([picture.label for picture in training.pictures], np.int8),
+        training.shares,
         size=recipe.size[0],
         batch_size=settings.batch_size,
         how=Augmentation(),
@@ -98,9 +99,15 @@ def fit(
         processes=settings.processes,
     )
     try:
-        while (epoch := len(run.history)) < settings.epochs:
-            began, losses = time.monotonic(), []
-            for step, (images, labels) in enumerate(crops.epoch(epoch, steps)):
+        while (epoch := len(run.history)) < settings.epochs and not clock.ends_run(run.history):
+            if clock.ends_call(run.history):
+                _say(f"{out}: stopped after epoch {epoch}; --resume goes on from there")
+                return
+            began, losses, batches = time.monotonic(), [], crops.epoch(epoch, steps)
+            for step, (images, labels) in enumerate(batches):
+                if settings.minutes:
+                    rate = clock.rate(run.history, time.monotonic() - began)
+                    trained.optimizer.learning_rate = settings.learning_rate * rate
                 images, targets = _mixed(images, labels, recipe.mixed, (settings.seed, epoch, step))
                 loss, hits = trained.train_on_batch(images, targets)
                 losses.append((float(loss), float(hits)))
@@ -110,10 +117,12 @@ def fit(
             network.set_weights(average.weights)
             loss, hits = np.mean(losses, axis=0)
             entry = {"training_loss": float(loss), "training_accuracy": float(hits)}
-            entry |= _measured(network, checks, sides["validation"], validation.picture[checked])
+            entry |= _measured(network, checks, material.validation.pictures, validation.picture[checked])
+            entry["waited"] = round(batches.waited, 1)
             entry["seconds"] = round(time.monotonic() - began, 1)
             run.end_epoch(entry, trained, network)
-            _say(f"epoch {epoch + 1}/{settings.epochs}: " + ", ".join(f"{k} {v:.4g}" for k, v in entry.items()))
+            of = f"/{settings.epochs}" if not settings.minutes else ""
+            _say(f"epoch {epoch + 1}{of}: " + ", ".join(f"{k} {v:.4g}" for k, v in entry.items()))
     finally:
         crops.close()
     network.load_weights(run.best)
@@ -126,14 +135,16 @@ def _compiled(recipe: Any, settings: Settings, steps: int, like: keras.Model) ->
     keras.config.set_dtype_policy(settings.precision)
     model = fused(recipe.build("none"))
     model.set_weights(like.get_weights())
-    warmup = round(min(recipe.warmup_epochs or 0, settings.epochs / 2) * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, settings.epochs * steps - warmup),
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup,
-        alpha=0.01,
-    )
+    rate: Any = settings.learning_rate
+    if not settings.minutes:
+        warmup = round(min(recipe.warmup_epochs or 0, settings.epochs / 2) * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            decay_steps=max(1, settings.epochs * steps - warmup),
+            warmup_target=settings.learning_rate,
+            warmup_steps=warmup,
+            alpha=LAST_RATE,
+        )
     optimizer = OPTIMIZERS[recipe.optimizer](rate, recipe.weight_decay)
     optimizer.global_clipnorm = 1.0
     spare_from_decay(optimizer)
@@ -144,12 +155,24 @@ def _compiled(recipe: Any, settings: Settings, steps: int, like: keras.Model) ->
     return model
 
 
+def _resumed(checkpoint: Path, recipe: Any, settings: Settings, steps: int) -> keras.Model:
+    """Compiled for the backend and precision of now, with weights and optimizer as they were kept on any other."""
+    kept = keras.models.load_model(checkpoint)
+    trained = _compiled(recipe, settings, steps, kept)
+    trained.optimizer.build(trained.trainable_variables)
+    for variable, value in zip(trained.optimizer.variables, kept.optimizer.variables, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
+    return trained
+
+
 def _mixed(
     images: npt.NDArray[np.uint8], labels: npt.NDArray[np.float32], share: float, seed: Sequence[int]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[Any, npt.NDArray[np.float32]]:
+    """Input and target of the network; the pixels become floats where it is, as bytes are sooner there."""
     if share:
         images, labels = cut_and_mix(images, labels, share, np.random.default_rng(seed))
-    return images.astype(np.float32) / np.float32(255), labels * (1 - SMOOTHING) + SMOOTHING / 2
+    inputs = keras.ops.cast(keras.ops.convert_to_tensor(images), "float32") / 255
+    return inputs, labels * (1 - SMOOTHING) + SMOOTHING / 2
 
 
 def _some(pieces: Pieces) -> npt.NDArray[np.intp]:

@@ -24,6 +24,7 @@ from train.photos.collection import Picture
 
 SIDE = 224  # of a piece at most: room for a crop of 128 that is moved, and for reducing it by up to 0.57
 PER_PICTURE = 8
+CHECKED = 3  # of a validation picture, its first ones
 WORKING_SIDE = 1024  # larger pictures are halved as long as their shorter side keeps that: see `edge.imaging.views`
 LEAST_SIDE = 96  # a picture, or a reduced one, is not smaller
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)

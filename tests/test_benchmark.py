@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from edge.benchmark import machine
+from edge.benchmark import machine, measuring
 from edge.benchmark.pictures import copies, of_folder
-from edge.benchmark.report import table
+from edge.benchmark.report import table, text
 from edge.benchmark.rounds import Round, Timing, measure, steps
 from edge.benchmark.whole import nearest_folder
 from edge.errors import BenchmarkError
 from tests.conftest import MODELS, Run, command, environment, picture, samples
 from tests.delegates import compiled
+from tests.photos import ROUTED, two_models
 
+PHOTO_LIKE = ROUTED[1]
 STAGES = {"read", "decode", "quantise", "invoke", "digest and record", "all of these"}
 QUICK = ("--seconds", "0.1", "--threads", "1")
 
@@ -64,7 +66,9 @@ def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
     assert watched["peak_bytes"] > 10_000_000
     assert set(told["start_up"]) == {"classify", "needed", "help", "ratio", "peak_bytes"}
     assert all(value > 0 for value in told["start_up"].values())
-    assert told["network"]["model"] == brightness.name
+    assert told["network"]["model"] == workload["model"] == brightness.name
+    assert (workload["views"], workload["most_views"]) == (1, 1)
+    assert workload["invoke"] == told["invoke"]
     assert contents(inbox) == before
     assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
     for name in ("sorted", "log.jsonl", "commanded"):
@@ -84,6 +88,52 @@ def test_without_images_it_makes_some_and_prints_tables_for_a_person(edge_detect
     assert (
         not [path for path in (tmp_path / "home").rglob("*") if path.is_file()] if (tmp_path / "home").exists() else 1
     )
+
+
+def test_of_a_model_that_takes_views_it_tells_how_many(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+    """That model is sure of white and black, and takes further views of a grey."""
+    for number, grey in enumerate((245, 245, 10, 125)):
+        picture(inbox / f"{number}.png", grey, (320, 240), seed=number)
+    arguments = ("benchmark", "--images", inbox, "--state", tmp_path, "--model", PHOTO_LIKE, *QUICK)
+    done = edge_detect(*arguments, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert f"{inbox}, 4 images of 4; by photo_like_int8.tflite" in done.stdout
+    assert "views of an image: 7.0 taken on average, 13 at most" in done.stdout  # (3 * 5 + 13) / 4
+    assert "bare photo_like_int8.tflite, threads" in done.stdout
+    told = json.loads(edge_detect(*arguments, "--json", timeout=110).stdout)
+    (workload,) = told["workloads"]
+    assert (workload["model"], workload["views"], workload["most_views"]) == ("photo_like_int8.tflite", 7.0, 13)
+    assert set(workload["stages"]) == STAGES
+
+
+def test_the_images_of_a_folder_are_measured_by_the_models_that_they_go_to(inbox: Path) -> None:
+    for number, size in enumerate([(32, 32), (320, 240), (33, 32)]):
+        picture(inbox / f"{number}.png", size=size, seed=number)
+    thumbnails, photos = of_folder(inbox, two_models().choose)
+    assert [Path(path).name for path in thumbnails.paths] == ["0.png", "2.png"]
+    assert [Path(path).name for path in photos.paths] == ["1.png"]
+    assert (thumbnails.input.model, photos.input.model) == (0, 1)
+    assert photos.name.endswith("1 images of 3")
+
+
+def test_both_models_are_measured_each_with_its_images(inbox: Path, tmp_path: Path) -> None:
+    picture(inbox / "thumbnail.png", size=(32, 32))
+    picture(inbox / "photo.png", size=(320, 240))
+    said: list[str] = []
+    measured = measuring.benchmark(
+        measuring.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1),
+        said.append,
+    )
+    assert [(one.model, one.most_views) for one in measured.workloads] == [
+        ("compact_int8.tflite", 1),
+        ("photo_like_int8.tflite", 13),
+    ]
+    lines = list(text(measured))
+    assert lines[1].startswith("compact_int8.tflite and photo_like_int8.tflite on ")
+    assert len([line for line in lines if line.startswith("bare ")]) == 2
+    told = measured.as_json()
+    assert told["network"]["model"] == "compact_int8.tflite"
+    assert [one["model"] for one in told["workloads"]] == ["compact_int8.tflite", "photo_like_int8.tflite"]
 
 
 def test_nothing_to_measure_is_one_line(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
@@ -198,7 +248,7 @@ def test_ways_are_measured_in_turns_there_and_back() -> None:
 def test_images_are_taken_from_all_over_a_folder_and_copied_as_often_as_wanted(inbox: Path, tmp_path: Path) -> None:
     for number in range(300):
         picture(inbox / f"{number:03}.png", size=(2, 2), seed=number)
-    chosen = of_folder(inbox)
+    (chosen,) = of_folder(inbox)
     assert chosen.name.endswith("150 images of 300")
     assert Path(chosen.paths[-1]).name == "298.png"
     assert copies(chosen, tmp_path / "copies", 200) == 200

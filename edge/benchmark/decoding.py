@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from edge import image
 from edge.benchmark.rounds import Round
+from edge.imaging import views
+from edge.imaging.inputs import Input
 from edge.processes import start_server
 
 
 class Decoding:
     """Processes that decode, each on its own, for as long as they are told to."""
 
-    def __init__(self, paths: Sequence[str], network_size: tuple[int, int], processes: int) -> None:
+    def __init__(self, paths: Sequence[str], input_: Input, processes: int) -> None:
+        """
+        Args:
+            input_: what is taken of each image.
+        """
         context = multiprocessing.get_context("forkserver")
         start_server(__name__)
         self._ends: list[Connection] = []
@@ -23,7 +28,7 @@ class Decoding:
         try:
             for number in range(processes):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, list(paths), network_size, number), daemon=True)
+                process = context.Process(target=_serve, args=(theirs, list(paths), input_, number), daemon=True)
                 process.start()
                 theirs.close()
                 self._ends.append(ours)
@@ -58,7 +63,7 @@ class Decoding:
         self.close()
 
 
-def _serve(orders: Connection, paths: list[str], network_size: tuple[int, int], number: int) -> None:
+def _serve(orders: Connection, paths: list[str], input_: Input, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; who started us ends us
     place = number * len(paths) // 7
     with suppress(EOFError, OSError):
@@ -69,7 +74,7 @@ def _serve(orders: Connection, paths: list[str], network_size: tuple[int, int], 
             cpu, began = time.process_time(), time.perf_counter()
             before = began
             while not each or before - began < seconds:
-                image.pixels(paths[place % len(paths)], network_size)
+                views.taken(paths[place % len(paths)], None, input_.views, input_.size)
                 place += 1
                 now = time.perf_counter()
                 each.append(now - before)

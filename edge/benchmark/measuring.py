@@ -10,12 +10,12 @@ from pathlib import Path
 from edge.benchmark import machine, stages
 from edge.benchmark.decoding import Decoding
 from edge.benchmark.pictures import Workload, generated, of_folder
-from edge.benchmark.report import Network, OfWorkload, Report
+from edge.benchmark.report import OfWorkload, Report, Runtime
 from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare, Stages
 from edge.benchmark.whole import Limit, backlogs, nearest_folder, start_up
-from edge.classifier import Classifier
 from edge.errors import printable
+from edge.inference.router import Router
 from edge.interpreter import installed
 from edge.model import is_compiled
 from edge.record.ledger import Ledger
@@ -32,7 +32,7 @@ class Setup:
 
     Attributes:
         threads: the numbers of the network's threads to try, in rising order.
-        network: makes one with so many.
+        router: makes the models with so many.
         options: of a command line of ours, for the same.
         folder: with images; None makes some.
         state: on the disk of this folder the record is tried; nothing is left there.
@@ -40,7 +40,7 @@ class Setup:
     """
 
     threads: Sequence[int]
-    network: Callable[[int], Classifier]
+    router: Callable[[int], Router]
     options: Callable[[int], list[str]]
     runtime: str | None
     folder: Path | None
@@ -54,13 +54,21 @@ class Setup:
 
 @dataclass(frozen=True)
 class _Inside:
-    """What was measured within this process."""
+    """What was measured within this process, with the images of one workload.
+
+    Attributes:
+        model: the file.
+        invoke: of one view, by the number of threads.
+        decoding: by all cores.
+        views: of an image that the model is shown, on average.
+    """
 
     model: Path
-    size: tuple[int, int]
     is_compiled: bool
     invoke: dict[int, Timing]
-    stages: list[tuple[dict[str, Timing], Timing]]  # of each workload; the second is decoding by all cores
+    stages: dict[str, Timing]
+    decoding: Timing
+    views: float
 
     @property
     def fastest(self) -> int:
@@ -77,53 +85,68 @@ def benchmark(setup: Setup, say: Say) -> Report:
         BenchmarkError: there is no image to measure with, or one of our own commands failed.
     """
     with tempfile.TemporaryDirectory(prefix="edge-detect-benchmark-") as temporary:
+        routers = {threads: setup.router(threads) for threads in setup.threads}
+        first = routers[min(routers)]
         if setup.folder is None:
             say("no --images: generated pictures are measured")
-            workloads = list(generated(Path(temporary)))
+            workloads = list(generated(Path(temporary), first.choose))
         else:
-            workloads = [of_folder(setup.folder)]
+            workloads = of_folder(setup.folder, first.choose)
         warnings = machine.warnings()
         for warning in warnings:
             say(f"warning: {warning}")
         here = machine.machine()
-        inside = _inside(setup, workloads, here.cores, say)
+        inside = _inside(setup, routers, workloads, here.cores, say)
         # The networks are gone: a Coral, say, has one user at a time, and what follows are processes of their own.
         done = [
-            _whole(setup, workload, measured, inside, here.cores, say)
-            for workload, measured in zip(workloads, inside.stages, strict=True)
+            _whole(setup, workload, measured, here.cores, say)
+            for workload, measured in zip(workloads, inside, strict=True)
         ]
         say("the start")
         name, one = installed(setup.runtime), workloads[0].paths[0]
         rounds = max(1, round(setup.seconds * 10))
-        start = start_up(
-            one, [] if inside.is_compiled else [inside.model], setup.options(min(setup.threads)), name, rounds
-        )
+        needed = [] if inside[0].is_compiled else [inside[0].model]
+        start = start_up(one, needed, setup.options(min(setup.threads)), name, rounds)
     warnings += [found for found in machine.throttling() if found not in warnings]  # it may have become hot
-    network = Network(printable(inside.model.name), name, version(name))
-    return Report(here, network, warnings, inside.invoke, start, done)
+    return Report(here, Runtime(name, version(name)), warnings, start, done)
 
 
-def _inside(setup: Setup, workloads: Sequence[Workload], cores: int, say: Say) -> _Inside:
-    networks = {threads: setup.network(threads) for threads in setup.threads}
-    say("the network")
-    bare = {threads: steps(Bare(network).invoke) for threads, network in networks.items()}
-    invoke = measure(bare, setup.seconds)
-    first = networks[min(networks)]
+def _inside(
+    setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int, say: Say
+) -> list[_Inside]:
+    invoke: dict[int, dict[int, Timing]] = {}
     measured = []
     for workload in workloads:
+        model, router = workload.input.model, routers[min(routers)]
+        if model not in invoke:
+            say("the network" if len(router.inputs) == 1 else f"the network, {_name(router, model)}")
+            invoke[model] = _invoke(setup, routers, model)
         say(f"{workload.name}: step by step")
-        measured.append(_stages(workload, first, cores, setup))
-    for network in networks.values():
-        network.close()
-    return _Inside(first.model.path, first.size, is_compiled(first.model.content), invoke, measured)
+        stages, views = _stages(workload, router, cores, setup)
+        decoding, file = stages.pop("decoding"), router.classifier(model).model
+        measured.append(_Inside(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
+    for router in routers.values():
+        router.close()
+    return measured
 
 
-def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -> tuple[dict[str, Timing], Timing]:
+def _name(router: Router, model: int) -> str:
+    return printable(router.classifier(model).model.path.name)
+
+
+def _invoke(setup: Setup, routers: dict[int, Router], model: int) -> dict[int, Timing]:
+    """By the number of threads; when it returns, nothing of it holds an interpreter."""
+    bare = {threads: steps(Bare(router.classifier(model)).invoke) for threads, router in routers.items()}
+    return measure(bare, setup.seconds)
+
+
+def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tuple[dict[str, Timing], float]:
+    """Of the steps and of `decoding`; and how many views were shown of an image."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=setup.disk, prefix=".edge-detect-benchmark-"))
         ledger = stack.enter_context(Ledger(Path(folder)))
-        decoding = stack.enter_context(Decoding(workload.paths, network.size, cores))
-        step = Stages(workload.paths, network, ledger)
+        decoding = stack.enter_context(Decoding(workload.paths, workload.input, cores))
+        step = Stages(workload, router, ledger)
         ways = {
             stages.READ: steps(step.read),
             stages.DECODE: steps(step.decode),
@@ -133,31 +156,42 @@ def _stages(workload: Workload, network: Classifier, cores: int, setup: Setup) -
             stages.TOGETHER: steps(step.together),
             "decoding": decoding.round,
         }
-        timings = measure(ways, setup.seconds)
-    all_cores = timings.pop("decoding")
-    return timings, all_cores
+        return measure(ways, setup.seconds), step.views
 
 
-def _whole(
-    setup: Setup, workload: Workload, measured: tuple[dict[str, Timing], Timing], inside: _Inside, cores: int, say: Say
-) -> OfWorkload:
+def _whole(setup: Setup, workload: Workload, inside: _Inside, cores: int, say: Say) -> OfWorkload:
     say(f"{workload.name}: watch --once")
-    timings, decoding = measured
     tried = sorted({min(setup.threads), inside.fastest})
-    limit = min(decoding.per_second, inside.invoke[inside.fastest].per_second)
+    fastest = inside.invoke[inside.fastest]
+    limit = min(inside.decoding.per_second, fastest.per_second / inside.views)
     count = round(limit * WATCH_SHARE * 2 * setup.seconds)
     settings = [setup.options(threads) for threads in tried]
-    with Decoding(workload.paths, inside.size, cores) as all_cores:
-        way = {"": all_cores.round}
+    with Decoding(workload.paths, workload.input, cores) as all_cores:
 
         def limits() -> Limit:
-            network = setup.network(inside.fastest)
-            invoke = {"": steps(Bare(network).invoke)}
-            turns = [measure(one, setup.seconds / 2, 1)[""].per_second for one in (way, invoke)]
-            del invoke
-            network.close()  # for `watch` to take it
-            return Limit(*turns)
+            decoding = measure({"": all_cores.round}, setup.seconds / 2, 1)[""]
+            router = setup.router(inside.fastest)
+            invoke = _invoke_once(router, workload.input.model, setup.seconds / 2)
+            router.close()  # for `watch` to take it
+            return Limit(decoding.per_second, invoke.per_second / inside.views)
 
         found, reached = backlogs(workload, count, settings, limits, setup.disk, WATCH_ROUNDS)
     watched = dict(zip(tried, found, strict=True))
-    return OfWorkload(workload.name, len(workload.paths), workload.bad, timings, decoding, watched, reached)
+    most = len(workload.input.views.weights) if workload.input.views else 1
+    return OfWorkload(
+        workload.name,
+        printable(inside.model.name),
+        len(workload.paths),
+        workload.bad,
+        inside.views,
+        most,
+        inside.invoke,
+        inside.stages,
+        inside.decoding,
+        watched,
+        reached,
+    )
+
+
+def _invoke_once(router: Router, model: int, seconds: float) -> Timing:
+    return measure({"": steps(Bare(router.classifier(model)).invoke)}, seconds, 1)[""]

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -12,38 +12,43 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge import image
 from edge.errors import BenchmarkError, ImageError, printable
+from edge.imaging.inputs import Input, take
+from edge.imaging.views import Size
 from edge.sources.files import images
 
 MOST_CHOSEN = 256
 MOST_CHOSEN_BYTES = 64_000_000  # they are held in memory while the steps are measured
 MOST_COPIED_BYTES = 256_000_000
 CHECK_SECONDS = 3.0
-CHECK_SIZE = (32, 32)  # to see whether an image can be decoded, any does
 THUMBNAILS, PHOTOS = 64, 2
+WHOLE = Input(0, (32, 32))  # what a model for thumbnails takes
+
+Choose = Callable[[Size], Input]  # which model an image of this upright (width, height) goes to
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Images that can be decoded.
+    """Images that can be decoded, and go to the same model.
 
     Attributes:
         name: in words, for a heading.
         bad: how many files were left out because they cannot be decoded.
+        input: which model they go to, and what it takes of them.
     """
 
     name: str
     paths: tuple[str, ...]
     bad: int = 0
+    input: Input = WHOLE
 
     @property
     def bytes(self) -> int:
         return sum(os.path.getsize(path) for path in self.paths)
 
 
-def of_folder(folder: Path) -> Workload:
-    """Images of a folder and its sub-folders, from all over it.
+def of_folder(folder: Path, choose: Choose = lambda _: WHOLE) -> list[Workload]:
+    """Images of a folder and its sub-folders, from all over it: a workload for each model that some of them go to.
 
     Raises:
         BenchmarkError: none can be decoded.
@@ -51,27 +56,30 @@ def of_folder(folder: Path) -> Workload:
     if not folder.is_dir():
         raise BenchmarkError(f"{printable(folder)}: no such folder")
     found = [path for path in images([os.fspath(folder)], recursive=True) if isinstance(path, str)]
-    paths: list[str] = []
+    paths: dict[Input, list[str]] = {}
     bad, taken, began = 0, 0, time.monotonic()
     for path in found[:: -(-len(found) // MOST_CHOSEN) or 1]:
         if paths and (time.monotonic() - began > CHECK_SECONDS or taken > MOST_CHOSEN_BYTES):
             break
         try:
-            image.pixels(path, CHECK_SIZE)
+            chosen, _ = take(path, None, choose)
             taken += os.path.getsize(path)
-            paths.append(path)
+            paths.setdefault(chosen, []).append(path)
         except (ImageError, OSError):  # or it was deleted meanwhile
             bad += 1
     if not paths:
         none = "no images in it" if not found else f"none of {bad} images can be decoded"
         raise BenchmarkError(f"{printable(folder)}: {none}")
-    return Workload(f"{printable(folder)}, {len(paths)} images of {len(found)}", tuple(paths), bad)
+    return [
+        Workload(f"{printable(folder)}, {len(those)} images of {len(found)}", tuple(those), bad, chosen)
+        for chosen, those in sorted(paths.items(), key=lambda one: one[0].model)
+    ]
 
 
-def generated(folder: Path) -> Iterator[Workload]:
+def generated(folder: Path, choose: Choose) -> Iterator[Workload]:
     """Thumbnails and photographs, JPEGs of noise on gradients, made in a folder when they are asked for."""
-    yield _made(folder / "thumbnails", "generated thumbnails, 32 x 32", (32, 32), THUMBNAILS, noise=16)
-    yield _made(folder / "photos", "generated photos, 4000 x 3000", (4000, 3000), PHOTOS, noise=16)
+    yield _made(folder / "thumbnails", "generated thumbnails, 32 x 32", (32, 32), THUMBNAILS, choose)
+    yield _made(folder / "photos", "generated photos, 4000 x 3000", (4000, 3000), PHOTOS, choose)
 
 
 def copies(workload: Workload, folder: Path, count: int) -> int:
@@ -88,14 +96,14 @@ def copies(workload: Workload, folder: Path, count: int) -> int:
     return copied
 
 
-def _made(folder: Path, name: str, size: tuple[int, int], count: int, *, noise: int) -> Workload:
+def _made(folder: Path, name: str, size: Size, count: int, choose: Choose) -> Workload:
     folder.mkdir()
     paths = []
     for number in range(count):
         path = folder / f"{number}.jpg"
-        save(path, size, seed=number, noise=noise)
+        save(path, size, seed=number)
         paths.append(str(path))
-    return Workload(f"{name}, {len(paths)} of them", tuple(paths))
+    return Workload(f"{name}, {len(paths)} of them", tuple(paths), input=choose(size))
 
 
 def save(path: Path, size: tuple[int, int], *, seed: int = 0, noise: int = 16, **options: Any) -> None:

@@ -1,7 +1,7 @@
 """What was measured, for a person and for a program."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge.benchmark.machine import Machine
@@ -10,28 +10,35 @@ from edge.benchmark.whole import Backlog, Limit, StartUp
 
 
 @dataclass(frozen=True)
-class Network:
-    """What answers, and where."""
+class Runtime:
+    """What the networks are run by."""
 
-    model: str
-    runtime: str
+    name: str
     version: str
 
 
 @dataclass(frozen=True)
 class OfWorkload:
-    """All that was measured with the same images.
+    """All that was measured with the same images, which go to the same model.
 
     Attributes:
+        model: the name of its file.
         bad: files that were left out because they cannot be decoded.
+        views: of an image that the model is shown, on average.
+        most_views: that it may be shown of one; so many are decoded.
+        invoke: the bare interpreter, for one view, by the number of threads.
         stages: by the names of `edge.benchmark.stages`.
         decoding: by all cores at once, with nothing else to do.
         backlogs: by the number of the network's threads.
     """
 
     name: str
+    model: str
     images: int
     bad: int
+    views: float
+    most_views: int
+    invoke: dict[int, Timing]
     stages: dict[str, Timing]
     decoding: Timing
     backlogs: dict[int, Backlog]
@@ -52,15 +59,14 @@ class Report:
     """
     Attributes:
         warnings: why the numbers may be worth less.
-        invoke: the bare interpreter, by the number of threads.
+        workloads: at least one.
     """
 
     machine: Machine
-    network: Network
+    runtime: Runtime
     warnings: list[str]
-    invoke: dict[int, Timing]
     start_up: StartUp
-    workloads: list[OfWorkload] = field(default_factory=list)
+    workloads: list[OfWorkload]
 
     @property
     def threads(self) -> int:
@@ -71,12 +77,16 @@ class Report:
         return min(threads for threads, backlog in backlogs.items() if backlog.per_second >= 0.95 * fastest)
 
     def as_json(self) -> dict[str, Any]:
-        """Times in seconds, rates an image or invocation a second, memory in bytes."""
+        """Times in seconds, rates an image or invocation a second, memory in bytes.
+
+        `network` and `invoke` are those of the first workload; each has its own.
+        """
+        first = self.workloads[0]
         return {
             "machine": asdict(self.machine),
-            "network": asdict(self.network),
+            "network": {"model": first.model, "runtime": self.runtime.name, "version": self.runtime.version},
             "warnings": self.warnings,
-            "invoke": {str(threads): _timing(timing) for threads, timing in self.invoke.items()},
+            "invoke": _timings(first.invoke),
             "start_up": asdict(self.start_up),
             "workloads": [_workload(workload) for workload in self.workloads],
             "best_threads": self.threads,
@@ -85,18 +95,20 @@ class Report:
 
 def text(report: Report) -> Iterator[str]:
     """Lines for a person."""
-    machine, network = report.machine, report.network
+    machine, runtime = report.machine, report.runtime
+    invoke = {workload.model: workload.invoke for workload in report.workloads}
     yield f"{machine.board}, {_plural(machine.cores, 'core')}, {machine.architecture}, {machine.memory_mb} MB"
-    yield f"{network.model} on {network.runtime} {network.version}, Python {machine.python}"
+    yield f"{' and '.join(invoke)} on {runtime.name} {runtime.version}, Python {machine.python}"
     for workload in report.workloads:
         yield ""
         yield from _of_workload(workload)
-    yield ""
-    rows = [
-        [str(threads), _ms(timing.median_seconds), _ms(timing.p95_seconds), _rate(timing.per_second)]
-        for threads, timing in report.invoke.items()
-    ]
-    yield from table(["bare network, threads", "median ms", "95% ms", "a second"], rows)
+    for model, timings in invoke.items():
+        yield ""
+        rows = [
+            [str(threads), _ms(timing.median_seconds), _ms(timing.p95_seconds), _rate(timing.per_second)]
+            for threads, timing in timings.items()
+        ]
+        yield from table([f"bare {model}, threads", "median ms", "95% ms", "views/s"], rows)
     yield ""
     start = report.start_up
     yield (
@@ -108,7 +120,7 @@ def text(report: Report) -> Iterator[str]:
 
 def _of_workload(workload: OfWorkload) -> Iterator[str]:
     bad = f"; {_plural(workload.bad, 'bad one')} left out" if workload.bad else ""
-    yield f"{workload.name}{bad}"
+    yield f"{workload.name}{bad}; by {workload.model}"
     timings = {**workload.stages, "decode, all cores": workload.decoding}
     rows = [
         [
@@ -123,6 +135,11 @@ def _of_workload(workload: OfWorkload) -> Iterator[str]:
         name = f"watch --once --threads {threads}"
         rows.append([name, "", "", _rate(backlog.per_second), _ms(backlog.cpu_seconds)])
     yield from table(["", "median ms", "95% ms", "images/s", "CPU ms/image"], rows)
+    if workload.most_views > 1:
+        yield (
+            f"views of an image: {workload.views:.1f} taken on average, {workload.most_views} at most, which are all"
+            " decoded; quantise and invoke are of one"
+        )
     limit, backlog = workload.limit, workload.best
     slower = "all cores decoding" if limit.decoding < limit.invoke else "the bare network"
     yield (
@@ -142,14 +159,22 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 def _workload(workload: OfWorkload) -> dict[str, Any]:
     return {
         "name": workload.name,
+        "model": workload.model,
         "images": workload.images,
         "bad": workload.bad,
+        "views": workload.views,
+        "most_views": workload.most_views,
+        "invoke": _timings(workload.invoke),
         "stages": {name: _timing(timing) for name, timing in workload.stages.items()},
         "decoding": _timing(workload.decoding),
         "limit": asdict(workload.limit) | {"per_second": workload.limit.per_second},
         "watch": {str(threads): asdict(backlog) for threads, backlog in workload.backlogs.items()},
         "share_of_limit": workload.share,
     }
+
+
+def _timings(timings: dict[int, Timing]) -> dict[str, Any]:
+    return {str(threads): _timing(timing) for threads, timing in timings.items()}
 
 
 def _timing(timing: Timing) -> dict[str, float]:

@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import statistics
 import time
-from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 from edge import image
+from edge.benchmark.pictures import Workload
 from edge.classifier import Classifier, input_of_pixel
+from edge.imaging import views
+from edge.inference.router import Router
 from edge.record.ledger import Entry, Ledger
 from edge.record.stamp import Stamp
 from edge.verdict import Answer
@@ -19,18 +22,26 @@ RECORD, TOGETHER = "digest and record", "all of these"
 
 
 class Stages:
-    """Each method is one step for the next image and returns how many images that were."""
+    """Each method is one step for the next image and returns how many images that were.
 
-    def __init__(self, paths: Sequence[str], network: Classifier, ledger: Ledger) -> None:
-        self._paths, self._network, self._ledger = paths, network, ledger
-        self._contents = [image.read(path) for path in paths]
-        self._pixels = [
-            image.pixels(path, network.size, data) for path, data in zip(paths, self._contents, strict=True)
-        ]
+    Attributes:
+        views: of an image that the model is shown, on average; more are decoded if it may ask for further ones.
+    """
+
+    def __init__(self, workload: Workload, router: Router, ledger: Ledger) -> None:
+        self._paths, self._router, self._ledger, self._input = workload.paths, router, ledger, workload.input
+        network = router.classifier(workload.input.model)
+        self._contents = [image.read(path) for path in self._paths]
         self._model = network.model.sha256
         self._table = input_of_pixel(network.input)
-        self._inputs = [self._table.take(pixels)[None] for pixels in self._pixels]
-        self._answers = [network.answer(path) for path in paths]
+        self._views, counts = [], []
+        for place, path in enumerate(self._paths):
+            pixels = self._taken(path, self._contents[place]).pixels
+            counts.append(network.judge(pixels).count)
+            self._views.append(pixels[0].copy())  # alone, for all of them would take much memory
+        self.views = statistics.mean(counts)
+        self._inputs = [self._table.take(view)[None] for view in self._views]
+        self._answers = [router.answer(path) for path in self._paths]
         self._bare = Bare(network)
         self._place, self._number = count(), count()
         self._group: list[Entry] = []
@@ -40,15 +51,18 @@ class Stages:
         return 1
 
     def decode(self) -> int:
+        """With all views that the model may ask for."""
         place = self._next()
-        image.pixels_and_size(self._paths[place], self._network.size, self._contents[place])
+        self._taken(self._paths[place], self._contents[place])
         return 1
 
     def quantise(self) -> int:
-        self._table.take(self._pixels[self._next()])[None]
+        """Of one view."""
+        self._table.take(self._views[self._next()])[None]
         return 1
 
     def invoke(self) -> int:
+        """Of one view."""
         self._bare.score(self._inputs[self._next()])
         return 1
 
@@ -62,11 +76,14 @@ class Stages:
         """From the file to the ledger, in one process."""
         place = self._next()
         data = image.read(self._paths[place])
-        self._group.append(self._entry(place, data, self._network.answer(self._paths[place], data)))
+        self._group.append(self._entry(place, data, self._router.answer(self._paths[place], data)))
         if len(self._group) == GROUP_SIZE:
             self._commit(self._group)
             self._group = []
         return 1
+
+    def _taken(self, path: str, data: bytes) -> views.Taken:
+        return views.taken(path, data, self._input.views, self._input.size)
 
     def _next(self) -> int:
         return next(self._place) % len(self._paths)

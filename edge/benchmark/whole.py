@@ -92,7 +92,7 @@ class Limit:
 
     Attributes:
         decoding: all cores decode, and do nothing else.
-        invoke: the network is never kept waiting.
+        invoke: the network is never kept waiting for a view.
     """
 
     decoding: float

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edge.cli.options import Seconds, model_options, option, with_classifier
+from edge.cli.options import Seconds, model_options, option, with_router
 from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
-    from edge.classifier import Classifier
+    from edge.inference.router import Router
 
 
 @click.command(
@@ -44,12 +44,13 @@ def benchmark(
     seconds: float,
     as_json: bool,
     state: Path | None,
-    classifier: Callable[[], "Classifier"],  # of one number of threads; here they are tried
+    router: Callable[[], "Router"],  # of one number of threads; here they are tried
 ) -> None:
     """Measure how fast this board is, step by step and as a whole.
 
-    Takes about half a minute. Without --threads it tries 1, 2, 4 and so on, up
-    to the number of cores, and says which is best.
+    Takes about half a minute for each model that the images go to. Without
+    --threads it tries 1, 2, 4 and so on, up to the number of cores, and says
+    which is best.
     """
     import json
 
@@ -64,7 +65,7 @@ def benchmark(
     )
     setup = measuring.Setup(
         [context.params["threads"]] if is_given else thread_counts(machine().cores),
-        lambda threads: with_classifier(context.params | {"threads": threads})["classifier"](),
+        lambda threads: with_router(context.params | {"threads": threads})["router"](),
         lambda threads: _words(context, threads),
         context.params["runtime"],
         images,

@@ -28,7 +28,8 @@ from edge.benchmark.stages import Bare
 from edge.cameras.stream import Stream
 from edge.cameras.view import View
 from edge.classifier import Classifier
-from edge.model import load
+from edge.imaging.inputs import Input
+from edge.model import default_path, load
 from tests.benchmarks.photos import PHOTO, enlarged
 from tests.conftest import command, environment
 from tests.videos import served, video
@@ -66,14 +67,14 @@ def decoded(source: str, count: int) -> float:
 
 def worked(source: str, count: int, classifier: Classifier) -> float:
     """Frames that a second of one core decodes, prepares and puts through the bare network."""
-    stream, network = Stream(source), Bare(classifier)
+    stream, network, input_ = Stream(source), Bare(classifier), Input(0, classifier.size)
     try:
         assert stream.frame() is not None
         began = time.process_time()
         for _ in range(count - 1):
             frame = stream.frame()
             assert frame is not None
-            frame.seen(View(), classifier.size)
+            frame.seen(View(), lambda _: input_)
             network.invoke()
         return (count - 1) / (time.process_time() - began)
     finally:
@@ -84,7 +85,7 @@ def classified(source: str, count: int, home: Path) -> float:
     """Frames a second of the command, its start left out."""
 
     def seconds(frames: int) -> float:
-        words = command("camera", "--source", source, "--max-frames", str(frames))
+        words = command("camera", "--model", default_path(), "--source", source, "--max-frames", str(frames))
         done = subprocess.run(words, env=environment(HOME=str(home)), capture_output=True, text=True, check=True)
         found = re.search(r"in ([0-9.]+) s", done.stderr)
         assert found, done.stderr

@@ -26,6 +26,7 @@ from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import Bare
 from edge.benchmark.whole import Limit, backlogs, start_up
 from edge.classifier import Classifier
+from edge.imaging.inputs import Input
 from edge.interpreter import installed
 from edge.model import load
 from tests.benchmarks.tables import markdown, where
@@ -125,7 +126,8 @@ def _measured(folder: Path, known: Values, attempts: int) -> Values:
 
 def _backlog(workload: Workload) -> tuple[float, float]:
     network = Classifier(load())
-    with tempfile.TemporaryDirectory() as name, Decoding(workload.paths, network.size, machine().cores) as decoding:
+    input_, cores = Input(0, network.size), machine().cores
+    with tempfile.TemporaryDirectory() as name, Decoding(workload.paths, input_, cores) as decoding:
 
         def limit() -> Limit:
             taken = measure({"decoding": decoding.round, "invoke": steps(Bare(network).invoke)}, SECONDS / 4, 1)

@@ -108,11 +108,11 @@ def _compared(
 ) -> str:
     measured = {peer.name: Measured() for peer in ways}
     watched: list[Backlog] = []
-    workload = of_folder(folder)
+    (workload,) = of_folder(folder)
     for turn in range(rounds):
         for peer in ways if turn % 2 == 0 else reversed(ways):
             _turn(peer, homes[peer.name].python, folder, measured[peer.name], seconds, most)
-        watched.append(_watched(workload, measured[ways[0].name], seconds))
+        watched.append(_watched(workload, measured[ways[0].name], ways[0].model, seconds))
     ours = measured[ways[0].name]
     rows = [
         _row(peer, measured[peer.name], ours, measured[ways["int8" not in peer.name].name], homes[peer.name])
@@ -166,11 +166,11 @@ def _turn(peer: Peer, python: Path, folder: Path, measured: Measured, seconds: f
     measured.turns.append(json.loads(ran.output.splitlines()[-1]))
 
 
-def _watched(workload: Workload, ours: Measured, seconds: float) -> Backlog:
+def _watched(workload: Workload, ours: Measured, model: Path, seconds: float) -> Backlog:
     """As many images as one process does in thrice that time, for the start is taken off."""
     count = round(ours.turns[-1]["per_second"] * seconds * 3)
     with tempfile.TemporaryDirectory() as name:
-        found, _ = backlogs(workload, count, [[]], lambda: Limit(1.0, 1.0), Path(name), 1)
+        found, _ = backlogs(workload, count, [["--model", str(model)]], lambda: Limit(1.0, 1.0), Path(name), 1)
     return found[0]
 
 

@@ -1,9 +1,12 @@
 """Large photos, ours against the plain way: python -m tests.benchmarks.photos
 
-The plain way is Image.open(file).convert("RGB").resize(size, BICUBIC). Both begin
-with the file and end with the pixels that the network takes. HEIC is in the
-table where pillow-heif is installed, in tiles as iPhones write it; the plain way
-then has as many threads as pillow-heif takes by itself, and ours has none.
+Once in views, as a model for photos takes them of JPEGs (`tests.benchmarks.views`
+says how), and once as a whole, as a model for thumbnails takes them of all
+formats. There the plain way is Image.open(file).convert("RGB").resize(size,
+BICUBIC). Both begin with the file and end with the pixels that the network
+takes. HEIC is in the table where pillow-heif is installed, in tiles as iPhones
+write it; the plain way then has as many threads as pillow-heif takes by itself,
+and ours has none.
 """
 
 import statistics
@@ -21,6 +24,7 @@ from edge.classifier import Classifier
 from edge.errors import UndecodableImageError
 from edge.image import Pixels
 from edge.model import load
+from tests.benchmarks import views
 from tests.benchmarks.tables import markdown, rounded, tell
 
 try:
@@ -58,13 +62,41 @@ def enlarged(photo: Path, size: tuple[int, int]) -> Image.Image:
 
 
 @click.command()
-@click.option("--photos", type=click.Path(exists=True, path_type=Path), help="Your own, to compare scores on as well.")
+@click.option("--part", "parts", type=click.Choice(["views", "whole"]), multiple=True, default=["views", "whole"])
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, path_type=Path),
+    help="Your own, to take views of, and to compare scores on as well.",
+)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="For each way, over all rounds.")
 @click.option("--megapixels", default="12,48", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the table to a file.")
-def main(photos: Path | None, rounds: int, seconds: float, megapixels: str, out: Path | None) -> None:
+def main(
+    parts: tuple[str, ...], photos: Path | None, rounds: int, seconds: float, megapixels: str, out: Path | None
+) -> None:
     """Photos a second, and what the other way of decoding does to the score."""
+    told = []
+    if "views" in parts:
+        told.append(f"## In views\n\n{_in_views(photos, rounds, seconds)}")
+    if "whole" in parts:
+        told += ["## As a whole", *_as_a_whole(photos, rounds, seconds, megapixels)]
+    tell("tests.benchmarks.photos", told, out)
+
+
+def _in_views(photos: Path | None, rounds: int, seconds: float) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        if photos is None:
+            for seed in range(views.COUNT):
+                views.detailed(Path(name) / f"{seed}.jpg", views.MEGAPIXELS_12, seed)
+        folder = photos or Path(name)
+        paths = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+        if not paths:
+            return "No JPEG among the photos."
+        return views.compared(paths[: views.COUNT], rounds, seconds)
+
+
+def _as_a_whole(photos: Path | None, rounds: int, seconds: float, megapixels: str) -> list[str]:
     network = Classifier(load())
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -98,7 +130,7 @@ def main(photos: Path | None, rounds: int, seconds: float, megapixels: str, out:
             if path.suffix.lower() in image.SUFFIXES
         ]
         parts.append(_scores(real, network))
-    tell("tests.benchmarks.photos", parts, out)
+    return parts
 
 
 def _has_heic_encoder() -> bool:

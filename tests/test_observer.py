@@ -291,6 +291,24 @@ def test_each_frame_goes_to_the_model_that_is_for_its_size(tmp_path: Path, brigh
         assert not work.observer.trouble
 
 
+def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other(
+    tmp_path: Path, brightness: Path
+) -> None:
+    class Slow(Classifier):
+        def run(self, pixels: Pixels) -> float:
+            time.sleep(0.02)  # for each of 5 to 13 views; a frame comes every hundredth of a second
+            return super().run(pixels)
+
+    scene = Scene()
+    scene.width, scene.height = 320, 240
+    with observed(tmp_path, brightness, router=Router.of(Slow(model.load(PHOTO_LIKE))), scene=scene) as work:
+        work.until(lambda: work.observer.frames == 3)
+        assert work.observer.skipped > 3
+        scene.level = BRIGHT
+        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "REAL")
+        assert work.observer.frames <= 5, "none of the frames that came meanwhile was kept for later"
+
+
 def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
     scene = Scene()
     scene.width, scene.height = 320, 240

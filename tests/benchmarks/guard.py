@@ -22,13 +22,16 @@ from edge import image
 from edge.benchmark.decoding import Decoding
 from edge.benchmark.machine import machine
 from edge.benchmark.pictures import Workload, save
-from edge.benchmark.rounds import Timing, measure, steps
+from edge.benchmark.rounds import Timing, Way, measure, steps
 from edge.benchmark.stages import Bare
 from edge.benchmark.whole import Limit, backlogs, start_up
 from edge.classifier import Classifier
+from edge.image import Pixels
 from edge.imaging.inputs import Input
+from edge.imaging.views import Size
 from edge.interpreter import installed
-from edge.model import load
+from edge.model import Views, load
+from tests.benchmarks import views
 from tests.benchmarks.tables import markdown, where
 
 STORED = Path(__file__).with_name("ratios.json")
@@ -66,6 +69,7 @@ KEPT = {
     "start": Kept("`classify` one image : loading the libraries and the model", "lower", 0.2, 1.25),
     "help": Kept("`--help` : loading the libraries and the model", "lower", 0.25),
     "photos": Kept("decoding a JPEG of 12 megapixels : the plain way, rates", "higher", 0.3, 4.0),
+    "views": Kept("views of a JPEG of 12 megapixels : the plain way, rates", "higher", 0.3, 2.0),
     "network": Kept("the bare network : `classify` without its start, rates; what is lost around it", "lower", 0.3),
     "memory": Kept("`watch --once` on thumbnails, MB in all its processes at once", "lower", 0.2),
 }
@@ -111,6 +115,7 @@ def _measured(folder: Path, known: Values, attempts: int) -> Values:
         ("backlog", "memory"): lambda: _backlog(Workload("thumbnails", tuple(thumbnails))),
         ("start", "help"): lambda: _start(thumbnails[0]),
         ("photos",): lambda: _photos(photo),
+        ("views",): lambda: _views(photo),
         ("network",): lambda: _network(thumbnails),
     }
     measured: Values = {}
@@ -154,6 +159,19 @@ def _photos(photo: Path) -> tuple[float]:
         return 1
 
     return (_ratio(measure({"ours": steps(ours), "plain": steps(plain)}, 2 * SECONDS, 3)),)
+
+
+def _views(photo: Path) -> tuple[float]:
+    wanted, size = views.photo_views()
+
+    def way(take: Callable[[str, Views, Size], Pixels]) -> Way:
+        def step() -> int:
+            take(str(photo), wanted, size)
+            return 1
+
+        return steps(step)
+
+    return (_ratio(measure({"ours": way(views.ours), "plain": way(views.plain)}, 2 * SECONDS, 3)),)
 
 
 def _network(paths: list[str]) -> tuple[float]:

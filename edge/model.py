@@ -42,11 +42,15 @@ class Domain:
     width: tuple[int, int]
     height: tuple[int, int]
 
+    def holds(self, size: tuple[int, int]) -> bool:
+        """Whether an image of this (width, height) may be one of them."""
+        return self.width[0] <= size[0] <= self.width[1] and self.height[0] <= size[1] <= self.height[1]
+
     def reason_outside(self, size: tuple[int, int]) -> str | None:
         """Why an image of this (width, height) is none of them, in words; None if it may be one."""
-        ranges = (self.width, self.height)
-        if all(least <= length <= greatest for length, (least, greatest) in zip(size, ranges, strict=True)):
+        if self.holds(size):
             return None
+        ranges = (self.width, self.height)
         known = " x ".join(str(least) if least == most else f"{least}-{most}" for least, most in ranges)
         return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
 

@@ -37,9 +37,9 @@ def choose(own_size: Size, inputs: Iterable[Input]) -> Input:
     """
     nearest: tuple[float, Input] | None = None
     for one in inputs:
-        distance = one.domain.distance(own_size) if one.domain else 0.0
-        if distance == 0:
+        if one.domain is None or one.domain.holds(own_size):
             return one
+        distance = one.domain.distance(own_size)
         if nearest is None or distance < nearest[0]:
             nearest = distance, one
     assert nearest is not None
@@ -57,14 +57,17 @@ def take(
     Raises:
         UnreadableFileError, UndecodableImageError: see `edge.image.pixels`.
     """
-    latest: list[Input] = []
+    latest: tuple[Size, Input] | None = None
 
     def wanted(own_size: Size) -> tuple[Views | None, Size]:
-        latest[:] = [chosen(own_size)]
-        return latest[0].views, latest[0].size
+        nonlocal latest
+        if latest is None or latest[0] != own_size:  # as a rule the file's header tells the size of what is decoded
+            latest = own_size, chosen(own_size)
+        return latest[1].views, latest[1].size
 
     taken = taken_as(path, data, wanted)
-    return latest[0], taken
+    assert latest is not None  # asked for before anything is decoded
+    return latest[1], taken
 
 
 def take_of_frame(pixels: Pixels, chosen: Callable[[Size], Input]) -> tuple[Input, Taken]:

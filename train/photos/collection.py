@@ -11,20 +11,29 @@ training is not tested by its other pictures, so a source is never split.
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.errors import EdgeDetectError
+import numpy as np
+import numpy.typing as npt
+
+from edge import image
+from edge.errors import EdgeDetectError, ImageError
 from edge.model import LABELS
 from edge.sources.files import images
 
 MANIFEST = "manifest.jsonl"
 TRAINABLE = "train"  # in a manifest's `may`; anything else may be measured on, but not trained on
 HELD_OUT = 0.1  # of the groups of each class for validation, and as many for the test, where no split is given
+HASHES = "hashes.json"
+NEARLY = 3  # of the 64 bits of a hash: pictures that differ in no more are nearly identical
 ART_SHARE = 0.1  # of the draws of a class: pictures without photo-like content
+_ONES = np.array([value.bit_count() for value in range(256)])  # in each byte
 
 
 class CollectionError(EdgeDetectError):
@@ -163,6 +172,77 @@ class Split:
             elif picture.may_train and picture.generator not in self.generators:
                 sides["train"].append(picture)
         return sides
+
+
+def without_copies(sides: "dict[str, list[Picture]]", cache: Path) -> "dict[str, list[Picture]]":
+    """The sides of a split, without pictures that another side has as well, byte for byte or nearly.
+
+    What is measured on stays: training gives way to validation and test, and validation to the test. Within a side
+    nothing is compared.
+
+    Args:
+        cache: a folder where the files' hashes are kept between calls.
+    """
+    hashes = _hashes([picture.path for side in sides.values() for picture in side], cache)
+    kept = dict(sides)
+    for side, others in (("train", ("validation", "test")), ("validation", ("test",))):
+        known = [hashes[picture.path] for other in others for picture in sides[other] if picture.path in hashes]
+        digests = {digest for digest, _ in known}
+        looks = np.array([look for _, look in known], np.uint64)
+        kept[side] = []
+        for picture in sides[side]:
+            digest, look = hashes.get(picture.path, ("", None))
+            is_copy = digest in digests or (look is not None and bool((_differing(looks, look) <= NEARLY).any()))
+            if not is_copy:
+                kept[side].append(picture)
+    return kept
+
+
+def _differing(looks: npt.NDArray[np.uint64], look: int) -> npt.NDArray[np.intp]:
+    """In how many bits hashes differ from one."""
+    return np.asarray(_ONES[(looks ^ np.uint64(look)).view(np.uint8).reshape(-1, 8)].sum(1))
+
+
+def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, tuple[str, int]]:
+    """Of each file that can be decoded: the SHA-256 of its bytes, hexadecimal, and the hash of what it looks like."""
+    kept_in = cache / HASHES
+    kept: dict[str, list[Any]] = json.loads(kept_in.read_text("utf-8")) if kept_in.exists() else {}
+    keys = {path: (str(path.resolve()), *_state(path)) for path in paths}
+    missing = [path for path, (name, *state) in keys.items() if kept.get(name, [])[:2] != state]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, hashed in zip(missing, pool.map(_hashed, missing), strict=True):
+            name, *state = keys[path]
+            kept[name] = [*state, *hashed]
+    if missing:
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = kept_in.with_suffix(".partial")
+        partial.write_text(json.dumps(kept), "utf-8")
+        os.replace(partial, kept_in)
+    found = {path: kept[name][2:] for path, (name, *_) in keys.items()}
+    return {path: (digest, int(look, 16)) for path, (digest, look) in found.items() if digest}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when the file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _hashed(path: Path) -> tuple[str, str]:
+    """Empty if it cannot be decoded.
+
+    The second is a difference hash: whether each of 8 x 8 cells of the grey picture is darker than the next.
+    """
+    try:
+        data = image.read(path)
+        cells = image.pixels(path, (9, 8), data).sum(2, dtype=np.int32)
+    except ImageError:
+        return "", ""
+    bits = np.packbits(cells[:, 1:] > cells[:, :-1])
+    return hashlib.sha256(data).hexdigest(), bits.tobytes().hex()
 
 
 def shares(pictures: Sequence[Picture], weights: dict[str, float]) -> list[float]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 _MAGIC = 0x1950A86A20F9469CFC6C
+# What unpickling raises on damaged data, beside ValueError; MemoryError for a length that is none.
+_DAMAGED = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError)
 _DTYPES = {"FloatStorage": np.float32, "LongStorage": np.int64}
 
 
@@ -65,5 +67,5 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
                 name: storages[key][offset : offset + int(np.prod(size))].reshape(size)
                 for name, (key, offset, size) in tensors.items()
             }
-    except (pickle.UnpicklingError, EOFError, TypeError, AttributeError, KeyError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"not a PyTorch weight file of the older format: {error}") from error

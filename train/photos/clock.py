@@ -28,10 +28,9 @@ class Clock:
         return _spent(history) + history[-1]["seconds"] > 60 * self._minutes
 
     def ends_call(self, history: Sequence[dict[str, float]]) -> bool:
-        if self._of_call is None:
+        if self._of_call is None or not history:
             return False
-        called = time.monotonic() - self._began
-        return called + (history[-1]["seconds"] if history else 0.0) > 60 * self._of_call
+        return time.monotonic() - self._began + history[-1]["seconds"] > 60 * self._of_call
 
     def rate(self, history: Sequence[dict[str, float]], seconds: float) -> float:
         """The learning rate as a share of the highest: up, then down as a cosine until the last epoch that fits ends.

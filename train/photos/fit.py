@@ -52,7 +52,7 @@ def fit(
         data: a collection (see `train.photos.collection`), or what `train.photos.shards.unpack` has made of one.
         split: of a collection, which groups are held out; None holds out a tenth of them, by the seed.
         cache: where the pieces of a collection are kept between runs; None keeps them in `out`.
-        minutes_of_call: end after the last epoch that fits into so much time; `resume` goes on from there.
+        minutes_of_call: end after the last epoch that fits into so much time, but after one; `resume` goes on.
 
     Raises:
         CollectionError: `data` is no collection.
@@ -98,9 +98,10 @@ def fit(
         seed=settings.seed,
         processes=settings.processes,
     )
+    first = len(run.history)
     try:
         while (epoch := len(run.history)) < settings.epochs and not clock.ends_run(run.history):
-            if clock.ends_call(run.history):
+            if epoch > first and clock.ends_call(run.history):
                 _say(f"{out}: stopped after epoch {epoch}; --resume goes on from there")
                 return
             began, losses, batches = time.monotonic(), [], crops.epoch(epoch, steps)

@@ -33,7 +33,7 @@ def main() -> None:
     "--data",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with train/REAL and train/FAKE; the test split is not read.",
+    help="Folder with train/REAL and train/FAKE, or with REAL/SOURCE/... for a model of crops; tests are not read.",
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
 @click.option("--calibration", default=512, type=click.IntRange(2), help="Images to calibrate int8 on.")

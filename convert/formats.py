@@ -8,14 +8,31 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from convert import litert, sample
+from convert import litert, photos, sample
 from convert.litert import RUNTIME
 from convert.refine import refined
-from convert.verify import Measured, keras_milliseconds, keras_scores, verify
+from convert.sample import Sample
+from convert.verify import (
+    Measured,
+    keras_milliseconds,
+    keras_scores,
+    labels_of_pictures,
+    of_pictures,
+    verify,
+)
 from edge.classifier import Classifier, signature
 from edge.image import RESAMPLING
 from edge.interpreter import interpreter
-from edge.model import LOGIT, PROBABILITY, THRESHOLD, Model, ModelDescription, description_path
+from edge.model import (
+    LOGIT,
+    PROBABILITY,
+    THRESHOLD,
+    Domain,
+    Model,
+    ModelDescription,
+    Views,
+    description_path,
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +61,8 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
     """
     network = litert.load_keras(model)
     size = (network.input_shape[2], network.input_shape[1])
-    held_out = sample.held_out(model)
-    calibration = sample.calibration(data, size, calibration_images, seed, held_out)
-    images = sample.verification(data, size, held_out, seed + 1, calibration.names)
+    views = photos.views_beside(model)
+    calibration, images = _samples(model, data, size, views, calibration_images, seed)
     by_keras = keras_scores(network, images)
 
     # In 8 bits the logit, so that confidences do not end at 255/256. In floats P(REAL) itself, for plain scripts.
@@ -75,7 +91,8 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
             output=output,
             output_is=output_is,
             score_limit=score_limit,
-            domain=images.domain,
+            domain=images.domain if views is None else _domain(images.domain),
+            views=views,
             calibration={"origin": calibration.origin, "names": calibration.names} if variant == "int8" else {},
         )
         measured = verify(Classifier(Model(path, content, description), runtime=RUNTIME), by_keras, images)
@@ -86,9 +103,28 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
         path.write_bytes(content)
         description_path(path).write_text(replace(description, measured=told).to_json(), "utf-8")
         rows.append(_row(path.stem, measured))
-    accuracy = float(((by_keras > THRESHOLD) == images.is_real).mean())
+    accuracy = float(((of_pictures(by_keras, images) > THRESHOLD) == labels_of_pictures(images)).mean())
     of_keras = Row(model.name, os.path.getsize(model), accuracy, 1.0, 0.0, milliseconds)
     return [of_keras, *rows], images.origin
+
+
+def _samples(
+    model: Path, data: Path, size: tuple[int, int], views: Views | None, count: int, seed: int
+) -> tuple[Sample, Sample]:
+    """What the model is calibrated on, and what its files are verified with."""
+    if views is None:
+        held_out = sample.held_out(model)
+        calibration = sample.calibration(data, size, count, seed, held_out)
+        return calibration, sample.verification(data, size, held_out, seed + 1, calibration.names)
+    to_choose_by, test = photos.held_out(model)
+    calibration = photos.calibration(data, size, views, count, seed, {*to_choose_by, *test})
+    return calibration, photos.verification(data, size, views, to_choose_by)
+
+
+def _domain(measured: Domain) -> Domain:
+    """Of photos: from LEAST_SIDE to the longest side that was measured, whichever way a picture lies."""
+    longest = max(measured.width[1], measured.height[1])
+    return Domain((photos.LEAST_SIDE, longest), (photos.LEAST_SIDE, longest))
 
 
 def table(rows: list[Row], origin: str) -> str:

@@ -28,6 +28,7 @@ class Sample:
         pixels: uint8, shape (n, height, width, 3).
         is_real: bool, shape (n,).
         sizes: the images' own (width, height), upright, in pixels.
+        picture: of views, which picture each is of; None of whole images.
     """
 
     origin: str
@@ -35,6 +36,7 @@ class Sample:
     pixels: Pixels
     is_real: np.ndarray[tuple[int], np.dtype[np.bool_]]
     sizes: tuple[tuple[int, int], ...]
+    picture: np.ndarray[tuple[int], np.dtype[np.intp]] | None = None
 
     @property
     def domain(self) -> Domain:

@@ -67,15 +67,16 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
     Raises:
         ConversionError: the accuracy fell by more than MAX_LOSS.
     """
-    scores = np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64)
+    scores = of_pictures(np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64), sample)
+    by_keras, is_real = of_pictures(by_keras, sample), labels_of_pictures(sample)
     threshold = classifier.model.threshold
     limit = classifier.model.description.score_limit if classifier.model.description else 0.0
     differences = np.abs(scores - np.clip(by_keras, limit, 1 - limit))  # the classifier keeps its scores within that
     measured = Measured(
         images=len(scores),
         origin=sample.origin,
-        accuracy_keras=float(np.mean((by_keras > threshold) == sample.is_real)),
-        accuracy=float(np.mean((scores > threshold) == sample.is_real)),
+        accuracy_keras=float(np.mean((by_keras > threshold) == is_real)),
+        accuracy=float(np.mean((scores > threshold) == is_real)),
         label_agreement=float(np.mean((scores > threshold) == (by_keras > threshold))),
         max_difference=float(differences.max()),
         mean_difference=float(differences.mean()),
@@ -89,6 +90,23 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
             " nothing was written"
         )
     return measured
+
+
+def of_pictures(scores: Floats, sample: Sample) -> Floats:
+    """Of views, the mean of the logits of each picture, as a probability; of whole images their scores."""
+    if sample.picture is None:
+        return scores
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    sums = np.bincount(sample.picture, np.log(clipped / (1 - clipped)))
+    found: Floats = 1 / (1 + np.exp(-sums / np.bincount(sample.picture)))
+    return found
+
+
+def labels_of_pictures(sample: Sample) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each picture is REAL, or each image."""
+    if sample.picture is None:
+        return sample.is_real
+    return sample.is_real[np.unique(sample.picture, return_index=True)[1]]
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

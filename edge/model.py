@@ -204,7 +204,7 @@ class ModelDescription:
             if data.get("output_is", PROBABILITY) not in (PROBABILITY, LOGIT):
                 raise ValueError(f"output_is is neither {PROBABILITY} nor {LOGIT}")
             known["domain"] = _domain(data.get("domain"))
-            known["views"] = _views(later.get("views"))
+            known["views"] = views_of(later.get("views"))
             known["fusion"] = _fusion(later.get("fusion"))
             points = known["operating_points"] = _operating_points(later.get("operating_points"))
             chosen = known["operating_point"] = later.get("operating_point")
@@ -356,7 +356,12 @@ def _range(value: Any) -> tuple[int, int]:
     return value[0], value[1]
 
 
-def _views(value: Any) -> Views | None:
+def views_of(value: Any) -> Views | None:
+    """What a description's JSON says under `views`.
+
+    Raises:
+        ValueError, KeyError, TypeError: that is no description of views.
+    """
     if value is None:
         return None
     first, further = _view_sets(value["first"]), _view_sets(value.get("further", []))

@@ -1,0 +1,111 @@
+"""Views of photos, for a model that judges crops: which it is calibrated on and verified with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from convert.errors import SampleError
+from convert.sample import Sample
+from edge.errors import ImageError
+from edge.image import Pixels
+from edge.imaging.views import taken
+from edge.model import LABELS, Views, views_of
+from edge.sources.files import images
+
+VIEWS = "views.json"  # written beside a model by its training
+HELD_OUT = ("validation.json", "test.json")  # likewise: pictures to choose by, and those that nobody may calibrate on
+LEAST_SIDE = 200  # of the pictures that such a model is for
+
+
+def views_beside(model: Path) -> Views | None:
+    """What a model is shown of a picture; None if its training left no word of it, so that it takes whole images.
+
+    Raises:
+        SampleError: the file beside the model is damaged.
+    """
+    path = model.with_name(VIEWS)
+    if not path.exists():
+        return None
+    try:
+        return views_of(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SampleError(f"{path}: no description of views: {error}") from error
+
+
+def held_out(model: Path) -> tuple[list[str], list[str]]:
+    """The names of the pictures to choose by, and of those for the test.
+
+    Raises:
+        SampleError: a list is missing or damaged.
+    """
+    found = []
+    for name in HELD_OUT:
+        path = model.with_name(name)
+        try:
+            names = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise SampleError(f"{path}: no list of pictures that the training held out: {error}") from error
+        if not isinstance(names, list) or not all(
+            isinstance(one, str) and one.split("/")[0] in LABELS and ".." not in one.split("/") for one in names
+        ):
+            raise SampleError(f"{path}: not a list of paths such as REAL/SOURCE/x.jpg")
+        found.append(names)
+    return found[0], found[1]
+
+
+def calibration(data: Path, size: tuple[int, int], views: Views, count: int, seed: int, exclude: set[str]) -> Sample:
+    """`count` views, one of a picture, as many of each class, from the sources of a class in turns.
+
+    Raises:
+        SampleError: a class has no readable picture.
+    """
+    random = np.random.default_rng(seed)
+    chosen: dict[str, tuple[Pixels, tuple[int, int]]] = {}
+    for label in LABELS:
+        top = data / label
+        by_source: dict[str, list[str]] = {}
+        for path in sorted(str(path) for path in images([str(top)], recursive=True) if isinstance(path, str)):
+            name = Path(path).relative_to(data).as_posix() if Path(path) != top else ""
+            if name and name not in exclude:
+                by_source.setdefault(name.split("/")[1], []).append(name)
+        queues = [list(random.permutation(names)) for names in by_source.values()]
+        wanted = len(chosen) + max(1, count // 2)
+        while len(chosen) < wanted and any(queues):
+            for queue in filter(None, queues):
+                name = str(queue.pop())
+                try:
+                    found = taken(data / name, None, views, size)
+                except ImageError:
+                    continue
+                chosen[name] = found.pixels[random.integers(len(found.pixels))], found.own_size
+                if len(chosen) == wanted:
+                    break
+        if not any(name.startswith(f"{label}/") for name in chosen):
+            raise SampleError(f"{top}: no readable picture that the training did not hold out")
+    pixels, sizes = zip(*chosen.values(), strict=True)
+    is_real = np.array([name.startswith(LABELS[1]) for name in chosen], bool)
+    origin = f"{len(chosen)} views of pictures that were trained on, balanced by class and source, seed {seed}"
+    return Sample(origin, tuple(chosen), np.stack(pixels), is_real, sizes)
+
+
+def verification(data: Path, size: tuple[int, int], views: Views, names: list[str]) -> Sample:
+    """All views of the pictures that the training chose by.
+
+    Raises:
+        SampleError: one of them is not there.
+    """
+    pixels, is_real, sizes, picture = [], [], [], []
+    for number, name in enumerate(names):
+        try:
+            found = taken(data / name, None, views, size)
+        except ImageError as error:
+            raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
+        pixels.append(found.pixels)
+        is_real += [name.startswith(LABELS[1])] * len(found.pixels)
+        sizes += [found.own_size] * len(found.pixels)
+        picture += [number] * len(found.pixels)
+    origin = f"{len(names)} pictures that the training chose by, the mean of all views of each"
+    return Sample(
+        origin, tuple(names), np.concatenate(pixels), np.array(is_real, bool), tuple(sizes), np.array(picture, np.intp)
+    )

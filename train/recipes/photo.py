@@ -152,8 +152,8 @@ RECIPE = Recipe(
     draws=8192,
     views={
         "reduce_above": 1024,
-        "first": [{"short_side": None, "crops": 4}, {"short_side": 256, "crops": 1}],
-        "further": [{"short_side": None, "crops": 8}],
-        "further_between": [0.15, 0.85],
+        "first": [{"short_side": 256, "crops": 2}, {"short_side": 384, "crops": 2}],
+        "further": [{"short_side": 512, "crops": 4, "weight": 0.5}, {"short_side": None, "crops": 4, "weight": 0.5}],
+        "further_between": [0.25, 0.75],
     },
 )

@@ -85,6 +85,9 @@ def main(
 
 
 def _in_views(photos: Path | None, rounds: int, seconds: float) -> str:
+    about = (
+        "Real photos." if photos else "Generated: noise of several scales and grain, a decoder's work and no photos."
+    )
     with tempfile.TemporaryDirectory() as name:
         if photos is None:
             for seed in range(views.COUNT):
@@ -93,7 +96,7 @@ def _in_views(photos: Path | None, rounds: int, seconds: float) -> str:
         paths = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
         if not paths:
             return "No JPEG among the photos."
-        return views.compared(paths[: views.COUNT], rounds, seconds)
+        return f"{about} {views.compared(paths[: views.COUNT], rounds, seconds)}"
 
 
 def _as_a_whole(photos: Path | None, rounds: int, seconds: float, megapixels: str) -> list[str]:

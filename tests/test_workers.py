@@ -11,6 +11,7 @@ from PIL import Image
 
 from edge import image
 from edge.imaging.inputs import Input
+from edge.model import Domain, Views, ViewSet
 from edge.record.stamp import Stamp
 from edge.watch.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
 from edge.watch.workers import DEPTH, LEAST_DEPTH, Limits, Workers
@@ -221,3 +222,53 @@ def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -
                 workers.submit(task(tmp_path / f"{name}.png"))
             counts[name] = workers.in_flight
     assert counts == {"large": LEAST_DEPTH, "small": DEPTH}
+
+
+PHOTOS = (
+    Input(0, (32, 32), None, Domain((32, 32), (32, 32))),
+    Input(1, (128, 128), Views((ViewSet(4),), (ViewSet(9),))),
+)
+
+
+def test_photos_and_thumbnails_are_taken_as_without_processes(tmp_path: Path) -> None:
+    """The views of a photo are more than a socket holds at once."""
+    sizes = [(300, 200) if number % 3 else (32, 32) for number in range(40)]
+    tasks = [task(picture(tmp_path / f"{n}.png", size=size, seed=n)) for n, size in enumerate(sizes)]
+    with Workers(2, str(tmp_path), PHOTOS) as workers:
+        for one in tasks:
+            workers.submit(one)
+        found = dict(outcomes(workers, len(tasks)))
+    for one, size in zip(tasks, sizes, strict=True):
+        outcome, alone = found[one], prepare(str(tmp_path), one, PHOTOS)
+        assert isinstance(outcome, Prepared)
+        assert isinstance(alone, Prepared)
+        assert outcome.size == size
+        assert outcome.model == (size == (300, 200))
+        assert outcome.pixels is not None
+        assert outcome.pixels.shape == ((13, 128, 128, 3) if outcome.model else (1, 32, 32, 3))
+        assert (outcome.pixels == alone.pixels).all()
+
+
+def test_what_there_is_no_room_for_stays_with_the_processes_which_are_not_taken_for_hung(tmp_path: Path) -> None:
+    tasks = [task(picture(tmp_path / f"{n}.png", size=(300, 200), seed=n)) for n in range(12)]
+    with Workers(2, str(tmp_path), PHOTOS) as workers:
+        for one in tasks:
+            workers.submit(one)
+        workers.send()
+        pids = [worker.process.pid for worker in workers._workers]
+        for worker in workers._workers:
+            assert worker.connection.poll(30), "it has nothing to show"
+        workers._limits = Limits(seconds=0.05, least_waiting_seconds=0.5)
+        time.sleep(1)
+        assert workers.outcomes(room_bytes=0) == []
+        assert workers.in_flight == 12
+        assert [worker.process.pid for worker in workers._workers] == pids
+        workers._limits = Limits()
+        found: list[tuple[Task, object]] = []
+        deadline = time.monotonic() + 30
+        while len(found) < 12:
+            assert time.monotonic() < deadline
+            some = workers.outcomes(1, room_bytes=1)
+            assert len(some) <= 1
+            found += some
+    assert all(isinstance(outcome, Prepared) for _, outcome in found)

@@ -6,15 +6,9 @@ package alone.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
-
-from edge.errors import EdgeDetectError
-from edge.service.notify import Notifier
-from edge.signals import noted
-from edge.sinks.lines import JsonLines
-from edge.watch.watching import Settings, watch
-from tests.photos import two_models
 
 
 @click.command()
@@ -26,32 +20,22 @@ from tests.photos import two_models
 @click.option("--sort-into")
 @click.option("--log", type=click.Path(path_type=Path))
 @click.option("--poll", type=float)
-def main(
-    folder: str,
-    state: Path,
-    models: tuple[Path, ...],
-    once: bool,
-    reclassify: bool,
-    sort_into: str | None,
-    log: Path | None,
-    poll: float | None,
-) -> None:
+@click.option("--workers", default=2)
+def main(models: tuple[Path, ...], once: bool, **settings: Any) -> None:
     """Watch a folder."""
-    settings = Settings(
-        router=lambda _: two_models(*models),
-        folder=folder,
-        state=state,
-        lines=JsonLines(sys.stdout),
-        as_json=True,
-        log=log,
-        poll=poll,
-        sort_into=sort_into,
-        workers=2,
-        reclassify=reclassify,
-    )
+    # Not at the top: each process that decodes loads this module, and needs none of it.
+    from edge.errors import EdgeDetectError
+    from edge.service.notify import Notifier
+    from edge.signals import noted
+    from edge.sinks.lines import JsonLines
+    from edge.watch.watching import Settings, watch
+    from tests.photos import two_models
+
+    lines = JsonLines(sys.stdout)
+    chosen = Settings(router=lambda _: two_models(*models), lines=lines, as_json=True, **settings)
     try:
         with noted() as requests:
-            watch(settings, requests, Notifier(), lambda: None, once=once)
+            watch(chosen, requests, Notifier(), lambda: None, once=once)
     except EdgeDetectError as error:
         sys.exit(f"edge-detect: {error}")
 

@@ -38,7 +38,7 @@ QUICK_BYTES = 100_000  # the size of a file that does
 # Of outcomes that are sent together: a message has to fit into the socket's buffer. One with all views of a photo does
 # not, and goes alone; its process waits until we take it.
 PIXEL_BYTES = 65_536
-ROOM_BYTES = 16_000_000  # of the pixels of all images that wait for the network
+ROOM_BYTES = 8_000_000  # of the pixels of all images that wait for the network
 WAITING_COST = (
     1_000_000  # of the tasks that wait at a process, when they are some: bytes to read, and those of the names
 )

@@ -1,9 +1,11 @@
 """Batches of augmented crops, made by other processes while the network trains."""
 
+import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,21 @@ AHEAD = 6  # batches that are made before they are asked for, at least
 
 _pieces: Pieces
 _opened: npt.NDArray[np.uint8]
+_slots: npt.NDArray[np.uint8]
 
 
-def _begin(pieces: Pieces) -> None:
-    global _pieces, _opened
+def _begin(pieces: Pieces, memory: Path, shape: tuple[int, ...]) -> None:
+    global _pieces, _opened, _slots
     _pieces, _opened = pieces, pieces.opened()
+    _slots = np.memmap(memory, np.uint8, "r+", shape=shape)
 
 
-def _made(chosen: npt.NDArray[np.intp], size: int, how: Augmentation, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
+def _make(slot: int, chosen: npt.NDArray[np.intp], how: Augmentation, seed: Sequence[int]) -> None:
     random = np.random.default_rng(seed)
-    crops = np.empty((len(chosen), size, size, 3), np.uint8)
-    for crop, index in zip(crops, chosen, strict=True):
+    size = _slots.shape[2]
+    for crop, index in zip(_slots[slot], chosen, strict=True):
         height, width = _pieces.sizes[index]
         crop[:] = augmented(_opened[index, :height, :width], bool(_pieces.lossless[index]), size, how, random)
-    return crops
 
 
 class Crops:
@@ -59,23 +62,35 @@ class Crops:
         counts = np.bincount(pieces.picture, minlength=len(labels))
         weights = shares[pieces.picture] / counts[pieces.picture]
         self._weights, self._labels = weights / weights.sum(), labels[pieces.picture]
-        self._size, self._batch_size, self._how, self._seed = size, batch_size, how, seed
+        self._batch_size, self._how, self._seed = batch_size, how, seed
         self.ahead = max(AHEAD, 2 * processes)
-        self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (pieces,))
+        # Batches come in memory that the processes share: through a pipe one of 256 crops costs as long as a fast GPU
+        # takes to train on it. It has no name that a killed training could leave behind.
+        shape = (self.ahead + 1, batch_size, size, size, 3)
+        self._memory = os.memfd_create("crops")
+        os.truncate(self._memory, int(np.prod(shape)))
+        memory = Path(f"/proc/{os.getpid()}/fd/{self._memory}")
+        self._slots = np.memmap(memory, np.uint8, "r+", shape=shape)
+        self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (pieces, memory, shape))
 
     def epoch(self, number: int, steps: int) -> "Epoch":
         random = np.random.default_rng([self._seed, number])
         chosen = random.choice(len(self._weights), (steps, self._batch_size), p=self._weights)
         return Epoch(self, number, chosen)
 
-    def begin(self, number: int, index: int, chosen: npt.NDArray[np.intp]) -> "Future[npt.NDArray[np.uint8]]":
-        return self._pool.submit(_made, chosen, self._size, self._how, (self._seed, number, index))
+    def begin(self, number: int, index: int, chosen: npt.NDArray[np.intp]) -> "Future[None]":
+        return self._pool.submit(_make, index % len(self._slots), chosen, self._how, (self._seed, number, index))
+
+    def batch(self, index: int) -> npt.NDArray[np.uint8]:
+        """A copy: what it was made in is used again."""
+        return np.array(self._slots[index % len(self._slots)])
 
     def labels(self, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         return self._labels[chosen].astype(np.float32)[:, None]
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        os.close(self._memory)
 
 
 class Epoch:
@@ -90,16 +105,20 @@ class Epoch:
         self.waited = 0.0
 
     def __iter__(self) -> Any:
-        futures, ahead = [], self._crops.ahead
-        for index, chosen in enumerate(self._chosen):
-            futures.append(self._crops.begin(self._number, index, chosen))
-            if len(futures) > ahead:
-                yield self._result(futures, index - ahead)
-        for index in range(max(0, len(self._chosen) - ahead), len(self._chosen)):
-            yield self._result(futures, index)
+        futures: list[Future[None]] = []
+        ahead = self._crops.ahead
+        try:
+            for index, chosen in enumerate(self._chosen):
+                futures.append(self._crops.begin(self._number, index, chosen))
+                if len(futures) > ahead:
+                    yield self._result(futures, index - ahead)
+            for index in range(max(0, len(self._chosen) - ahead), len(self._chosen)):
+                yield self._result(futures, index)
+        finally:  # before another epoch's batches are made in the same memory
+            wait([future for future in futures if not future.cancel()])
 
-    def _result(self, futures: "list[Future[npt.NDArray[np.uint8]]]", index: int) -> tuple[Any, Any]:
+    def _result(self, futures: "list[Future[None]]", index: int) -> tuple[Any, Any]:
         began = time.monotonic()
-        crops = futures.pop(0).result()
+        futures.pop(0).result()
         self.waited += time.monotonic() - began
-        return crops, self._crops.labels(self._chosen[index])
+        return self._crops.batch(index), self._crops.labels(self._chosen[index])

@@ -158,7 +158,8 @@ def _compiled(recipe: Any, settings: Settings, steps: int, like: keras.Model) ->
 
 def _resumed(checkpoint: Path, recipe: Any, settings: Settings, steps: int) -> keras.Model:
     """Compiled for the backend and precision of now, with weights and optimizer as they were kept on any other."""
-    kept = keras.models.load_model(checkpoint)
+    # A file names the backend's own class of it, which another backend does not have.
+    kept = keras.models.load_model(checkpoint, custom_objects={"AdamW": keras.optimizers.AdamW})
     trained = _compiled(recipe, settings, steps, kept)
     trained.optimizer.build(trained.trainable_variables)
     for variable, value in zip(trained.optimizer.variables, kept.optimizer.variables, strict=True):

@@ -22,6 +22,15 @@ def main() -> None:
     convert(prog_name=PROGRAM)
 
 
+def _sides(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    least, _, most = value.partition("-")
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
+        raise click.BadParameter(f"{value!r} is not a range of pixels such as 200-12000.")
+    return int(least), int(most)
+
+
 @click.command(
     cls=Command,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
@@ -38,9 +47,24 @@ def main() -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
 @click.option("--calibration", default=512, type=click.IntRange(2), help="Images to calibrate int8 on.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="Of the calibration sample.")
+@click.option(
+    "--domain",
+    callback=_sides,
+    metavar="LEAST-MOST",
+    help="Pixels a side of images that the model is for.  [default: as in the images measured on]",
+)
 @click.option("--edgetpu", is_flag=True, help="Also compile the int8 file for the Edge TPU.")
 @click.option("--allow-cpu", is_flag=True, help="Accept operations that the Edge TPU leaves to the CPU.")
-def convert(model: Path, data: Path, out: Path, calibration: int, seed: int, edgetpu: bool, allow_cpu: bool) -> None:
+def convert(
+    model: Path,
+    data: Path,
+    out: Path,
+    calibration: int,
+    seed: int,
+    domain: tuple[int, int] | None,
+    edgetpu: bool,
+    allow_cpu: bool,
+) -> None:
     """Write float16 and int8 LiteRT files of a Keras model, each with its JSON.
 
     Every file is verified against the Keras model before it is handed out; one
@@ -54,11 +78,14 @@ def convert(model: Path, data: Path, out: Path, calibration: int, seed: int, edg
         raise CompilerError(compiler.WHERE_TO_GET_IT)  # before the work, not after it
 
     from convert import formats
+    from edge.model import Domain
 
     output_folder(out)
     with TemporaryDirectory(dir=out, prefix=".partial-") as folder:
         partial = Path(folder)
-        rows, origin = formats.convert(model, data, partial, calibration, seed)
+        rows, origin = formats.convert(
+            model, data, partial, calibration, seed, Domain(domain, domain) if domain else None
+        )
         if edgetpu:
             report = compiler.compile_model(partial / f"{rows[-1].name}.tflite", partial, allow_cpu=allow_cpu)
             click.echo(f"Edge TPU: {sum(report.mapped.values())} operations on it, {len(report.unmapped)} kinds not")

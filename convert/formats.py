@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from convert import litert, photos, sample
+from convert import graph, litert, photos, sample
+from convert.backend import keras
+from convert.equalise import equalised, is_plain
 from convert.litert import RUNTIME
 from convert.refine import refined
+from convert.rounding import round_weights
 from convert.sample import Sample
 from convert.verify import (
     Measured,
@@ -18,6 +21,7 @@ from convert.verify import (
     keras_scores,
     labels_of_pictures,
     of_pictures,
+    require_fixed_kernels,
     verify,
 )
 from edge.classifier import Classifier, signature
@@ -47,10 +51,15 @@ class Row:
     milliseconds: float
 
 
-def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: int) -> tuple[list[Row], str]:
+def convert(
+    model: Path, data: Path, out: Path, calibration_images: int, seed: int, domain: Domain | None = None
+) -> tuple[list[Row], str]:
     """Write `<name>_float16` and `<name>_int8`, each `.tflite` and `.json`, into `out`.
 
     The name is the Keras model's own, made fit for a file.
+
+    Args:
+        domain: of the descriptions; None takes it from the images that the files are verified with.
 
     Returns:
         The Keras model's row, then one for each file; and the images that they were measured on, in words.
@@ -68,7 +77,9 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
     # In 8 bits the logit, so that confidences do not end at 255/256. In floats P(REAL) itself, for plain scripts.
     linear = litert.logits(network)
     score_limit = 1 / (len(images.names) + 2)  # Laplace's rule of succession, for never having seen an error
-    in_8_bits = litert.int8(linear or network, calibration.pixels)
+    to_quantise = linear or network
+    in_8_bits = litert.int8(_prepared(to_quantise, calibration) if views else to_quantise, calibration.pixels)
+    require_fixed_kernels(in_8_bits, network)
     if linear:
         in_8_bits = refined(in_8_bits, linear, calibration.pixels, math.log(1 / score_limit - 1))
     contents = {
@@ -91,7 +102,7 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
             output=output,
             output_is=output_is,
             score_limit=score_limit,
-            domain=images.domain if views is None else _domain(images.domain),
+            domain=domain or (images.domain if views is None else _domain(images.domain)),
             views=views,
             calibration={"origin": calibration.origin, "names": calibration.names} if variant == "int8" else {},
         )
@@ -100,6 +111,8 @@ def convert(model: Path, data: Path, out: Path, calibration_images: int, seed: i
             "runtime": f"{RUNTIME} {version(RUNTIME)}",
             "milliseconds_keras": float(f"{milliseconds:.5g}"),
         }
+        if views:
+            told["multiply_adds"] = graph.read(content).multiply_adds  # of one view
         path.write_bytes(content)
         description_path(path).write_text(replace(description, measured=told).to_json(), "utf-8")
         rows.append(_row(path.stem, measured))
@@ -119,6 +132,15 @@ def _samples(
     to_choose_by, test = photos.held_out(model)
     calibration = photos.calibration(data, size, views, count, seed, {*to_choose_by, *test})
     return calibration, photos.verification(data, size, views, to_choose_by)
+
+
+def _prepared(network: keras.Model, calibration: Sample) -> keras.Model:
+    """The same network, as 8 bits hold it best; one of other layers than are known is left as it is."""
+    if not is_plain(network):
+        return network
+    prepared = equalised(network, calibration.pixels)
+    round_weights(prepared, calibration.pixels)
+    return prepared
 
 
 def _domain(measured: Domain) -> Domain:

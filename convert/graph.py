@@ -1,6 +1,7 @@
 """A LiteRT file's operations and tensors, by LiteRT's own reader of its format."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,7 @@ class Graph:
         tensors: that operations read or write.
         has_branches: whether there are graphs beside the main one.
         parameter_bytes: of all constants.
+        multiply_adds: of all convolutions and dense layers, once through.
     """
 
     def __init__(self, model: Any) -> None:
@@ -101,8 +103,24 @@ class Graph:
         ]
         self.tensors = [tensors[place] for place in sorted(used)]
         self.has_branches = len(model.subgraphs) > 1
+        self.multiply_adds = sum(map(_multiply_adds, self.operations))
         buffers = {main.tensors[place].buffer for place in used}
         self.parameter_bytes = sum(len(_content(model.buffers[buffer])) for buffer in buffers)
+
+
+def read(content: bytes) -> Graph:
+    """
+    Raises:
+        struct.error, LookupError, TypeError, ValueError: it is no LiteRT file, or a damaged one.
+    """
+    return Graph(schema.ModelT.InitFromPackedBuf(content, 0))
+
+
+def _multiply_adds(operation: Operation) -> int:
+    weights = operation.input(1)
+    if weights is None or operation.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        return 0
+    return prod(operation.outputs[0].shape[:-1]) * prod(weights.shape)  # all weights at every place of the output
 
 
 def _name(code: Any) -> str:

@@ -10,9 +10,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
-
-from convert.graph import Graph, Operation, Tensor
+from convert.graph import Graph, Operation, Tensor, read
 from convert.limits import LIMITS
 from edge.errors import ModelError, printable
 from edge.flatbuffer import require_whole
@@ -79,8 +77,7 @@ def qualification(model: Model) -> Qualification:
     """
     try:
         require_whole(model.content)
-        graph = Graph(schema.ModelT.InitFromPackedBuf(model.content, 0))
-        return _of(graph)
+        return _of(read(model.content))
     except ModelError as error:
         raise ModelError(f"{printable(model.path)}: {error}") from error
     except (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:

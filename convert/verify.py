@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from convert.backend import keras
 from convert.errors import ConversionError
+from convert.litert import RUNTIME
 from convert.sample import Sample
 from edge.classifier import Classifier
+from edge.interpreter import interpreter
 
 MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
 TIMED_CALLS = 200
@@ -28,6 +30,7 @@ class Measured:
         milliseconds: median of one image at a time on one thread, network only.
         label_agreement: share of images to which both give the same label.
         max_difference, mean_difference: of P(REAL), absolute.
+        view_accuracy_keras, view_accuracy, view_agreement: the same of single views, where an image has several.
     """
 
     images: int
@@ -39,11 +42,20 @@ class Measured:
     mean_difference: float
     bytes: int
     milliseconds: float
+    view_accuracy_keras: float | None = None
+    view_accuracy: float | None = None
+    view_agreement: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """Of accuracy; where there are views, theirs: there are more of them, so chance has less of a say."""
+        if self.view_accuracy is None or self.view_accuracy_keras is None:
+            return self.accuracy_keras - self.accuracy
+        return self.view_accuracy_keras - self.view_accuracy
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
+        known = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in known.items()}
 
 
 def keras_scores(model: keras.Model, sample: Sample) -> Floats:
@@ -67,8 +79,10 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
     Raises:
         ConversionError: the accuracy fell by more than MAX_LOSS.
     """
-    scores = of_pictures(np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64), sample)
-    by_keras, is_real = of_pictures(by_keras, sample), labels_of_pictures(sample)
+    of_views = np.array([classifier.score(pixels) for pixels in sample.pixels], np.float64)
+    by_keras_of_views = by_keras
+    scores, by_keras = of_pictures(of_views, sample), of_pictures(by_keras, sample)
+    is_real = labels_of_pictures(sample)
     threshold = classifier.model.threshold
     limit = classifier.model.description.score_limit if classifier.model.description else 0.0
     differences = np.abs(scores - np.clip(by_keras, limit, 1 - limit))  # the classifier keeps its scores within that
@@ -83,10 +97,18 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
         bytes=len(classifier.model.content),
         milliseconds=_milliseconds(lambda: classifier.score(sample.pixels[0])),
     )
-    if measured.accuracy_keras - measured.accuracy > MAX_LOSS:
+    if sample.picture is not None:
+        measured = replace(
+            measured,
+            view_accuracy_keras=float(np.mean((by_keras_of_views > threshold) == sample.is_real)),
+            view_accuracy=float(np.mean((of_views > threshold) == sample.is_real)),
+            view_agreement=float(np.mean((of_views > threshold) == (by_keras_of_views > threshold))),
+        )
+    if measured.loss > MAX_LOSS:
+        before = measured.view_accuracy_keras or measured.accuracy_keras
         raise ConversionError(
-            f"{classifier.model.path.name} lost {measured.accuracy_keras - measured.accuracy:.2%} of accuracy"
-            f" ({measured.accuracy_keras:.2%} before, {measured.accuracy:.2%} after; at most {MAX_LOSS:.1%} allowed);"
+            f"{classifier.model.path.name} lost {measured.loss:.2%} of accuracy"
+            f" ({before:.2%} before, {before - measured.loss:.2%} after; at most {MAX_LOSS:.1%} allowed);"
             " nothing was written"
         )
     return measured
@@ -107,6 +129,53 @@ def labels_of_pictures(sample: Sample) -> np.ndarray[tuple[int], np.dtype[np.boo
     if sample.picture is None:
         return sample.is_real
     return sample.is_real[np.unique(sample.picture, return_index=True)[1]]
+
+
+def require_fixed_kernels(content: bytes, network: keras.Model) -> None:
+    """That an int8 file holds kernels exactly that were not trained, but chosen so that 8 bits hold them.
+
+    A kernel that tells a pixel from its neighbours has weights in whole 127ths
+    of the largest, whose sum is 0. Rounded ones would see something in a flat
+    area, and the more the brighter it is.
+
+    Raises:
+        ConversionError: one is not in the file as it is.
+    """
+    fixed = [
+        layer.get_weights()[0][..., 0]
+        for layer in network.layers
+        if isinstance(layer, keras.layers.DepthwiseConv2D) and not layer.trainable and layer.depth_multiplier == 1
+    ]
+    fixed = [kernel for kernel in fixed if _is_of_whole_127ths(kernel)]
+    if not fixed:
+        return
+    runner = interpreter(content, runtime=RUNTIME)
+    held = [
+        (runner.get_tensor(tensor["index"])[0], tensor["quantization_parameters"]["scales"])
+        for tensor in runner.get_tensor_details()
+        if len(tensor["quantization_parameters"]["scales"]) and tensor["dtype"] == np.int8 and len(tensor["shape"]) == 4
+    ]
+    for kernel in fixed:
+        whole = _in_127ths(kernel).astype(np.int64)
+        greatest = np.abs(kernel).max((0, 1))
+        if not any(
+            np.array_equal(stored, whole) and np.allclose(scales * 127, greatest, rtol=1e-5)
+            for stored, scales in held
+            if stored.shape == whole.shape and len(scales) in (1, len(greatest))
+        ):
+            raise ConversionError("the int8 file does not hold a fixed kernel of whole 127ths exactly")
+
+
+def _in_127ths(kernel: npt.NDArray[np.float32]) -> Floats:
+    """Of the largest weight of each channel, rounded."""
+    return np.asarray(np.rint(np.asarray(kernel, np.float64) / np.abs(kernel).max((0, 1)) * 127))
+
+
+def _is_of_whole_127ths(kernel: npt.NDArray[np.float32]) -> bool:
+    """Whether it is meant to be held exactly: in whole 127ths, whose sum is 0 in each channel."""
+    whole = _in_127ths(kernel)
+    scaled = np.asarray(kernel, np.float64) / np.abs(kernel).max((0, 1)) * 127
+    return bool(np.allclose(scaled, whole, atol=1e-3) and not whole.sum((0, 1)).any())
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -157,8 +157,8 @@ def test_hashes_are_kept_until_a_file_changes(tmp_path: Path) -> None:
     assert without_copies(sides, tmp_path / "cache") == sides
     kept = tmp_path / "cache" / "hashes.json"
     hashes = json.loads(kept.read_text())
-    forged = hashes[str(held)][2:]
-    kept.write_text(json.dumps(hashes | {str(trained): [*hashes[str(trained)][:2], *forged]}))
+    forged = [*hashes[str(trained)][:2], hashes[str(held)][2]]
+    kept.write_text(json.dumps(hashes | {str(trained): forged}))
     assert without_copies(sides, tmp_path / "cache")["train"] == []
     os.utime(trained, (1, 1))
     assert without_copies(sides, tmp_path / "cache") == sides

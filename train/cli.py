@@ -222,6 +222,37 @@ def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: in
             )
 
 
+@main.command(epilog="Example: python -m train probe --data PHOTOS --split SPLIT.json --model models/photo_int8.tflite")
+@click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
+@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
+@click.option(
+    "--seed", default=0, type=click.IntRange(0), help="Of the crops, and of the split where no file names it."
+)
+@click.option(
+    "--model", type=FILE, help="LiteRT file whose answers are compared after re-encoding validation pictures."
+)
+@click.option("--crops", default=4000, type=click.IntRange(20), help="Crops of training pictures to look at.")
+@click.option("--pictures", default=800, type=click.IntRange(20), help="Training pictures to cut the crops out of.")
+@click.option("--processes", default=2, type=click.IntRange(1), help="Processes that decode and measure.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def probe(data: Path, split: Path | None, seed: int, as_json: bool, **options: Any) -> None:
+    """Measure how well file formats and their traces alone tell the label.
+
+    A plain classifier is trained on such features of some groups of the
+    training pictures and measured on others: on the files themselves, on crops
+    of them, and on the crops as training shows them. There, traces of the
+    format should tell as little as a coin.
+    """
+    from train.photos.probe import probe as probe_collection
+    from train.photos.probe import table
+
+    sides = {side: _side(data, split, seed, side) for side in ("train", "validation")}
+    weights = found.weights if (found := _split(split)) else {}
+    with TemporaryDirectory() as scratch:
+        result = probe_collection(sides, weights, Path(scratch), seed=seed, **options)
+    click.echo(json.dumps(result.as_json()) if as_json else table(result))
+
+
 def _side(data: Path, split: Path | None, seed: int, side: str) -> "list[Picture]":
     from train.photos.collection import HELD_OUT, Split, read
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ MANIFEST = "manifest.jsonl"
 TRAINABLE = "train"  # in a manifest's `may`; anything else may be measured on, but not trained on
 HELD_OUT = 0.1  # of the groups of each class for validation, and as many for the test, where no split is given
 HASHES = "hashes.json"
-NEARLY = 3  # of the 64 bits of a hash: pictures that differ in no more are nearly identical
+NEARLY = 3  # bits of 64 in which hashes of nearly identical pictures differ, at most
 ART_SHARE = 0.1  # of the draws of a class: pictures without photo-like content
 _ONES = np.array([value.bit_count() for value in range(256)])  # in each byte
 
@@ -187,24 +187,38 @@ def without_copies(sides: "dict[str, list[Picture]]", cache: Path) -> "dict[str,
     kept = dict(sides)
     for side, others in (("train", ("validation", "test")), ("validation", ("test",))):
         known = [hashes[picture.path] for other in others for picture in sides[other] if picture.path in hashes]
-        digests = {digest for digest, _ in known}
-        looks = np.array([look for _, look in known], np.uint64)
+        contents = {one.content for one in known}
+        looks = np.array([(one.across, one.down) for one in known], np.uint64).reshape(-1, 2)
         kept[side] = []
         for picture in sides[side]:
-            digest, look = hashes.get(picture.path, ("", None))
-            is_copy = digest in digests or (look is not None and bool((_differing(looks, look) <= NEARLY).any()))
-            if not is_copy:
+            hashed = hashes.get(picture.path)
+            if hashed is None or not (hashed.content in contents or _looks_like_one(hashed, looks)):
                 kept[side].append(picture)
     return kept
 
 
-def _differing(looks: npt.NDArray[np.uint64], look: int) -> npt.NDArray[np.intp]:
-    """In how many bits hashes differ from one."""
-    return np.asarray(_ONES[(looks ^ np.uint64(look)).view(np.uint8).reshape(-1, 8)].sum(1))
+def _looks_like_one(hashed: "_Hashes", looks: "npt.NDArray[np.uint64]") -> bool:
+    differing = looks ^ np.array([hashed.across, hashed.down], np.uint64)
+    bits = _ONES[differing.view(np.uint8).reshape(-1, 2, 8)].sum(2)
+    return bool((bits <= NEARLY).all(1).any())
 
 
-def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, tuple[str, int]]:
-    """Of each file that can be decoded: the SHA-256 of its bytes, hexadecimal, and the hash of what it looks like."""
+class _Hashes(NamedTuple):
+    """Of one file.
+
+    Attributes:
+        content: the SHA-256 of its bytes, hexadecimal.
+        across, down: difference hashes of 64 bits: whether each of 8 x 8 cells of the grey picture is darker than the
+            one beside it, or below it. One of them alone is the same for all pictures with a bright middle.
+    """
+
+    content: str
+    across: int
+    down: int
+
+
+def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, _Hashes]:
+    """Of each file that can be decoded."""
     kept_in = cache / HASHES
     kept: dict[str, list[Any]] = json.loads(kept_in.read_text("utf-8")) if kept_in.exists() else {}
     keys = {path: (str(path.resolve()), *_state(path)) for path in paths}
@@ -212,14 +226,14 @@ def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, tuple[str, int]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, hashed in zip(missing, pool.map(_hashed, missing), strict=True):
             name, *state = keys[path]
-            kept[name] = [*state, *hashed]
+            kept[name] = [*state, hashed]
     if missing:
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept_in.with_suffix(".partial")
         partial.write_text(json.dumps(kept), "utf-8")
         os.replace(partial, kept_in)
-    found = {path: kept[name][2:] for path, (name, *_) in keys.items()}
-    return {path: (digest, int(look, 16)) for path, (digest, look) in found.items() if digest}
+    found = {path: kept[name][2] for path, (name, *_) in keys.items()}
+    return {path: _Hashes(*hashed) for path, hashed in found.items() if hashed}
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -231,18 +245,16 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _hashed(path: Path) -> tuple[str, str]:
-    """Empty if it cannot be decoded.
-
-    The second is a difference hash: whether each of 8 x 8 cells of the grey picture is darker than the next.
-    """
+def _hashed(path: Path) -> _Hashes | None:
+    """None if it cannot be decoded."""
     try:
         data = image.read(path)
-        cells = image.pixels(path, (9, 8), data).sum(2, dtype=np.int32)
+        cells = image.pixels(path, (9, 9), data).sum(2, dtype=np.int32)
     except ImageError:
-        return "", ""
-    bits = np.packbits(cells[:, 1:] > cells[:, :-1])
-    return hashlib.sha256(data).hexdigest(), bits.tobytes().hex()
+        return None
+    darker = (cells[:8, 1:] > cells[:8, :-1], cells[1:, :8] > cells[:-1, :8])
+    across, down = (int.from_bytes(np.packbits(bits).tobytes(), "big") for bits in darker)
+    return _Hashes(hashlib.sha256(data).hexdigest(), across, down)
 
 
 def shares(pictures: Sequence[Picture], weights: dict[str, float]) -> list[float]:

@@ -1,0 +1,152 @@
+"""The bias probes: what tells the label of a file or a crop that should not."""
+
+import json
+import os
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge.errors import ImageError
+from tests.conftest import CHECKOUT, MODELS, environment
+from train.photos.probe import AS_CUT, AS_SHOWN, held_out_scores
+from train.photos.traces import GRID, of_crop, of_file
+
+SOURCES, PICTURES = 6, 7  # of each class, and of each source
+
+
+def scene(width: int, height: int, seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    small = Image.fromarray(random.integers(40, 216, (10, 10, 3), np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), int)
+    return Image.fromarray((smooth + random.integers(-6, 6, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same kind of picture of both classes; photographs are JPEGs of several sizes, the others square PNGs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for source in range(SOURCES):
+        for number in range(PICTURES):
+            seed = source * PICTURES + number
+            real, fake = (folder / label / f"s{source}" / f"{number}" for label in ("REAL", "FAKE"))
+            real.parent.mkdir(parents=True, exist_ok=True)
+            fake.parent.mkdir(parents=True, exist_ok=True)
+            width, height = np.random.default_rng(seed).integers(200, 260, 2)
+            scene(int(width), int(height), seed).save(real.with_suffix(".jpg"), quality=70 + 3 * (seed % 8))
+            scene(256, 256, 1000 + seed).save(fake.with_suffix(".png"))
+    (folder / "REAL" / "s0" / "broken.jpg").write_text("no image")
+    sides = {"validation": ["REAL/s0", "FAKE/s0"], "test": ["REAL/s1"]}
+    (folder / "split.json").write_text(json.dumps(sides))
+    return folder
+
+
+def probe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "train", "probe", *map(os.fspath, arguments)],
+        cwd=CHECKOUT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(collection: Path) -> dict[str, Any]:
+    model = MODELS / "photo_like_int8.tflite"
+    done = probe(
+        *("--data", collection, "--split", collection / "split.json", "--model", model, "--crops", "400", "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def figure(found: dict[str, Any], of: str, features: str) -> float:
+    (row,) = [row for row in found["told"] if (row["of"], row["features"]) == (of, features)]
+    assert 0 <= row["low"] <= row["balanced_accuracy"] <= row["high"] <= 1
+    return float(row["balanced_accuracy"])
+
+
+def test_files_of_a_biased_collection_tell_the_label(found: dict[str, Any]) -> None:
+    assert figure(found, "files", "format") == 1.0
+    assert figure(found, "files", "size in pixels") > 0.9
+    assert figure(found, "files", "all of these") > 0.95
+    assert len(found["unreadable"]) == 2  # one file, as a file and to the model
+    assert "broken.jpg" in found["unreadable"][0]
+
+
+def test_augmentation_takes_the_trace_of_the_format_away(found: dict[str, Any]) -> None:
+    assert figure(found, AS_CUT, GRID) > 0.65
+    assert abs(figure(found, AS_SHOWN, GRID) - 0.5) < 0.1
+    assert [row["is_format"] for row in found["told"] if row["features"] == GRID] == [True, True]
+
+
+def test_encoding_alike_does_not_move_a_model_of_brightness(found: dict[str, Any]) -> None:
+    assert [(row["encoding"], row["label"]) for row in found["shifts"]] == [
+        ("JPEG 90", "FAKE"),
+        ("WebP 90", "FAKE"),
+        ("JPEG 90", "REAL"),
+        ("WebP 90", "REAL"),
+    ]
+    for row in found["shifts"]:
+        assert row["pictures"] == PICTURES
+        assert abs(row["score"]) < 0.05
+        assert row["points"] == pytest.approx(100 * (row["right_after"] - row["right"]))
+
+
+def test_table_is_for_a_person(collection: Path) -> None:
+    done = probe("--data", collection, "--split", collection / "split.json", "--crops", "64")
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    assert any(row.startswith("files: format") and "100.0%" in row for row in rows)
+    assert any(row.startswith(f"{AS_SHOWN}: {GRID}") and "should be near 50%" in row for row in rows)
+    assert rows[-1] == "1 unreadable files"
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90, 98])
+def test_quality_of_a_jpeg_is_found(tmp_path: Path, quality: int) -> None:
+    scene(64, 64, 0).save(tmp_path / "x.jpg", quality=quality)
+    (found, subsampling) = of_file(tmp_path / "x.jpg")["JPEG quality"]
+    assert found == pytest.approx(quality, abs=1.5)
+    assert subsampling == 2
+
+
+def test_what_is_no_picture_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_text("no image")
+    with pytest.raises(ImageError, match=r"x\.jpg"):
+        of_file(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (3, 5), (7, 1)])
+def test_grid_of_a_jpeg_is_found_wherever_it_begins(left: int, top: int) -> None:
+    buffer = BytesIO()
+    picture = scene(160, 160, 0)
+    picture.save(buffer, "JPEG", quality=40)
+    decoded = np.asarray(Image.open(buffer))[top : top + 128, left : left + 128]
+    across = np.array(of_crop(decoded)[GRID][2:10])
+    down = np.array(of_crop(decoded)[GRID][12:20])
+    assert (across.argmax() + left) % 8 == 7  # the step between the last column of a block and the next
+    assert (down.argmax() + top) % 8 == 7
+    assert across.max() > 1.2
+    plain = np.array(of_crop(np.asarray(picture)[:128, :128])[GRID][2:10])
+    assert plain.max() < 1.1
+
+
+def test_classifier_finds_what_is_there_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    labels = np.tile(np.array([0, 1], np.int8), 300)
+    groups = np.array([f"{label}-{number // 2 % 10}" for number, label in enumerate(labels)])
+    noise = random.standard_normal((600, 4))
+    of_group = random.standard_normal(20)[[int(label * 10 + number // 2 % 10) for number, label in enumerate(labels)]]
+    scores = held_out_scores(np.column_stack([noise, of_group]), labels, groups, np.ones(600))
+    assert ((scores > 0.5) == labels).mean() < 0.65  # what tells groups apart tells nothing of others
+    informed = np.column_stack([noise, np.where(labels == 1, 512.0, random.integers(400, 600, 600))])
+    scores = held_out_scores(informed, labels, groups, np.ones(600))
+    assert ((scores > 0.5) == labels).mean() > 0.9

@@ -7,10 +7,11 @@ FIT ?=
 
 .PHONY: run test test-systemd test-arm test-picamera test-vm soak bench models format clean
 
-# Classify the bundled sample images, as after a fresh installation.
+# Classify the bundled sample images, thumbnails and photos, as after a fresh installation.
 run: $(VENV)/installed
 	@rm -rf .run
 	$(BIN)/edge-detect watch tests/data/cifake/test --recursive --once --state .run
+	$(BIN)/edge-detect watch tests/data/photos --recursive --once --state .run
 
 # Linter, types and tests.
 test: $(VENV)/installed-dev

@@ -146,7 +146,8 @@ def _prepared(network: keras.Model, calibration: Sample) -> keras.Model:
 def _domain(measured: Domain) -> Domain:
     """Of photos: from LEAST_SIDE to the longest side that was measured, whichever way a picture lies."""
     longest = max(measured.width[1], measured.height[1])
-    return Domain((photos.LEAST_SIDE, longest), (photos.LEAST_SIDE, longest))
+    sides = min(photos.LEAST_SIDE, longest), longest
+    return Domain(sides, sides)
 
 
 def table(rows: list[Row], origin: str) -> str:

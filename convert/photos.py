@@ -7,7 +7,7 @@ import numpy as np
 
 from convert.errors import SampleError
 from convert.sample import Sample
-from edge.errors import ImageError
+from edge.errors import ImageError, UndecodableImageError
 from edge.image import Pixels
 from edge.imaging.views import taken
 from edge.model import LABELS, Views, views_of
@@ -78,7 +78,7 @@ def calibration(data: Path, size: tuple[int, int], views: Views, count: int, see
                     found = taken(data / name, None, views, size)
                 except ImageError:
                     continue
-                chosen[name] = found.pixels[random.integers(len(found.pixels))], found.own_size
+                chosen[name] = found.pixels[random.integers(len(found.pixels))].copy(), found.own_size
                 if len(chosen) == wanted:
                     break
         if not any(name.startswith(f"{label}/") for name in chosen):
@@ -90,22 +90,28 @@ def calibration(data: Path, size: tuple[int, int], views: Views, count: int, see
 
 
 def verification(data: Path, size: tuple[int, int], views: Views, names: list[str]) -> Sample:
-    """All views of the pictures that the training chose by.
+    """All views of the pictures that the training chose by, but for those that cannot be decoded, as in training.
 
     Raises:
-        SampleError: one of them is not there.
+        SampleError: one of them is not there, or none can be decoded.
     """
     pixels, is_real, sizes, picture = [], [], [], []
-    for number, name in enumerate(names):
+    kept: list[str] = []
+    for name in names:
         try:
             found = taken(data / name, None, views, size)
+        except UndecodableImageError:
+            continue
         except ImageError as error:
             raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
         pixels.append(found.pixels)
         is_real += [name.startswith(LABELS[1])] * len(found.pixels)
         sizes += [found.own_size] * len(found.pixels)
-        picture += [number] * len(found.pixels)
-    origin = f"{len(names)} pictures that the training chose by, the mean of all views of each"
+        picture += [len(kept)] * len(found.pixels)
+        kept.append(name)
+    if not kept:
+        raise SampleError(f"{data}: no readable pictures that the training chose by")
+    origin = f"{len(kept)} pictures that the training chose by, the mean of all views of each"
     return Sample(
-        origin, tuple(names), np.concatenate(pixels), np.array(is_real, bool), tuple(sizes), np.array(picture, np.intp)
+        origin, tuple(kept), np.concatenate(pixels), np.array(is_real, bool), tuple(sizes), np.array(picture, np.intp)
     )

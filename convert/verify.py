@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert import graph
 from convert.backend import keras
 from convert.errors import ConversionError
-from convert.litert import RUNTIME
 from convert.sample import Sample
 from edge.classifier import Classifier
-from edge.interpreter import interpreter
 
 MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
 TIMED_CALLS = 200
@@ -149,20 +148,12 @@ def require_fixed_kernels(content: bytes, network: keras.Model) -> None:
     fixed = [kernel for kernel in fixed if _is_of_whole_127ths(kernel)]
     if not fixed:
         return
-    runner = interpreter(content, runtime=RUNTIME)
-    held = [
-        (runner.get_tensor(tensor["index"])[0], tensor["quantization_parameters"]["scales"])
-        for tensor in runner.get_tensor_details()
-        if len(tensor["quantization_parameters"]["scales"]) and tensor["dtype"] == np.int8 and len(tensor["shape"]) == 4
-    ]
+    tensors = [tensor for tensor in graph.read(content).tensors if tensor.content is not None and tensor.type == "INT8"]
+    held = [(tensor.shape, bytes(np.asarray(tensor.content)), tensor.scales) for tensor in tensors]
     for kernel in fixed:
-        whole = _in_127ths(kernel).astype(np.int64)
-        greatest = np.abs(kernel).max((0, 1))
-        if not any(
-            np.array_equal(stored, whole) and np.allclose(scales * 127, greatest, rtol=1e-5)
-            for stored, scales in held
-            if stored.shape == whole.shape and len(scales) in (1, len(greatest))
-        ):
+        as_held = (1, *kernel.shape), _in_127ths(kernel).astype(np.int8).tobytes()
+        scales = [found for *stored, found in held if tuple(stored) == as_held]
+        if not any(np.allclose(np.multiply(found, 127), np.abs(kernel).max((0, 1)), rtol=1e-5) for found in scales):
             raise ConversionError("the int8 file does not hold a fixed kernel of whole 127ths exactly")
 
 

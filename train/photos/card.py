@@ -155,7 +155,7 @@ def _weak(parts: Sequence[Part]) -> str:
 
 
 def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dict[str, Any]:
-    history = record["history"]
+    history, first = record["history"], record.get("former", record)["settings"]
     best = max(range(len(history)), key=lambda epoch: history[epoch]["validation_auc"])
     of_source: dict[tuple[int, str], dict[str, list[Picture]]] = defaultdict(lambda: defaultdict(list))
     for side, pictures in sides.items():
@@ -172,7 +172,7 @@ def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dic
         "trained_sources": len({(p.label, p.source) for p in sides["train"]}),
         "validation": f"{len(sides['validation']):,}",
         "sources": "\n".join(lines),
-        "weights": _WEIGHTS.get(record["settings"]["weights"], record["settings"]["weights"]),
+        "weights": _WEIGHTS.get(first["weights"], first["weights"]),
         "best_epoch": best + 1,
         "epochs": len(history),
         "auc": f"{history[best]['validation_auc']:.3f}",
@@ -180,13 +180,27 @@ def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dic
 
 
 def _commands(record: dict[str, Any], split: Path) -> str:
-    settings = record["settings"]
-    options = f"--epochs {settings['epochs']} --learning-rate {settings['learning_rate']} --draws {settings['draws']}"
-    lines = [
-        f"python -m train fit --recipe photo --data PHOTOS --split {split.as_posix()} --out runs/photo {options}",
+    lines = []
+    if former := record.get("former"):
+        lines += [
+            _fit(former["settings"], split, "runs/photo-first"),
+            f"# ended by hand after epoch {former['epochs']}",
+        ]
+    lines.append(_fit(record["settings"], split, "runs/photo"))
+    if len(record["history"]) < record["settings"]["epochs"]:
+        lines.append(f"# ended by hand after epoch {len(record['history'])}")
+    lines += [
         "python -m convert runs/photo/model.keras --data PHOTOS --out models",
         "cp runs/photo/model.keras models/photo.keras",
         f"python -m train calibrate models/photo_*.tflite --data PHOTOS --split {split.as_posix()}",
         f"python -m train photo-card --data PHOTOS --split {split.as_posix()} --run runs/photo",
     ]
     return "\n".join(f"    {line}" for line in lines)
+
+
+def _fit(settings: dict[str, Any], split: Path, out: str) -> str:
+    options = " ".join(
+        f"--{name.replace('_', '-')} {settings[name]}"
+        for name in ("epochs", "learning_rate", "draws", "weights", "seed")
+    )
+    return f"python -m train fit --recipe photo --data PHOTOS --split {split.as_posix()} --out {out} {options}"

@@ -120,12 +120,13 @@ def _tiers(tiers: dict[str, Tier]) -> str:
         return f"{figure.value:{form}} ({figure.low:{form}}-{figure.high:{form}})"
 
     lines = [
-        "| | balanced accuracy | AUC | recall at 1 % | at 5 % | REAL called FAKE | FAKE called REAL | REAL UNSURE |"
-        " FAKE UNSURE |",
-        "|---" * 9 + "|",
+        "| | balanced accuracy | each source alike | AUC | recall at 1 % | at 5 % | REAL called FAKE |"
+        " FAKE called REAL | REAL UNSURE | FAKE UNSURE |",
+        "|---" * 10 + "|",
     ]
     lines += [
-        f"| {name} | {interval(one.balanced_accuracy, '.1%')} | {interval(one.auc, '.3f')} |"
+        f"| {name} | {interval(one.balanced_accuracy, '.1%')} | {interval(one.by_source, '.1%')} |"
+        f" {interval(one.auc, '.3f')} |"
         f" {one.recall_at['1%']:.0%} | {one.recall_at['5%']:.0%} | {one.false_alarms:.1%} | {one.misses:.1%} |"
         f" {one.unsure_real:.0%} | {one.unsure_fake:.0%} |"
         for name, one in tiers.items()

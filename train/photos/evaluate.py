@@ -99,12 +99,13 @@ def _some(pictures: Sequence[Picture], count: int) -> list[Picture]:
 
 def table(evaluation: Evaluation) -> str:
     """The figures for a person."""
-    head = f"{'':18}{'balanced accuracy':>26}{'AUC':>24}{'found at 1 %':>13}{'at 5 %':>8}"
+    head = f"{'':18}{'balanced accuracy':>26}{'by source':>24}{'AUC':>24}{'found at 1 %':>13}{'at 5 %':>8}"
     lines = [evaluation.model, head + f"{'false alarms':>14}{'misses':>8}{'unsure':>14}"]
     for name, one in (evaluation.tiers | {f"({k})": v for k, v in evaluation.changes.items()}).items():
-        accuracy, auc = one.balanced_accuracy, one.auc
+        accuracy, by_source, auc = one.balanced_accuracy, one.by_source, one.auc
         lines.append(
             f"{name:18}{accuracy.value:10.1%} ({accuracy.low:.1%}-{accuracy.high:.1%})"
+            f"{by_source.value:10.1%} ({by_source.low:.1%}-{by_source.high:.1%})"
             f"{auc.value:10.3f} ({auc.low:.3f}-{auc.high:.3f})"
             f"{one.recall_at['1%']:12.0%}{one.recall_at['5%']:8.0%}{one.false_alarms:14.1%}{one.misses:8.1%}"
             f"{one.unsure_real:7.0%}{one.unsure_fake:7.0%}"

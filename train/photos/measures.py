@@ -29,7 +29,8 @@ class Tier:
     """The figures under one tier; shares are 0-1.
 
     Attributes:
-        balanced_accuracy, auc: of the score alone, at the model's one threshold.
+        balanced_accuracy, auc: of the score alone, at the model's one threshold, every picture alike.
+        by_source: balanced accuracy with every source of a class alike, however many pictures it has.
         recall_at: share of generated pictures found where a share of the real ones is called FAKE.
         false_alarms, misses: of the three answers: REAL called FAKE, FAKE called REAL.
         unsure_real, unsure_fake: answered UNSURE.
@@ -37,6 +38,7 @@ class Tier:
 
     pictures: int
     balanced_accuracy: Interval
+    by_source: Interval
     auc: Interval
     recall_at: dict[str, float]
     false_alarms: float
@@ -54,19 +56,30 @@ def tier(rows: Sequence[Scored], threshold: float, *, seed: int = 0) -> Tier:
     labels = np.array([row.picture.label for row in rows], np.int8)
     answers = np.array([row.label for row in rows])
     groups = np.array([f"{row.picture.label}/{row.picture.source}" for row in rows])
+    counts = dict(zip(*np.unique(groups, return_counts=True), strict=True))
 
     def balanced(chosen: npt.NDArray[np.intp]) -> float:
         return measure(scores[chosen], labels[chosen], threshold).balanced_accuracy
 
+    right = (scores > threshold) == (labels == 1)
+
+    def by_source(chosen: npt.NDArray[np.intp]) -> float:
+        shares = [[], []]  # type: list[list[float]]
+        for group in dict.fromkeys(groups[chosen]):
+            of_group = chosen[groups[chosen] == group]
+            shares[labels[of_group[0]]] += [float(right[of_group].mean())] * (len(of_group) // counts[group])
+        return float(np.mean([np.mean(of_class) for of_class in shares]))
+
     def auc(chosen: npt.NDArray[np.intp]) -> float:
         return measure(scores[chosen], labels[chosen], threshold).auc or 0.0
 
-    intervals = _intervals((balanced, auc), labels, groups, seed)
+    intervals = _intervals((balanced, by_source, auc), labels, groups, seed)
     real, fake = labels == 1, labels == 0
     return Tier(
         pictures=len(rows),
         balanced_accuracy=intervals[0],
-        auc=intervals[1],
+        by_source=intervals[1],
+        auc=intervals[2],
         recall_at={f"{share:.0%}": recall_at(scores, labels, share) for share in (0.01, 0.05)},
         false_alarms=float((answers[real] == "FAKE").mean()),
         misses=float((answers[fake] == "REAL").mean()),

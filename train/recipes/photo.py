@@ -12,6 +12,7 @@ All operations map to the Edge TPU.
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ def build(weights: str = IMAGENET) -> keras.Model:
     if weights.endswith(OWN):
         try:
             model.load_weights(weights)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise WeightsError(f"{weights}: not weights of this network: {error}") from error
     elif weights != "none":
         _set_pretrained(model, _pretrained(weights))
@@ -152,8 +153,12 @@ RECIPE = Recipe(
     draws=8192,
     views={
         "reduce_above": 1024,
-        "first": [{"short_side": 256, "crops": 2}, {"short_side": 384, "crops": 2}],
-        "further": [{"short_side": 512, "crops": 4, "weight": 0.5}, {"short_side": None, "crops": 4, "weight": 0.5}],
-        "further_between": [0.25, 0.75],
+        "first": [{"short_side": 384, "crops": 2}],
+        "further": [
+            {"short_side": 256, "crops": 2},
+            {"short_side": 512, "crops": 4, "weight": 0.5},
+            {"short_side": None, "crops": 4, "weight": 0.5},
+        ],
+        "further_between": [0.32, 0.68],
     },
 )

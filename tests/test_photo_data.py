@@ -20,7 +20,7 @@ from train.photos.augment import Augmentation, augmented
 from train.photos.batches import Crops
 from train.photos.collection import CollectionError, Picture, Split, read, shares, without_copies
 from train.photos.pieces import SIDE, Pieces, cut
-from train.recipes import torch_weights
+from train import torch_weights
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

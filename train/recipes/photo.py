@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.backend import keras
-from train.recipes import torch_weights
+from train import torch_weights
 from train.recipes.recipe import P_REAL, Recipe, WeightsError
 
 SIZE = 128

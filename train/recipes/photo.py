@@ -17,8 +17,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from train.backend import keras
 from train import torch_weights
+from train.backend import keras
 from train.recipes.recipe import P_REAL, Recipe, WeightsError
 
 SIZE = 128

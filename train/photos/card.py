@@ -54,7 +54,8 @@ def write(models: Path, data: Path, split_path: Path, run: Path) -> None:
 def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
     views = description.views
     assert views is not None
-    parameters, multiply_adds = cost(models / FILES["keras"])
+    parameters, _ = cost(models / FILES["keras"])
+    multiply_adds = description.measured["multiply_adds"]
 
     def words(sets: Sequence[Any]) -> str:
         return " and ".join(

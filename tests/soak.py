@@ -1,9 +1,9 @@
 """A long run of the watcher under kills: python -m tests.soak --minutes 10
 
-Files pour in without a pause, in three ways: written in place, moved in, and
-rewritten. The process is killed at random moments. At the end each file's
-content must have one verdict, no content two, and each verdict one line in the
-log; memory and rates are printed.
+Files pour in without a pause, thumbnails and photos, in three ways: written in
+place, moved in, and rewritten. The process is killed at random moments. At the
+end each file's content must have one verdict, no content two, and each verdict
+one line in the log; memory and rates are printed.
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from pathlib import Path
 import click
 import psutil
 
-from tests.conftest import MODELS, command, environment, picture
+from tests.conftest import command, environment, picture
+
+PHOTOS = 0.1  # their share; the others are thumbnails
 
 
 @click.command()
@@ -37,7 +39,7 @@ def main(minutes: float, kill_every: float, seed: int) -> None:
 def _soak(folder: Path, seconds: float, kill_every: float, chance: random.Random) -> int:
     inbox, state, log = folder / "inbox", folder / "state", folder / "log.jsonl"
     inbox.mkdir()
-    arguments = command("watch", inbox, "--model", MODELS / "brightness_int8.tflite", "--state", state, "--log", log)
+    arguments = command("watch", inbox, "--state", state, "--log", log)
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -50,7 +52,8 @@ def _soak(folder: Path, seconds: float, kill_every: float, chance: random.Random
     process, next_kill = start(), began + chance.expovariate(1 / kill_every)
     while time.monotonic() - began < seconds:
         number = len(ever)
-        fresh = picture(folder / "fresh.png", grey=chance.choice((40, 210)), size=(24, 24), seed=number)
+        size = (300, 260) if chance.random() < PHOTOS else (32, 32)
+        fresh = picture(folder / "fresh.png", grey=chance.choice((40, 210)), size=size, seed=number)
         digest = hashlib.sha256(fresh.read_bytes()).hexdigest()
         is_rewritten = current and chance.random() < 0.2
         name = chance.choice(list(current)) if is_rewritten else f"{number}.png"

@@ -2,6 +2,8 @@
 
 import json
 import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from PIL import Image
 
 from edge.model import LABELS
 from train.cli import main
+from train.photos.augment import Augmentation
+from train.photos.batches import Crops
 from train.photos.clock import LAST_RATE, Clock
 from train.photos.collection import Picture, shares
 from train.photos.material import VALIDATION, Material, Side, unpacked
 from train.photos.pieces import SIDE, STORE, Pieces
 from train.photos.shards import ShardError, Store, pack, unpack
+from train.runs import ResumeError, Run, Settings
 
 ROOT = Path("/collection")
 COUNTS = {("REAL", "phone"): 20, ("REAL", "web"): 5, ("REAL", "film"): 1, ("FAKE", "one"): 9, ("FAKE", "two"): 4}
@@ -260,3 +265,75 @@ def test_rate_rises_and_falls_to_its_least_at_the_end_of_the_last_epoch() -> Non
     history = [{"seconds": 190.0}]  # two more fit, the last of which ends after 570 seconds
     assert clock.rate(history, 379.9) == pytest.approx(LAST_RATE, abs=0.001)
     assert clock.rate(history, 1000) == pytest.approx(LAST_RATE)
+
+
+def test_checkpoint_of_another_backend_goes_on_with_its_optimizer(tmp_path: Path) -> None:
+    from train.backend import keras
+    from train.photos.fit import _compiled, _resumed
+    from train.recipes import RECIPES
+
+    recipe, steps = RECIPES["photo"], 2
+    settings = Settings("photo", "none", 2, 4, 1e-3, draws=8)
+    trained = _compiled(recipe, settings, steps, recipe.build("none"))
+    random = np.random.default_rng(0)
+    gradients = [random.standard_normal(variable.shape, np.float32) for variable in trained.trainable_variables]
+    trained.optimizer.apply([keras.ops.convert_to_tensor(value) for value in gradients], trained.trainable_variables)
+    trained.save(tmp_path / "here.keras")
+    with zipfile.ZipFile(tmp_path / "here.keras") as ours, zipfile.ZipFile(tmp_path / "there.keras", "w") as theirs:
+        for name in ours.namelist():
+            data = ours.read(name)
+            if name == "config.json":
+                config = json.loads(data)
+                optimizer = config["compile_config"]["optimizer"]
+                assert optimizer["class_name"] == "AdamW"
+                optimizer |= {"module": "keras.src.backend.torch.optimizers.torch_adamw", "registered_name": "AdamW"}
+                data = json.dumps(config).encode()
+            theirs.writestr(name, data)
+
+    resumed = _resumed(tmp_path / "there.keras", recipe, replace(settings, precision="mixed_bfloat16"), steps)
+    assert resumed.get_layer("stem").compute_dtype == "bfloat16"
+    for mine, kept in zip(resumed.get_weights(), trained.get_weights(), strict=True):
+        assert np.array_equal(mine, kept)
+    assert int(resumed.optimizer.iterations) == 1
+    pairs = zip(resumed.optimizer.variables, trained.optimizer.variables, strict=True)
+    assert all(np.array_equal(np.asarray(mine), np.asarray(kept)) for mine, kept in pairs)
+
+
+def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_path: Path) -> None:
+    settings = Settings("photo", "none", 2, 4, 1e-3, draws=8, processes=14)
+    Run(tmp_path, settings, {}, resume=False).write()
+    (tmp_path / "checkpoint-0.keras").touch()
+    Run(tmp_path, replace(settings, processes=2, precision="mixed_bfloat16"), {}, resume=True)
+    with pytest.raises(ResumeError, match="begun with another seed"):
+        Run(tmp_path, replace(settings, seed=1), {}, resume=True)
+
+
+def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
+    from train.recipes import RECIPES
+    from train.recipes.recipe import WeightsError
+
+    network = RECIPES["photo"].build("none")
+    network.save_weights(tmp_path / "epoch-1.weights.h5")
+    network.save(tmp_path / "model.keras")
+    for name in ("epoch-1.weights.h5", "model.keras"):
+        begun = RECIPES["photo"].build(str(tmp_path / name))
+        for mine, theirs in zip(begun.get_weights(), network.get_weights(), strict=True):
+            assert np.array_equal(mine, theirs)
+    (tmp_path / "damaged.keras").write_bytes(b"no zip")
+    for name in ("missing.weights.h5", "damaged.keras"):
+        with pytest.raises(WeightsError, match=f"{name}: not weights of this network"):
+            RECIPES["photo"].build(str(tmp_path / name))
+
+
+def test_abandoned_epoch_leaves_the_next_one_whole(whole: Side) -> None:
+    labels = np.array([picture.label for picture in whole.pictures], np.int8)
+    options: dict[str, Any] = {"size": 32, "batch_size": 4, "how": Augmentation(), "seed": 0, "processes": 2}
+    crops, others = (Crops(whole.pieces, labels, whole.shares, **options) for _ in range(2))
+    try:
+        for number in range(3):
+            next(iter(crops.epoch(number, 12)))
+        for (images, _), (same, _) in zip(crops.epoch(3, 12), others.epoch(3, 12), strict=True):
+            assert np.array_equal(images, same)
+    finally:
+        crops.close()
+        others.close()

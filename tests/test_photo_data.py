@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from train import torch_weights
 from train.photos import pieces as cutting
 from train.photos.augment import Augmentation, augmented
 from train.photos.batches import Crops
 from train.photos.collection import CollectionError, Picture, Split, read, shares, without_copies
 from train.photos.pieces import SIDE, Pieces, cut
-from train import torch_weights
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

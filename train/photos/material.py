@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from train.photos.collection import HELD_OUT, Picture, Split, read, shares
+from train.photos.collection import HELD_OUT, Picture, Split, read, shares, without_copies
 from train.photos.pieces import INDEX, Pieces, cut
 from train.photos.shards import Store
 
@@ -33,7 +33,8 @@ class Material:
     """Both sides that a training sees.
 
     Attributes:
-        held_out: paths below the collection's folder of the pictures of "validation" and "test".
+        held_out: paths below the collection's folder of the pictures of "validation", and under "test" of all others
+            that are not trained on: also those whose generator, licence or likeness to a held-out one forbids it.
         counts: pictures of each side.
     """
 
@@ -55,7 +56,7 @@ def of_collection(data: Path, split: Split | None, cache: Path, seed: int, proce
     """
     pictures = read(data)
     split = split or Split.at_random(pictures, HELD_OUT, seed)
-    sides = split.apply(pictures)
+    sides = without_copies(split.apply(pictures), cache)
     training, validation = (
         Side(
             sides[name],
@@ -64,8 +65,11 @@ def of_collection(data: Path, split: Split | None, cache: Path, seed: int, proce
         )
         for name in (TRAIN, VALIDATION)
     )
+    seen = {picture.path for name in (TRAIN, VALIDATION) for picture in sides[name]}
+    others = [picture for picture in pictures if picture.path not in seen]
     held_out = {
-        name: [picture.path.relative_to(data).as_posix() for picture in sides[name]] for name in (VALIDATION, TEST)
+        name: [picture.path.relative_to(data).as_posix() for picture in of_side]
+        for name, of_side in ((VALIDATION, sides[VALIDATION]), (TEST, others))
     }
     return Material(training, validation, held_out, {name: len(of_side) for name, of_side in sides.items()})
 

@@ -4,9 +4,9 @@ A shard is a tar file: `index.json`, then JPEGs. Pieces are dealt so that the
 first shard has something of every source, and so that as many of a source's
 pieces have arrived at any time as its share of the draws asks for.
 
-The JPEGs are of quality 97 without chroma subsampling. On 200 pieces that is
-27 KB a piece and 47 dB, where lossless WebP takes 46 KB and quality 95 takes
-22 KB for 44 dB; see train/gpu.md for what a network makes of it.
+The JPEGs are of quality 97 without chroma subsampling: 27 KB a piece and
+47 dB, where lossless WebP takes 46 KB. train/gpu.md has what other qualities
+do to a network's answers.
 """
 
 import hashlib

@@ -360,7 +360,7 @@ def views_of(value: Any) -> Views | None:
     """What a description's JSON says under `views`.
 
     Raises:
-        ValueError, KeyError, TypeError: that is no description of views.
+        ValueError, KeyError, TypeError: the value does not describe views.
     """
     if value is None:
         return None

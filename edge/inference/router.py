@@ -161,7 +161,7 @@ class Router:
         return other
 
     def reopen(self) -> None:
-        """Take hold of the delegate anew, after the model that was asked last has failed.
+        """Open the delegate again after the model that was asked last has failed.
 
         Raises:
             CoralError: it is not there (yet).
@@ -264,7 +264,7 @@ def router(
         ModelError: no model has the operating point, or a description cannot be read.
     """
     paths = bundled_paths() if model is None else (model,)
-    if operating_point:  # a mistake is told at once, and not when the first photo comes
+    if operating_point:  # fail at once, not at the first photo
         _require_point(paths, operating_point)
     plain = _of_processor(threads, runtime, operating_point)
     if tpu is None:

@@ -94,7 +94,7 @@ def observe(settings: Settings, requests: Requests, notifier: Notifier, begun: C
         router = patiently(lambda: _router(settings, voice.say), voice, requests, notifier)
         if router is None:
             return tally
-        stack.callback(router.close)  # its Coral may be wanted by who is begun anew
+        stack.callback(router.close)  # a run with reloaded settings may need its Coral
         label = _label(settings.event, router.labels)
         if settings.on_fake is not None and label != "FAKE":
             raise SettingsError(f"--on-fake is for events of FAKE, not of {printable(label)}: use --on-verdict")

@@ -73,7 +73,7 @@ def watch(
         )
         if router is None:
             return Tally()
-        stack.callback(router.close)  # its Coral may be wanted by who is begun anew
+        stack.callback(router.close)  # a run with reloaded settings may need its Coral
         told = stack.enter_context(reporting(settings, real_root, commands, voice, requests, notifier))
         if told is None:
             return Tally()

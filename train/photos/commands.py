@@ -20,7 +20,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--shards", default=10, type=click.IntRange(1), help="Shards to train on, at most.")
 @click.option("--cache", type=FOLDER, help="Where decoded pieces are kept between calls.  [default: in --out]")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Of the pieces and their order.")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the order of the pieces, and of the split where no file names it.")
 @click.option("--processes", type=click.IntRange(1), help="Processes that cut pieces.  [default: one a core]")
 def pack(
     data: Path,

@@ -60,7 +60,7 @@ def of_collection(data: Path, split: Split | None, cache: Path, seed: int, proce
     training, validation = (
         Side(
             sides[name],
-            cut(sides[name], cache / name, seed=seed, processes=processes),
+            cut(sides[name], cache / name, processes=processes),
             np.array(shares(sides[name], split.weights)),
         )
         for name in (TRAIN, VALIDATION)

@@ -5,6 +5,7 @@ and some of the picture reduced, as websites and chat programs reduce it.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -60,16 +61,16 @@ def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: 
     A picture that cannot be decoded has no pieces.
 
     Args:
-        folder: for the file, on a disk with room for 1.2 MB a picture.
+        folder: for the pieces, on a disk with room for 1.2 MB a picture. Those of other pictures, or cut otherwise,
+            are kept beside them: a training may be reading them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{picture.label}/{picture.source}/{picture.path.name}" for picture in pictures]
+    names = [picture.path.as_posix() for picture in pictures]
     made_of = {"names": names, "seed": seed, "per_picture": PER_PICTURE, "side": SIDE, "working": WORKING_SIDE}
+    folder = folder / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
     if index.exists():
-        data = json.loads(index.read_text("utf-8"))
-        if data["made_of"] == made_of:
-            return _pieces(folder, data)
+        return _pieces(folder, json.loads(index.read_text("utf-8")))
     found: dict[str, list[object]] = {"picture": [], "sizes": [], "lossless": []}
     context = get_context("spawn")
     with (folder / STORE).open("wb") as store, ProcessPoolExecutor(processes or os.cpu_count(), context) as pool:
@@ -130,7 +131,7 @@ def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
 
 def _working(path: Path) -> tuple[Image.Image, bool]:
     data = image.read(path)
-    with contextlib.suppress(*image.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG", "MPO")) as jpeg:
+    with contextlib.suppress(*image.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
         halvings = _halvings(jpeg.size)
         jpeg.draft("RGB", (jpeg.width >> halvings, jpeg.height >> halvings))
         whole = jpeg.convert("RGB")

@@ -1,6 +1,6 @@
 """TensorFlow and Keras without their greeting: the modules of conversion import them from here."""
 
-from edge.stderr import without_lines
+from edge.process.stderr import silenced
 
 # What they chatter about while they are imported, export and convert; anything else is passed on.
 CHATTER = (
@@ -13,7 +13,7 @@ CHATTER = (
     b"INFO: ",
 )
 
-with without_lines(*CHATTER):
+with silenced(*CHATTER):
     import keras
     import tensorflow as tf
     from tensorflow.lite.python import schema_py_generated as schema

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from edge.commands import Command, output_folder
+from edge.cli.commands import Command, output_folder
 
 PROGRAM = "python -m convert"
 CHECK = "check"  # as first argument, the other command; a model of that name is ./check
@@ -77,13 +77,13 @@ def convert(
     if edgetpu and not compiler.is_available():
         raise CompilerError(compiler.WHERE_TO_GET_IT)  # before the work, not after it
 
-    from convert import formats
-    from edge.model import Domain
+    from convert import converter
+    from edge.inference.model import Domain
 
     output_folder(out)
     with TemporaryDirectory(dir=out, prefix=".partial-") as folder:
         partial = Path(folder)
-        rows, origin = formats.convert(
+        rows, origin = converter.convert(
             model, data, partial, calibration, seed, Domain(domain, domain) if domain else None
         )
         if edgetpu:
@@ -92,7 +92,7 @@ def convert(
         for path in sorted([*partial.glob("*.tflite"), *partial.glob("*.json")]):  # not the compiler's log
             # Between a file and its JSON the two do not fit, for a moment: a runner that starts then says so.
             os.replace(path, out / path.name)
-    click.echo(formats.table(rows, origin))
+    click.echo(converter.table(rows, origin))
 
 
 @click.command(
@@ -106,9 +106,9 @@ def convert(
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def check(model: Path, edgetpu: bool, as_json: bool) -> None:
     """Look whether a LiteRT file qualifies for something, without Google's compiler."""
-    from convert.qualify import qualification
+    from convert.edgetpu_check import qualification
     from edge.errors import printable
-    from edge.model import load
+    from edge.inference.model import load
 
     found = qualification(load(model))
     if as_json:

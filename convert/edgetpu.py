@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convert.errors import CompilerError
-from edge.model import ModelDescription, description_path
+from edge.inference.model import ModelDescription, description_path
 
 PROGRAM = "edgetpu_compiler"
 WHERE_TO_GET_IT = (

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.backend import keras
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 
 LIMIT = 6.0  # of ReLU6
 HEADROOM = 1.1  # above the greatest activation of the calibration

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from convert.backend import CHATTER, keras, tf
 from convert.errors import ConversionError
 from edge.errors import printable
-from edge.image import Pixels
-from edge.stderr import without_lines
+from edge.imaging.preprocess import Pixels
+from edge.process.stderr import silenced
 
 RUNTIME = "ai-edge-litert"  # tflite-runtime fails in a process that has loaded TensorFlow
 
@@ -97,7 +97,7 @@ class _converter:  # noqa: N801  # a context manager, read as a function
 
     def __enter__(self) -> tf.lite.TFLiteConverter:
         (shape, name) = (1, *self._model.input_shape[1:]), self._model.inputs[0].name
-        with without_lines(*CHATTER):
+        with silenced(*CHATTER):
             self._model.export(
                 self._folder.name,
                 format="tf_saved_model",
@@ -112,14 +112,14 @@ class _converter:  # noqa: N801  # a context manager, read as a function
 
 def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
     try:
-        with without_lines(*CHATTER):
+        with silenced(*CHATTER):
             return bytes(converter.convert())
     except (RuntimeError, ValueError) as error:  # the converter's own errors derive from these
         raise ConversionError(f"the converter refused the model: {' '.join(str(error).split())[:300]}") from error
 
 
 def _require_integers(content: bytes) -> None:
-    from edge.interpreter import interpreter
+    from edge.inference.runtime import interpreter
 
     tensors = interpreter(content, runtime=RUNTIME).get_tensor_details()
     floats = sorted(tensor["name"] for tensor in tensors if np.issubdtype(tensor["dtype"], np.floating))

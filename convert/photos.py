@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from convert.calibration_data import Sample
 from convert.errors import SampleError
-from convert.sample import Sample
 from edge.errors import ImageError, UndecodableImageError
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import taken
-from edge.model import LABELS, Views, views_of
+from edge.inference.model import LABELS, Views, views_of
 from edge.sources.files import images
 
 VIEWS = "views.json"  # written beside a model by its training

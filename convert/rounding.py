@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.backend import keras, tf
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 
 STEPS = 127  # of the largest weight of an output channel, as the converter takes them
 DAMPING = 0.01  # of the mean square of the inputs: so far the calibration is not believed

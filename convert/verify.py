@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from convert import graph
 from convert.backend import keras
+from convert.calibration_data import Sample
 from convert.errors import ConversionError
-from convert.sample import Sample
-from edge.classifier import Classifier
+from edge.inference.classifier import Classifier
 
 MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
 TIMED_CALLS = 200

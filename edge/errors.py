@@ -52,7 +52,7 @@ class CameraError(EdgeDetectError):
     """A camera that cannot be opened, or that has gone."""
 
 
-class ViewError(EdgeDetectError):
+class RoiError(EdgeDetectError):
     """A part of the camera's picture that cannot be understood, or that is not there."""
 
 

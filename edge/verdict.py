@@ -95,8 +95,8 @@ FRAME, BEGAN, ENDED, INTERRUPTED = "frame", "began", "ended", "interrupted"
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What an answer to a camera tells of: one frame, or the beginning or the end of an event (`edge.observe.events`).
+class CameraEvent:
+    """What a camera's answer is about: one frame, or the start or end of an event (`edge.camera.event_detector`).
 
     Attributes:
         state: FRAME, BEGAN, ENDED, or INTERRUPTED for an event whose end nobody saw.
@@ -140,7 +140,7 @@ class Recorded:
     answered_at: float
     answer: Answer
     moved_to: str | None
-    sighting: Sighting | None = None
+    sighting: CameraEvent | None = None
 
     @property
     def time(self) -> str:

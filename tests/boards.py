@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.doctor.finding import Finding
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 
 SOMEONE_ELSE = os.geteuid() + 1
 PLUGDEV = os.getegid() or 46
@@ -39,7 +39,7 @@ class Board:
             self.file(f"/sys/bus/usb/devices/2-1/{name}", f"{value}\n")
         self.file("/dev/bus/usb/002/003", mode=mode, group=group)
 
-    def machine(self, **others: Any) -> Machine:
+    def machine(self, **others: Any) -> Host:
         """As a user sees it who owns nothing and is in no group, unless told otherwise."""
         values: dict[str, Any] = {
             "environment": {"PATH": str(self.root / "bin"), "USER": "pi", "HOME": str(self.root)},
@@ -51,7 +51,7 @@ class Board:
             "groups": frozenset(),
             "edgetpu": "libnotthere.so.1",
         }
-        return Machine(self.root, **values | others)
+        return Host(self.root, **values | others)
 
 
 def told(findings: Any) -> dict[str, Finding]:

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from edge import model
+from edge.inference import model
 from tests.conftest import CHECKOUT, MODELS
 
 COMPACT, PHOTO = "compact_int8", "photo_int8"  # as the models call themselves

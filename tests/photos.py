@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from edge import model
-from edge.classifier import Classifier
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.model import ModelDescription, load
 from edge.inference.router import Router
-from edge.model import ModelDescription, load
 from tests.conftest import MODELS
 
 ROUTED = (model.default_path(), MODELS / "photo_like_int8.tflite")

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import accelerated, model
-from edge.accelerated import Accelerator
-from edge.classifier import Classifier
-from edge.coral import library as find_library
-from edge.coral import require_device
 from edge.errors import CoralError, ModelError
-from edge.interpreter import RUNTIMES, interpreter, is_installed, load_delegate
+from edge.inference import failover, model
+from edge.inference.classifier import Classifier
+from edge.inference.edgetpu import library as find_library
+from edge.inference.edgetpu import require_device
+from edge.inference.failover import Accelerator
+from edge.inference.runtime import RUNTIMES, interpreter, is_installed, load_delegate
 from tests.conftest import CHECKOUT, MODELS, Run, environment, picture
 from tests.delegates import compiled
 
@@ -40,7 +40,7 @@ def grey(level: int) -> np.ndarray:
 
 def on_coral(library: str, runtime: str, tpu: str = "any", said: list[str] | None = None) -> Classifier:
     say = (said if said is not None else []).append
-    return accelerated.classifier(PLAIN, 1, runtime, tpu, library, say)
+    return failover.classifier(PLAIN, 1, runtime, tpu, library, say)
 
 
 def test_the_delegate_computes_and_the_verdict_is_made_as_ever(library: str, runtime: str) -> None:
@@ -143,7 +143,7 @@ def test_a_plain_model_is_not_passed_off_as_compiled(library: str, tmp_path: Pat
     for name in ("model.tflite", "model_edgetpu.tflite"):
         (tmp_path / name).write_bytes(PLAIN.read_bytes())
     with pytest.raises(CoralError, match=r"model_edgetpu.tflite: not compiled for the Edge TPU"):
-        accelerated.classifier(tmp_path / "model.tflite", 1, None, "any", library, print)
+        failover.classifier(tmp_path / "model.tflite", 1, None, "any", library, print)
 
 
 def test_a_compiled_model_does_not_run_without_a_coral(runtime: str) -> None:
@@ -161,7 +161,7 @@ def test_google_s_pycoral_is_asked_for_the_delegate_where_it_is(library: str, tm
         f"    print('asked', options); return load_delegate({library!r}, options)\n"
     )
     program = (
-        "from edge.accelerated import Accelerator\n"
+        "from edge.inference.failover import Accelerator\n"
         "print(type(Accelerator('usb').delegate('tflite-runtime')).__module__)\n"
     )
     paths = f"{tmp_path}:{CHECKOUT}"
@@ -185,10 +185,10 @@ def test_a_real_coral_gives_the_verdicts_of_the_processor(runtime: str) -> None:
     try:
         require_device()
         find_library()
-        accelerated.load_compiled(model.default_path())
+        failover.load_compiled(model.default_path())
     except CoralError as error:
         pytest.skip(f"no Coral to test with: {error}")
-    on_coral = accelerated.classifier(None, 1, runtime, "any", None, print)
+    on_coral = failover.classifier(None, 1, runtime, "any", None, print)
     on_processor = Classifier(model.load(), runtime=runtime)
     random = np.random.default_rng(0)
     for _ in range(50):

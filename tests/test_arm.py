@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from edge.interpreter import RUNTIMES
+from edge.inference.runtime import RUNTIMES
 from tests.conftest import CHECKOUT, command, environment
 from tests.roots import Root, System, check_out, copy, emulate, need
 

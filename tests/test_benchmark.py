@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.benchmark import machine, measuring
-from edge.benchmark.pictures import copies, of_folder
+from edge.benchmark import board, run
+from edge.benchmark.commands import nearest_folder
 from edge.benchmark.report import table, text
 from edge.benchmark.rounds import Round, Timing, measure, steps
-from edge.benchmark.whole import nearest_folder
+from edge.benchmark.workload import copies, of_folder
 from edge.errors import BenchmarkError
 from tests.conftest import MODELS, Run, command, environment, picture, samples
 from tests.delegates import compiled
@@ -116,8 +116,8 @@ def test_both_models_are_measured_each_with_its_images(inbox: Path, tmp_path: Pa
     picture(inbox / "thumbnail.png", size=(32, 32))
     picture(inbox / "photo.png", 245, (320, 240))
     said: list[str] = []
-    measured = measuring.benchmark(
-        measuring.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1),
+    measured = run.benchmark(
+        run.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1),
         said.append,
     )
     assert [(one.model, one.most_views) for one in measured.workloads] == [
@@ -180,17 +180,17 @@ def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    assert machine.warnings(tmp_path, 0) == []
+    assert board.warnings(tmp_path, 0) == []
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "600000\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1800000\n")
     write("proc/loadavg", "99.50 3.00 1.00 2/300 4711\n")
-    told = machine.warnings(tmp_path, 0)
+    told = board.warnings(tmp_path, 0)
     for fragment in ("voltage is too low", "it is throttled", "powersave", "600 of 1800 MHz", "99.50"):
         assert len([line for line in told if fragment in line]) == 1, told
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # it was so before, and is no more
-    assert machine.throttling(tmp_path) == []
+    assert board.throttling(tmp_path) == []
 
 
 def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
             f'echo "cpu 100 0 0 900 0 0 0 0 0 0" > "{stat}"; sleep 0.3; echo "cpu 150 0 0 930 0 0 0 20" > "{stat}"',
         ]
     )
-    told = machine.warnings(tmp_path, 0.2)
+    told = board.warnings(tmp_path, 0.2)
     writer.wait()
     assert told == [
         "other programs keep the processor 50% busy",
@@ -215,8 +215,8 @@ def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
 def test_the_board_and_the_threads_that_are_tried(tmp_path: Path) -> None:
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
-    assert machine.machine(tmp_path).board == "Raspberry Pi 4 Model B Rev 1.4"
-    assert [machine.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
+    assert board.machine(tmp_path).board == "Raspberry Pi 4 Model B Rev 1.4"
+    assert [board.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
         [1],
         [1, 2],
         [1, 2, 3],

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import image
-from edge.cameras import devices
-from edge.cameras.opening import open_camera
-from edge.cameras.replay import Replay
-from edge.cameras.stream import Stream
+from edge.capture import devices
+from edge.capture.image_folder import ImageFolder
+from edge.capture.libav import LibavCamera
+from edge.capture.open_camera import open_camera
 from edge.errors import CameraError
+from edge.imaging import preprocess
 from tests.conftest import CHECKOUT, CIFAKE, environment
 from tests.videos import jpeg, shows_quadrants, video
 
@@ -28,14 +28,14 @@ def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "1 wide.jpg").write_bytes(jpeg(5000, 500))
     said: list[str] = []
-    replay = Replay(tmp_path, frames_per_second=2, say=said.append)
+    replay = ImageFolder(tmp_path, frames_per_second=2, say=said.append)
     frames = list(iter(replay.frame, None))
     assert [frame.seconds for frame in frames] == [0.5, 1.0, 1.5, 2.0]  # the bad one keeps its place
     shown = {frame.pixels.shape for frame in frames}
     assert shown == {(32, 32, 3), (410, 4096, 3)}
     small = [frame.pixels for frame in frames if frame.pixels.shape == (32, 32, 3)]
-    assert all(np.array_equal(a, image.pixels(b, (32, 32))) for a, b in zip(small, originals, strict=True))
-    assert said == [f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(image.FORMATS)}); skipped"]
+    assert all(np.array_equal(a, preprocess.pixels(b, (32, 32))) for a, b in zip(small, originals, strict=True))
+    assert said == [f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(preprocess.FORMATS)}); skipped"]
     assert replay.frame() is None
     assert not replay.is_live
     replay.close()
@@ -43,19 +43,23 @@ def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
 
 def test_a_still_image_gives_one_frame(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(64, 48))
-    replay = Replay(tmp_path / "a.jpg")
+    replay = ImageFolder(tmp_path / "a.jpg")
     frame = replay.frame()
     assert frame is not None
     assert shows_quadrants(frame.pixels)
     assert replay.frame() is None
     (tmp_path / "b.jpg").write_text("no image")
     with pytest.raises(CameraError, match=r"b.jpg: not an image"):
-        Replay(tmp_path / "b.jpg").frame()
+        ImageFolder(tmp_path / "b.jpg").frame()
 
 
 def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
     (tmp_path / "a.JPG").write_bytes(jpeg(64, 48))
-    for source, kind in ((tmp_path, Replay), (tmp_path / "a.JPG", Replay), (video(tmp_path / "a.mp4"), Stream)):
+    for source, kind in (
+        (tmp_path, ImageFolder),
+        (tmp_path / "a.JPG", ImageFolder),
+        (video(tmp_path / "a.mp4"), LibavCamera),
+    ):
         camera = open_camera(str(source))
         assert isinstance(camera, kind)
         assert camera.frame() is not None

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cameras.capture import AHEAD, Capture, is_held
-from edge.cameras.frame import Camera, Frame
-from edge.cameras.replay import Replay
-from edge.cameras.stream import Stream
+from edge.capture.capture import AHEAD, Capture, is_held
+from edge.capture.frame import Camera, Frame
+from edge.capture.image_folder import ImageFolder
+from edge.capture.libav import LibavCamera
 from edge.errors import CameraError, NotInstalledError
 from tests.conftest import CHECKOUT, environment, picture
 from tests.videos import Server, served, shows_quadrants, video
@@ -100,7 +100,7 @@ def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Cap
 def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp_path: Path) -> None:
     for place in range(5):
         picture(tmp_path / f"{place}.png", grey=40 * place + 30)
-    capture = start(lambda: Replay(tmp_path))
+    capture = start(lambda: ImageFolder(tmp_path))
     seconds = []
     while not capture.is_over:
         frame = capture.latest(1.0)
@@ -300,8 +300,8 @@ def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[...,
 
 def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom edge.cameras.capture import Capture\nfrom edge.cameras.stream import Stream\n"
-        "capture = Capture(lambda: Stream(sys.argv[1], timeout_seconds=600), print)\n"
+        "import sys\nfrom edge.capture.capture import Capture\nfrom edge.capture.libav import LibavCamera\n"
+        "capture = Capture(lambda: LibavCamera(sys.argv[1], timeout_seconds=600), print)\n"
         "assert capture.latest(30) is not None\n"
         "while capture.latest(1) is not None: pass\n"
         "capture.close()\nprint('end')"
@@ -322,7 +322,7 @@ def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[...,
     said: list[str] = []
     server = Server(tmp_path)
     address, port = server.address("/video", "u:GeHeim@"), server.port
-    capture = start(lambda: Stream(address, timeout_seconds=5), said.append)
+    capture = start(lambda: LibavCamera(address, timeout_seconds=5), said.append)
     assert shows_quadrants(taken(capture).pixels)
     server.close()
     until(lambda: capture.is_reopening)
@@ -339,7 +339,7 @@ def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[...,
 
 def test_a_video_file_is_seen_whole(start: Callable[..., Capture], tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", count=12)
-    capture = start(lambda: Stream(str(path)))
+    capture = start(lambda: LibavCamera(str(path)))
     seen = []
     while not capture.is_over:
         if (frame := capture.latest(1.0)) is not None:

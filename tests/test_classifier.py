@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import image, model
-from edge.classifier import Classifier
 from edge.errors import ModelError, RuntimeMissingError, UndecodableImageError
-from edge.interpreter import RUNTIMES, installed, interpreter
-from edge.model import NO_UNSURE, ModelDescription
+from edge.imaging import preprocess
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.model import NO_UNSURE, ModelDescription
+from edge.inference.runtime import RUNTIMES, installed, interpreter
 from edge.resources import folder
 from edge.verdict import Failure
 from tests.conftest import CIFAKE, MODELS, picture
@@ -98,7 +99,7 @@ def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightne
 PHOTO_LIKE = MODELS / "photo_like_int8.tflite"  # P(REAL) of a view = sigmoid(12 (its mean - 0.5))
 
 
-def views_of(*greys: int) -> image.Pixels:
+def views_of(*greys: int) -> preprocess.Pixels:
     return np.stack([np.full((24, 32, 3), grey, np.uint8) for grey in greys])
 
 
@@ -217,9 +218,9 @@ both_installed = pytest.mark.skipif(
 )
 
 
-def pictures() -> list[image.Pixels]:
+def pictures() -> list[preprocess.Pixels]:
     """The bundled images, and noise that no training has ever tidied."""
-    bundled = [image.pixels(path, (32, 32)) for path in sorted((CIFAKE / "test").rglob("*.jpg"))]
+    bundled = [preprocess.pixels(path, (32, 32)) for path in sorted((CIFAKE / "test").rglob("*.jpg"))]
     return bundled + list(np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8))
 
 
@@ -269,7 +270,7 @@ def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> Non
     _, height, width, _ = takes["shape"]
     ours = Classifier(model.load(path), runtime=runtime)
     for file in sorted((CIFAKE / "test").rglob("*.jpg")):
-        fed = (image.pixels(file, (width, height)) / 255.0).astype(np.float32)[None]
+        fed = (preprocess.pixels(file, (width, height)) / 255.0).astype(np.float32)[None]
         plain.set_tensor(takes["index"], fed)
         plain.invoke()
         output = plain.get_tensor(returns["index"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge.record.ledger import Ledger
+from edge.store.ledger import Ledger
 from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples
 
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "jax")

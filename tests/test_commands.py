@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.delivery.hooks import Command
+from edge.delivery.outbox import CommandOutlet
 from edge.errors import LedgerError, SinkError
-from edge.record.ledger import Ledger
-from edge.record.outbox import CommandOutlet
-from edge.sinks.command import Command
+from edge.store.ledger import Ledger
 from edge.verdict import Failure, Recorded
 from tests.recording import FOLDER, record
 

@@ -7,23 +7,23 @@ import av
 import numpy as np
 import pytest
 
-from edge import image
-from edge.cameras.conversion import Conversion
-from edge.cameras.frame import Frame, Reducible
-from edge.cameras.stream import Stream
-from edge.cameras.view import View, region
+from edge.capture.frame import Frame, Reducible
+from edge.capture.libav import LibavCamera
+from edge.capture.libav_frames import Conversion
+from edge.capture.roi import Roi, region
 from edge.errors import CameraError
-from edge.image import Pixels
+from edge.imaging import preprocess
 from edge.imaging.inputs import Input, take_of_frame
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size
-from edge.model import Views, ViewSet
+from edge.inference.model import Views, ViewSet
 from tests.videos import BT601, BT709, video
 
 SIZE = (32, 32)
 
 
 def first(path: Path) -> Frame:
-    stream = Stream(str(path))
+    stream = LibavCamera(str(path))
     frame = stream.frame()
     stream.close()
     assert frame is not None
@@ -35,7 +35,7 @@ def whole(_: Size) -> Input:
     return Input(0, SIZE)
 
 
-def difference(frame: Frame, view: View, size: tuple[int, int] = SIZE, views: Views | None = None) -> int:
+def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Views | None = None) -> int:
     """Levels, of 255, at the worst place."""
     one = Input(1, size, views)
     chosen, seen = frame.seen(view, lambda _: one)
@@ -47,7 +47,7 @@ def difference(frame: Frame, view: View, size: tuple[int, int] = SIZE, views: Vi
     _, plain = take_of_frame(part, lambda _: one)
     assert seen.places == plain.places
     if views is None:
-        assert (plain.pixels[0] == image.scaled(part, size)).all()
+        assert (plain.pixels[0] == preprocess.scaled(part, size)).all()
     return int(np.abs(seen.pixels.astype(int) - plain.pixels).max())
 
 
@@ -57,7 +57,7 @@ def test_a_large_frame_is_seen_nearly_as_in_a_file(
     tmp_path: Path, codec: str, pixel_format: str, size: tuple[int, int]
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, size, count=1))
-    assert difference(frame, View()) <= 8
+    assert difference(frame, Roi()) <= 8
     assert frame.pixels.shape == (size[1], size[0], 3)
 
 
@@ -69,17 +69,15 @@ def test_also_where_it_is_nothing_but_sharp_edges_of_colour(tmp_path: Path) -> N
         stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    assert difference(first(tmp_path / "a.mkv"), View()) <= 12
+    assert difference(first(tmp_path / "a.mkv"), Roi()) <= 12
 
 
 @pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
 @pytest.mark.parametrize(
-    "view", [View(), View(rotate=90, flip="horizontal"), View(rotate=180), View(rotate=270), View(flip="vertical")]
+    "view", [Roi(), Roi(rotate=90, flip="horizontal"), Roi(rotate=180), Roi(rotate=270), Roi(flip="vertical")]
 )
-def test_upright_in_the_right_colours_and_as_asked_for(
-    tmp_path: Path, standard: int, rotation: int, view: View
-) -> None:
+def test_upright_in_the_right_colours_and_as_asked_for(tmp_path: Path, standard: int, rotation: int, view: Roi) -> None:
     path = video(tmp_path / "a.mp4", "libx264", size=(480, 300), count=1, standard=standard, rotation=rotation)
     assert difference(first(path), view) <= 8
 
@@ -87,21 +85,21 @@ def test_upright_in_the_right_colours_and_as_asked_for(
 @pytest.mark.parametrize("size", [(48, 32), (32, 100)])
 def test_for_a_network_that_takes_no_square(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = first(video(tmp_path / "a.mp4", size=(640, 480), count=1))
-    assert difference(frame, View(rotate=90), size) <= 8
-    assert difference(frame, View(), size) <= 8
+    assert difference(frame, Roi(rotate=90), size) <= 8
+    assert difference(frame, Roi(), size) <= 8
 
 
 @pytest.mark.parametrize(
     ("size", "view"),
     [
-        ((66, 50), View()),
-        ((32, 32), View()),
-        ((280, 900), View()),
-        ((640, 280), View(rotate=90)),
-        ((640, 480), View(region("10%,0%,50%,100%"))),
+        ((66, 50), Roi()),
+        ((32, 32), Roi()),
+        ((280, 900), Roi()),
+        ((640, 280), Roi(rotate=90)),
+        ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_a_small_frame_and_a_region_are_scaled_as_ever(tmp_path: Path, size: tuple[int, int], view: View) -> None:
+def test_a_small_frame_and_a_region_are_scaled_as_ever(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
 
 
@@ -129,14 +127,14 @@ def test_a_frame_is_made_once_and_not_in_full() -> None:
         return np.zeros((size[1], size[0], 3), np.uint8)
 
     frame = Frame(full, 0.0, Reducible((640, 480), reduced))
-    assert frame.seen(View(), whole)[1] is frame.seen(View(), whole)[1]
+    assert frame.seen(Roi(), whole)[1] is frame.seen(Roi(), whole)[1]
     assert made == [(107, 96)]
 
 
 CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
 
 
-@pytest.mark.parametrize("view", [View(), View(rotate=90, flip="horizontal"), View(rotate=180)])
+@pytest.mark.parametrize("view", [Roi(), Roi(rotate=90, flip="horizontal"), Roi(rotate=180)])
 @pytest.mark.parametrize(
     ("codec", "pixel_format", "levels"),
     [
@@ -148,7 +146,7 @@ CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
     ],
 )
 def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
-    tmp_path: Path, codec: str, pixel_format: str, levels: int, view: View
+    tmp_path: Path, codec: str, pixel_format: str, levels: int, view: Roi
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, (640, 480), count=1))
     assert difference(frame, view, (40, 32), CROPS) <= levels
@@ -157,27 +155,27 @@ def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
 @pytest.mark.parametrize(
     ("size", "view"),
     [
-        ((250, 198), View()),  # too small to be halved
-        ((642, 482), View()),  # halved twice, which does not come out even
-        ((640, 480), View(region("10%,0%,50%,100%"))),
+        ((250, 198), Roi()),  # too small to be halved
+        ((642, 482), Roi()),  # halved twice, which does not come out even
+        ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[int, int], view: View) -> None:
+def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view, (40, 32), CROPS) == 0
 
 
 @pytest.mark.parametrize(
     ("size", "view", "converted"),
     [
-        ((3840, 2160), View(), (1920, 1080)),
-        ((3840, 2160), View(rotate=90), (1920, 1080)),
-        ((1920, 1080), View(), None),
-        ((3842, 2161), View(), None),
-        ((3840, 2160), View(region("0,0,200,200")), None),
+        ((3840, 2160), Roi(), (1920, 1080)),
+        ((3840, 2160), Roi(rotate=90), (1920, 1080)),
+        ((1920, 1080), Roi(), None),
+        ((3842, 2161), Roi(), None),
+        ((3840, 2160), Roi(region("0,0,200,200")), None),
     ],
 )
 def test_no_more_pixels_are_converted_than_crops_need(
-    size: tuple[int, int], view: View, converted: tuple[int, int] | None
+    size: tuple[int, int], view: Roi, converted: tuple[int, int] | None
 ) -> None:
     made: list[tuple[int, int] | None] = []
 
@@ -201,8 +199,8 @@ def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() 
         return Input(0, SIZE)
 
     frame = Frame(np.zeros((300, 400, 3), np.uint8), 0.0)
-    frame.seen(View(region("0,0,30,20")), choose)
-    frame.seen(View(rotate=90), choose)
+    frame.seen(Roi(region("0,0,30,20")), choose)
+    frame.seen(Roi(rotate=90), choose)
     assert asked == [(30, 20), (300, 400)]
 
 
@@ -210,4 +208,4 @@ def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() 
 def test_what_cannot_be_converted_is_a_camera_s_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
     with pytest.raises(CameraError, match=r"a\.mkv: a frame of the kind y210be cannot be converted"):
-        frame.seen(View(), whole)
+        frame.seen(Roi(), whole)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import model
-from edge.classifier import Classifier
+from edge.inference import model
+from edge.inference.classifier import Classifier
 from tests.conftest import CHECKOUT, CIFAKE, MODELS, environment
 
 # The report of edgetpu_compiler 16.0, as its documentation shows it.
@@ -101,7 +101,7 @@ def test_each_file_has_a_description_that_a_runner_accepts(converted: Path) -> N
 
 
 def test_the_int8_file_has_integers_only_and_a_pixel_is_a_step_of_its_input(converted: Path) -> None:
-    from edge.interpreter import interpreter
+    from edge.inference.runtime import interpreter
 
     tensors = interpreter((converted / "brightness_int8.tflite").read_bytes()).get_tensor_details()
     assert {np.dtype(tensor["dtype"]).kind for tensor in tensors} == {"i"}
@@ -116,7 +116,7 @@ def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, ke
     assert sum(name.startswith("train/REAL/") for name in names) == 20
     assert all((CIFAKE / name).is_file() for name in names)
 
-    from convert.sample import calibration
+    from convert.calibration_data import calibration
 
     kept = json.loads((keras_file.parent / "validation.json").read_text())
     assert not set(names) & set(kept)
@@ -125,8 +125,8 @@ def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, ke
 
 
 def test_calibration_passes_over_what_cannot_be_read_and_what_was_held_out(tmp_path: Path) -> None:
+    from convert.calibration_data import calibration
     from convert.errors import SampleError
-    from convert.sample import calibration
 
     data = tmp_path / "data"
     shutil.copytree(CIFAKE / "train", data / "train")
@@ -143,8 +143,8 @@ def test_calibration_passes_over_what_cannot_be_read_and_what_was_held_out(tmp_p
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '["ok.jpg"]', '"train/REAL/x.jpg"'])
 def test_a_damaged_list_of_held_out_images_is_a_named_error(tmp_path: Path, content: str) -> None:
+    from convert.calibration_data import held_out
     from convert.errors import SampleError
-    from convert.sample import held_out
 
     (tmp_path / "validation.json").write_text(content)
     with pytest.raises(SampleError, match=r"validation\.json"):
@@ -152,8 +152,8 @@ def test_a_damaged_list_of_held_out_images_is_a_named_error(tmp_path: Path, cont
 
 
 def test_a_conversion_that_lost_accuracy_is_refused() -> None:
+    from convert.calibration_data import calibration
     from convert.errors import ConversionError
-    from convert.sample import calibration
     from convert.verify import verify
 
     sample = calibration(CIFAKE, (16, 12), 40, 0)
@@ -174,8 +174,8 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras
 
 def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
     from convert import litert
-    from convert.refine import _by_file, _by_network, refined
-    from convert.sample import calibration
+    from convert.bias_correction import _by_file, _by_network, refined
+    from convert.calibration_data import calibration
 
     pixels = calibration(CIFAKE, (16, 12), 40, 0).pixels
     network = litert.logits(litert.load_keras(keras_file))

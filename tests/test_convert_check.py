@@ -12,9 +12,9 @@ import pytest
 flatbuffers = pytest.importorskip("flatbuffers")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
-from convert.qualify import ON_CHIP_BYTES, qualification  # noqa: E402  # needs LiteRT's reader
-from edge import model  # noqa: E402
+from convert.edgetpu_check import ON_CHIP_BYTES, qualification  # noqa: E402  # needs LiteRT's reader
 from edge.errors import ModelError  # noqa: E402
+from edge.inference import model  # noqa: E402
 from tests.conftest import CHECKOUT, MODELS, environment  # noqa: E402
 
 INT8 = CHECKOUT / "models" / "compact_int8.tflite"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import model
-from edge.classifier import Classifier
 from edge.imaging.views import taken
-from edge.model import Views, ViewSet
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.model import Views, ViewSet
 from tests.conftest import CHECKOUT, environment
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def test_domain_can_be_given_and_nonsense_is_refused(run: Path, collection: Path
         done = convert(run / "model.keras", "--data", collection, "--out", tmp_path, "--domain", domain)
         assert done.returncode == 2
         assert f"'{domain}' is not a range of pixels such as 200-12000." in done.stderr
-    from convert.formats import convert as convert_to
+    from convert.converter import convert as convert_to
 
     out = tmp_path / "out"
     out.mkdir()
@@ -205,8 +205,8 @@ def test_domain_can_be_given_and_nonsense_is_refused(run: Path, collection: Path
 def test_damaged_lists_are_named_errors(
     run: Path, collection: Path, tmp_path: Path, name: str, content: str | None
 ) -> None:
+    from convert.converter import _samples
     from convert.errors import SampleError
-    from convert.formats import _samples
     from convert.photos import views_beside
 
     for file in run.iterdir():

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge import coral
-from edge.accelerated import load_compiled
-from edge.coral import Device, device_option, devices, require_device
 from edge.errors import CoralError
+from edge.inference import edgetpu
+from edge.inference.edgetpu import Device, device_option, devices, require_device
+from edge.inference.failover import load_compiled
 from tests.conftest import CHECKOUT, MODELS, environment
 from tests.delegates import compiled
 
@@ -75,7 +75,7 @@ def test_a_group_that_may_open_it_is_named(tmp_path: Path) -> None:
 
 
 def coral_ids() -> tuple[str, str]:
-    return min(coral.USB_IDS)
+    return min(edgetpu.USB_IDS)
 
 
 USB, PCI = Device("usb", Path("/dev/u"), None, is_ours=True), Device("pci", Path("/dev/apex_0"), None, is_ours=True)
@@ -94,7 +94,7 @@ USB, PCI = Device("usb", Path("/dev/u"), None, is_ours=True), Device("pci", Path
 )
 def test_what_is_missing_is_told(option: str, found: list[Device], reason: str) -> None:
     with pytest.raises(CoralError, match=reason):
-        require_device(option, found, coral.PAGE_BYTES)
+        require_device(option, found, edgetpu.PAGE_BYTES)
 
 
 def test_a_card_needs_small_pages_and_a_stick_does_not() -> None:
@@ -102,7 +102,7 @@ def test_a_card_needs_small_pages_and_a_stick_does_not() -> None:
     assert require_device("pci", [USB, PCI], 4096) is PCI
     with pytest.raises(CoralError, match=r"16384: add kernel=kernel8\.img"):
         require_device("", [PCI], 16384)
-    assert coral.page_bytes() in (4096, 16384, 65536)
+    assert edgetpu.page_bytes() in (4096, 16384, 65536)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_device_is_spelt_as_the_library_wants_it(text: str, option: str | None
 
 def test_a_library_is_found_with_its_version(tmp_path: Path) -> None:
     path = compiled(tmp_path)
-    assert coral.library(str(path)) == coral.Library(str(path), "RuntimeVersion(test)")
-    assert coral.library("libc.so.6").version is None
+    assert edgetpu.library(str(path)) == edgetpu.Library(str(path), "RuntimeVersion(test)")
+    assert edgetpu.library("libc.so.6").version is None
 
 
 def test_a_library_that_cannot_be_loaded_is_one_line_that_says_why(tmp_path: Path) -> None:
@@ -133,12 +133,14 @@ def test_a_library_that_cannot_be_loaded_is_one_line_that_says_why(tmp_path: Pat
         (str(crashing), r"crashes when it is loaded \(SIGSEGV\)"),
     ):
         with pytest.raises(CoralError, match=reason) as raised:
-            coral.library(name)
+            edgetpu.library(name)
         assert "\n" not in str(raised.value)
 
 
 def has_pycoral(folder: Path) -> str:
-    program = "import sys; from edge.coral import has_pycoral; print(has_pycoral(), 'pycoral' in sys.modules)"
+    program = (
+        "import sys; from edge.inference.edgetpu import has_pycoral; print(has_pycoral(), 'pycoral' in sys.modules)"
+    )
     paths = f"{folder}{os.pathsep}{CHECKOUT}"
     done = subprocess.run([sys.executable, "-c", program], env=environment(PYTHONPATH=paths), capture_output=True)
     return done.stdout.decode().strip()
@@ -156,8 +158,8 @@ def test_only_google_s_pycoral_counts_and_the_other_is_not_even_imported(tmp_pat
 def test_a_compiled_model_lies_beside_the_one_it_was_made_of(tmp_path: Path) -> None:
     plain = tmp_path / "v1.2_int8.tflite"
     beside = tmp_path / "v1.2_int8_edgetpu.tflite"
-    assert coral.compiled_path(plain) == coral.compiled_path(beside) == beside
-    assert coral.plain_path(beside) == coral.plain_path(plain) == plain
+    assert edgetpu.compiled_path(plain) == edgetpu.compiled_path(beside) == beside
+    assert edgetpu.plain_path(beside) == edgetpu.plain_path(plain) == plain
     with pytest.raises(CoralError, match=r"v1.2_int8_edgetpu.tflite: there is no such file: run `edgetpu_compiler"):
         load_compiled(plain)
 

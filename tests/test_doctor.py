@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge.doctor import cameras, coral, services, storage, system
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, worst
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 from edge.errors import SettingsError
 from tests.boards import Board, told
 
@@ -21,7 +21,7 @@ def board(tmp_path: Path) -> Board:
 
 
 def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, {"PATH": ""})
+    machine = Host(tmp_path, {"PATH": ""})
     found = [finding for check in (*CHECKS_OF_SYSTEM, system.watches) for finding in check(machine)]
     found += [*storage.memory(machine), *storage.disk(machine), *services.services(machine)]
     found += [*cameras.video(machine), *cameras.pi_camera(machine), *coral.coral(machine, Chosen())]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.host import Host, ProbeError
 from tests.conftest import CHECKOUT, MODELS, Examine, command, environment
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
@@ -106,8 +106,8 @@ def test_a_library_that_never_comes_back(tmp_path: Path) -> None:
     variables = stub(tmp_path, "picamera2", "while True: pass")
     (tmp_path / "edge").symlink_to(CHECKOUT / "edge")
     program = (
-        "from edge.doctor.machine import Machine\n"
-        "try: Machine().ask('picamera2', seconds=3)\n"
+        "from edge.doctor.host import Host\n"
+        "try: Host().ask('picamera2', seconds=3)\n"
         "except Exception as error: print(error)"
     )
     done = subprocess.run(
@@ -118,7 +118,7 @@ def test_a_library_that_never_comes_back(tmp_path: Path) -> None:
 
 def test_a_question_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(ProbeError):
-        Machine().ask("weather")
+        Host().ask("weather")
 
 
 def test_another_project_s_pycoral(examine: Examine, tmp_path: Path) -> None:

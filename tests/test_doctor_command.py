@@ -35,7 +35,7 @@ def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> No
 
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
 def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) -> None:
-    from edge.interpreter import is_installed
+    from edge.inference.runtime import is_installed
 
     if not is_installed(runtime):
         pytest.skip(f"{runtime} is not installed")
@@ -45,9 +45,9 @@ def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) ->
 
 
 def test_the_runtimes_are_those_of_the_interpreter() -> None:
-    from edge import interpreter
+    from edge.inference import runtime
 
-    assert RUNTIMES == interpreter.RUNTIMES
+    assert RUNTIMES == runtime.RUNTIMES
 
 
 def test_the_samples_are_of_the_test_images() -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from edge.cameras.devices import Found
+from edge.capture.devices import Found
 from edge.doctor import cameras, coral
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 from tests.boards import PLUGDEV, Board, told
 from tests.conftest import MODELS
 from tests.delegates import compiled
 
 
-def of_coral(machine: Machine, model: Path | None = None) -> dict[str, Finding]:
+def of_coral(machine: Host, model: Path | None = None) -> dict[str, Finding]:
     return told(coral.coral(machine, Chosen(model)))
 
 

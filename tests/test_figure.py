@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import figure
+from edge.imaging import annotate
 from edge.verdict import Place, Verdict, ViewLogit
 
 VERMILION, BLUE = (213, 94, 0), (0, 114, 178)
@@ -18,7 +18,7 @@ def verdict(path: Path, label: str, *views: tuple[float, float, float, float, fl
 
 
 def drawn(path: Path, label: str, *views: tuple[float, float, float, float, float]) -> Image.Image:
-    with Image.open(figure.write(verdict(path, label, *views), None)) as image:
+    with Image.open(annotate.write(verdict(path, label, *views), None)) as image:
         return image.convert("RGB")
 
 
@@ -36,7 +36,7 @@ def test_the_map_has_each_view_in_its_colour_and_overlaps_in_their_mean(tmp_path
     sheet = drawn(path, "FAKE", (0, 0, 0.5, 0.5, -4), (0.5, 0.5, 0.5, 0.5, 4), (0.25, 0.25, 0.5, 0.5, 1))
 
     def at(across: float, down: float) -> tuple[int, ...]:
-        pixel = sheet.getpixel((figure.MARGIN + round(across * 800), figure.HEADER + round(down * 600)))
+        pixel = sheet.getpixel((annotate.MARGIN + round(across * 800), annotate.HEADER + round(down * 600)))
         assert isinstance(pixel, tuple)
         return pixel
 
@@ -55,7 +55,7 @@ def test_the_map_has_each_view_in_its_colour_and_overlaps_in_their_mean(tmp_path
 def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
     path = grey(tmp_path / "x.png", (500, 400))
     colours = {"REAL": BLUE, "FAKE": VERMILION, "UNSURE": (0x7B, 0x3F, 0x8C)}
-    foot = drawn(path, label, (0, 0, 0.1, 0.1, 0.0)).crop((0, figure.HEADER + 400 + figure.LEGEND, 548, 1000))
+    foot = drawn(path, label, (0, 0, 0.1, 0.1, 0.0)).crop((0, annotate.HEADER + 400 + annotate.LEGEND, 548, 1000))
     found = {colour for _, colour in foot.getcolors(1 << 20) or ()}
     assert colours[label] in found
     assert not found & {colour for other, colour in colours.items() if other != label}
@@ -65,14 +65,14 @@ def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
 def test_extreme_shapes_have_a_figure_of_bounded_size(tmp_path: Path, size: tuple[int, int]) -> None:
     path = grey(tmp_path / "x.png", size)
     sheet = drawn(path, "UNSURE", (0.1, 0.1, 0.001, 0.1, 2.0), (0.999, 0.999, 0.001, 0.001, -2.0))
-    assert sheet.width <= 900 + 2 * figure.MARGIN
-    assert sheet.height <= 900 + figure.HEADER + figure.LEGEND + figure.FOOTER
+    assert sheet.width <= 900 + 2 * annotate.MARGIN
+    assert sheet.height <= 900 + annotate.HEADER + annotate.LEGEND + annotate.FOOTER
 
 
 def test_a_verdict_of_a_thumbnail_is_in_the_colours_that_it_had(tmp_path: Path) -> None:
     path = grey(tmp_path / "x.png", (32, 32))
     seen = np.full((32, 32, 3), 128, np.uint8)
     for label, colour in (("REAL", (0x1B, 0x7F, 0x4D)), ("FAKE", (0xC2, 0x41, 0x0C)), ("UNSURE", (0x7B, 0x3F, 0x8C))):
-        with Image.open(figure.write(verdict(path, label), seen)) as sheet:
+        with Image.open(annotate.write(verdict(path, label), seen)) as sheet:
             assert sheet.size == (792, 502)
             assert colour in {found for _, found in sheet.convert("RGB").getcolors(1 << 20) or ()}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import image
 from edge.errors import UndecodableImageError
+from edge.files import FileId
+from edge.imaging import preprocess
 from edge.imaging.inputs import Input
-from edge.record.stamp import Stamp
-from edge.watch.reading import Outcome, Prepared, Task
-from edge.watch.workers import Workers
+from edge.watch.decode import Outcome, Prepared, Task
+from edge.watch.decode_pool import DecodePool
 
 MUTATIONS = 400  # of each
 SIZE = (16, 12)
@@ -74,13 +74,13 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mutated_image_is_pixels_or_a_reason_in_one_line(kind: str) -> None:
     content = encoded(kind)
-    assert image.pixels("whole", SIZE, content).shape == (12, 16, 3)
+    assert preprocess.pixels("whole", SIZE, content).shape == (12, 16, 3)
     random = np.random.default_rng(sum(map(ord, kind)))
     refused = 0
     for _ in range(MUTATIONS):
         reason = None
         try:
-            pixels, size = image.pixels_and_size("x", SIZE, mutated(content, random))
+            pixels, size = preprocess.pixels_and_size("x", SIZE, mutated(content, random))
         except UndecodableImageError as error:
             reason = error.reason
         if reason is None:
@@ -100,9 +100,9 @@ def test_mutated_images_of_all_kinds_leave_the_processes_that_decode_at_work(tmp
         for number in range(20):
             path = tmp_path / f"{kind}-{number}"
             path.write_bytes(mutated(encoded(kind), random) or b" ")
-            tasks.append(Task(str(path), Stamp.of(path.stat()), 0))
+            tasks.append(Task(str(path), FileId.of(path.stat()), 0))
     found: dict[Task, Outcome] = {}
-    with Workers(2, str(tmp_path), [Input(0, SIZE)]) as workers:
+    with DecodePool(2, str(tmp_path), [Input(0, SIZE)]) as workers:
         processes = {worker.process.pid for worker in workers._workers}
         for task in tasks:
             while not workers.has_room:
@@ -119,4 +119,4 @@ def test_mutated_images_of_all_kinds_leave_the_processes_that_decode_at_work(tmp
 @pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 1000, b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"])
 def test_what_only_begins_like_an_image_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(UndecodableImageError):
-        image.pixels(tmp_path / "x", SIZE, content)
+        preprocess.pixels(tmp_path / "x", SIZE, content)

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from edge.model import LABELS
+from edge.inference.model import LABELS
+from train.checkpoint import ResumeError, Run, Settings
 from train.cli import main
 from train.photos.augment import Augmentation
 from train.photos.batches import Crops
@@ -21,7 +22,6 @@ from train.photos.collection import Picture, shares
 from train.photos.material import VALIDATION, Material, Side, unpacked
 from train.photos.pieces import SIDE, STORE, Pieces
 from train.photos.shards import ShardError, Store, pack, unpack
-from train.runs import ResumeError, Run, Settings
 
 ROOT = Path("/collection")
 COUNTS = {("REAL", "phone"): 20, ("REAL", "web"): 5, ("REAL", "film"): 1, ("FAKE", "one"): 9, ("FAKE", "two"): 4}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from edge import heic, image
 from edge.errors import UndecodableImageError
+from edge.imaging import heic, preprocess
 from tests.conftest import DATA, environment
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif")
@@ -30,7 +30,7 @@ def encoded(picture: Image.Image, **options: object) -> bytes:
 
 def flat(data: bytes) -> list[int]:
     """The one colour of an image that has one."""
-    got = image.pixels("flat.heic", SIZE, data).astype(int)
+    got = preprocess.pixels("flat.heic", SIZE, data).astype(int)
     assert np.ptp(got, axis=(0, 1)).max() <= 2
     return list(got[0, 0])
 
@@ -60,11 +60,11 @@ def test_a_photo_like_those_of_an_iphone_is_turned_once() -> None:
     content = PHOTO.read_bytes()
     assert b"irot\x03" in content
     assert b"grid" in content
-    got, size = image.pixels_and_size(PHOTO, SIZE)
+    got, size = preprocess.pixels_and_size(PHOTO, SIZE)
     assert size == (480, 640)
     expected = np.asarray(upright().resize(SIZE, Image.Resampling.BICUBIC), int)
     assert np.abs(got.astype(int) - expected).mean() < 2
-    assert image.upright(PHOTO, 320).size == (240, 320)
+    assert preprocess.upright(PHOTO, 320).size == (240, 320)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -84,7 +84,7 @@ def test_the_orientation_is_that_of_the_image_and_not_that_of_its_exif_data(orie
     described = encoded(stored, xmp=b"<x><tiff:Orientation>%d </tiff:Orientation></x>" % orientation)
     expected = np.asarray(picture.resize((24, 16), Image.Resampling.BICUBIC), int)
     for data in (turned, untouched, described):
-        got, size = image.pixels_and_size("x.heic", (24, 16), data)
+        got, size = preprocess.pixels_and_size("x.heic", (24, 16), data)
         assert size == (64, 48)
         assert np.abs(got.astype(int) - expected).mean() < 3
 
@@ -128,7 +128,7 @@ def test_a_file_cut_short_is_refused_wherever_it_ends() -> None:
     whole = PHOTO.read_bytes()
     for length in [*range(12, len(whole), 97), len(whole) - 1]:
         with pytest.raises(UndecodableImageError):
-            image.pixels("cut.heic", SIZE, whole[:length])
+            preprocess.pixels("cut.heic", SIZE, whole[:length])
 
 
 def test_damaged_files_raise_nothing_but_named_errors_and_write_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_damaged_files_raise_nothing_but_named_errors_and_write_nothing(capfd: p
             for place in random.integers(0, len(damaged), 8):
                 damaged[place] = random.integers(0, 256)
             try:
-                assert image.pixels("damaged.heic", SIZE, bytes(damaged)).shape == (32, 32, 3)
+                assert preprocess.pixels("damaged.heic", SIZE, bytes(damaged)).shape == (32, 32, 3)
             except UndecodableImageError as error:
                 reasons.append(error.reason)
     assert len(reasons) > 100
@@ -156,16 +156,16 @@ def test_tiles_that_are_larger_than_their_picture_count() -> None:
     tile = min(places, key=lambda at: struct.unpack_from(">II", data, at + 8))
     large = data[: tile + 8] + struct.pack(">II", 12_000, 12_000) + data[tile + 16 :]
     with pytest.raises(UndecodableImageError, match="would take 1728 MB to decode"):
-        image.pixels("x.heic", (32, 32), large)
+        preprocess.pixels("x.heic", (32, 32), large)
 
 
 def test_a_header_that_lies_about_the_size_is_refused() -> None:
     honest = encoded(Image.new("RGB", (640, 480), (90, 90, 90)))
     with pytest.raises(UndecodableImageError, match="60000 x 60000 pixels would take 43200 MB to decode, more than"):
-        image.pixels("bomb.heic", SIZE, with_size(honest, 60_000, 60_000))
+        preprocess.pixels("bomb.heic", SIZE, with_size(honest, 60_000, 60_000))
     for width, height in ((64, 64), (5000, 5000), (0, 0)):
         with pytest.raises(UndecodableImageError):
-            image.pixels("lie.heic", SIZE, with_size(honest, width, height))
+            preprocess.pixels("lie.heic", SIZE, with_size(honest, width, height))
 
 
 def box(*brands: bytes) -> bytes:
@@ -195,7 +195,7 @@ def box(*brands: bytes) -> bytes:
 def test_what_a_file_is_stands_in_its_first_bytes(start: bytes, expected: bool) -> None:
     assert heic.is_heic(start) is expected
     with pytest.raises(UndecodableImageError, match="not an image in a known format" if not expected else "."):
-        image.pixels("x.heic", SIZE, start)
+        preprocess.pixels("x.heic", SIZE, start)
 
 
 @pytest.mark.parametrize("brand", ["msf1", "hevc"])
@@ -207,7 +207,7 @@ def test_a_sequence_without_an_image_is_refused(tmp_path: Path, brand: str) -> N
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), grey, np.uint8), format="rgb24")))
         file.mux(stream.encode())
     with pytest.raises(UndecodableImageError):
-        image.pixels(tmp_path / "moving.heic", SIZE)
+        preprocess.pixels(tmp_path / "moving.heic", SIZE)
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_the_largest_photo_that_is_accepted_takes_no_more_memory_than_promised(
         pillow_heif.encode(mode, (side, side), samples, tmp_path / "x.heic", **options)
         return heic.opened("x.heic", (tmp_path / "x.heic").read_bytes())
 
-    write(int((image.MAX_DECODING_BYTES / heic.bytes_per_pixel(write(64))) ** 0.5) // 2 * 2 - 1)
+    write(int((preprocess.MAX_DECODING_BYTES / heic.bytes_per_pixel(write(64))) ** 0.5) // 2 * 2 - 1)
     program = (
         "import sys, pillow_heif; from edge import image\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
-        "before = peak(); image.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
+        "before = peak(); preprocess.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "x.heic"], env=environment(), capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert 0 < int(done.stdout) <= image.MAX_DECODING_BYTES
+    assert 0 < int(done.stdout) <= preprocess.MAX_DECODING_BYTES

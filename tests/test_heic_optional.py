@@ -73,12 +73,12 @@ def test_without_the_package_no_more_is_read_than_tells_what_it_is(photo: Path) 
     program = (
         "import os, sys\n"
         "sys.modules['pillow_heif'] = None\n"  # as if it were not installed
-        "from edge.record.stamp import Stamp\n"
+        "from edge.files import FileId\n"
         "from edge.imaging.inputs import Input\n"
-        "from edge.watch.reading import Task, prepare\n"
+        "from edge.watch.decode import Task, prepare\n"
         "def read(): return int(open('/proc/self/io').readline().split()[1])\n"
         "path, before = sys.argv[1], read()\n"
-        "print(prepare(os.path.dirname(path), Task(path, Stamp.of(os.stat(path)), 0), [Input(0, (32, 32))]).reason)\n"
+        "print(prepare(os.path.dirname(path), Task(path, FileId.of(os.stat(path)), 0), [Input(0, (32, 32))]).reason)\n"
         "assert read() - before < 1_000_000, read() - before\n"
     )
     words = [sys.executable, "-c", program, photo]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from edge import image
 from edge.errors import ImageError, UndecodableImageError, UnreadableFileError
+from edge.imaging import preprocess
 from tests.conftest import CIFAKE, DATA, environment
 
 SIZE = (32, 32)
@@ -28,13 +28,13 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
     path = next((CIFAKE / "test" / "REAL").iterdir())
     with Image.open(path) as opened:
         expected = np.asarray(opened.convert("RGB"))
-    assert np.array_equal(image.pixels(path, SIZE), expected)
+    assert np.array_equal(preprocess.pixels(path, SIZE), expected)
 
 
 def test_the_resampling_filter_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
     random = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(random).save(tmp_path / "noise.png")
-    got = image.pixels(tmp_path / "noise.png", (16, 12))
+    got = preprocess.pixels(tmp_path / "noise.png", (16, 12))
     assert got.shape == (12, 16, 3)
     expected = np.asarray(Image.fromarray(random).resize((16, 12), Image.Resampling.BICUBIC))
     assert np.array_equal(got, expected)
@@ -53,26 +53,26 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     path = tmp_path / f"turned{suffix}"
     stored.save(path, exif=exif, quality=100)
     expected = np.asarray(upright.resize((24, 16), Image.Resampling.BICUBIC), int)
-    assert np.abs(image.pixels(path, (24, 16)).astype(int) - expected).mean() < 3
-    assert image.upright(path, 32).size == (32, 24)
+    assert np.abs(preprocess.pixels(path, (24, 16)).astype(int) - expected).mean() < 3
+    assert preprocess.upright(path, 32).size == (32, 24)
 
 
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     for mode, colour in (("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))):
         Image.new(mode, (40, 40), colour).save(tmp_path / "clear.png")
-        assert (image.pixels(tmp_path / "clear.png", SIZE) == 255).all()
+        assert (preprocess.pixels(tmp_path / "clear.png", SIZE) == 255).all()
     half = Image.new("RGBA", (40, 40), (0, 0, 0, 128))
     half.save(tmp_path / "half.png")
-    assert np.abs(image.pixels(tmp_path / "half.png", SIZE).astype(int) - 127).max() <= 1
+    assert np.abs(preprocess.pixels(tmp_path / "half.png", SIZE).astype(int) - 127).max() <= 1
 
 
 def test_a_transparent_palette_entry_and_colour_key_are_white(tmp_path: Path) -> None:
     palette = Image.new("P", (40, 40), 1)
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.save(tmp_path / "key.gif", transparency=1)
-    assert (image.pixels(tmp_path / "key.gif", SIZE) == 255).all()
+    assert (preprocess.pixels(tmp_path / "key.gif", SIZE) == 255).all()
     Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
-    assert (image.pixels(tmp_path / "key.png", SIZE) == 255).all()
+    assert (preprocess.pixels(tmp_path / "key.png", SIZE) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, suffi
     if mode == "P":
         drawn.putpalette([10, 20, 30])
     drawn.save(tmp_path / f"x{suffix}")
-    got = image.pixels(tmp_path / f"x{suffix}", SIZE)
+    got = preprocess.pixels(tmp_path / f"x{suffix}", SIZE)
     assert got.shape == (32, 32, 3)
     assert got.dtype == np.uint8
     assert np.abs(got.astype(int) - expected).max() <= 3
@@ -114,20 +114,20 @@ def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
     )
-    assert (image.pixels(path, (4, 4)) == [0x64, 0x32, 0xFF]).all()
+    assert (preprocess.pixels(path, (4, 4)) == [0x64, 0x32, 0xFF]).all()
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
 def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (40, 40), (grey,) * 3) for grey in (200, 20, 20)]
     frames[0].save(tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:])
-    assert np.abs(image.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
+    assert np.abs(preprocess.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
 
 
 def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tmp_path: Path) -> None:
     smooth = Image.fromarray(gradient(2400, 1600)).filter(ImageFilter.GaussianBlur(3))
     smooth.save(tmp_path / "large.jpg", quality=95)
-    reduced = image.pixels(tmp_path / "large.jpg", SIZE).astype(int)
+    reduced = preprocess.pixels(tmp_path / "large.jpg", SIZE).astype(int)
     full = np.asarray(smooth.resize(SIZE, Image.Resampling.BICUBIC), int)
     assert np.abs(reduced - full).max() <= 3
     with Image.open(tmp_path / "large.jpg") as opened:
@@ -137,7 +137,7 @@ def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tm
 
 def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
     path = next((CIFAKE / "test" / "FAKE").iterdir())
-    assert np.array_equal(image.pixels(path, SIZE), image.pixels("elsewhere", SIZE, path.read_bytes()))
+    assert np.array_equal(preprocess.pixels(path, SIZE), preprocess.pixels("elsewhere", SIZE, path.read_bytes()))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_bad_content_is_a_named_error(tmp_path: Path, content: bytes, reason: st
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(UndecodableImageError, match=reason) as raised:
-        image.pixels(path, SIZE)
+        preprocess.pixels(path, SIZE)
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in raised.value.reason
 
@@ -164,14 +164,14 @@ def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> Non
     Image.fromarray(gradient(640, 480)).save(whole, "JPEG")
     (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     with pytest.raises(UndecodableImageError, match="truncated"):
-        image.pixels(tmp_path / "half.jpg", SIZE)
+        preprocess.pixels(tmp_path / "half.jpg", SIZE)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     for side in (12_001, 20_000):  # above our limit, and above the one at which Pillow raises by itself
         Image.new("1", (side, side)).save(tmp_path / "bomb.png")
         with pytest.raises(UndecodableImageError, match=r"limit of|exceeds limit"):
-            image.pixels(tmp_path / "bomb.png", SIZE)
+            preprocess.pixels(tmp_path / "bomb.png", SIZE)
 
 
 @pytest.mark.parametrize(
@@ -196,19 +196,19 @@ def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
     probe = Image.new(mode, (8, 8))
     probe.format = {".webp": "WEBP", ".png": "PNG", ".tif": "TIFF", ".gif": "GIF", ".jpg": "JPEG"}[Path(name).suffix]
     probe.info.update({key: value for key, value in options.items() if key == "transparency"})
-    side = int((image.MAX_DECODING_BYTES / image._bytes_per_pixel(probe)) ** 0.5)
+    side = int((preprocess.MAX_DECODING_BYTES / preprocess._bytes_per_pixel(probe)) ** 0.5)
     Image.new(mode, (side, side)).save(tmp_path / name, **options)
     # VmHWM, for what getrusage tells includes the peak of the process that has started this one.
     program = (
         "import sys; from edge import image\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
-        "before = peak(); image.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
+        "before = peak(); preprocess.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path / name], env=environment(), capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= image.MAX_DECODING_BYTES
+    assert int(done.stdout) <= preprocess.MAX_DECODING_BYTES
 
 
 def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path:
             for place in random.integers(0, len(damaged), 4):
                 damaged[place] = random.integers(0, 256)
             try:
-                got = image.pixels("damaged", SIZE, bytes(damaged))
+                got = preprocess.pixels("damaged", SIZE, bytes(damaged))
                 assert got.shape == (32, 32, 3)
             except ImageError as error:
                 reasons.append(error.reason)
@@ -234,14 +234,14 @@ def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path:
 def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableFileError, match="not a regular file"):
-        image.read(tmp_path / "pipe.jpg")
+        preprocess.read(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableFileError, match="folder"):
-        image.read(tmp_path)
+        preprocess.read(tmp_path)
     (tmp_path / "gone.jpg").symlink_to("nowhere")
     with pytest.raises(UnreadableFileError, match="broken symbolic link"):
-        image.read(tmp_path / "gone.jpg")
+        preprocess.read(tmp_path / "gone.jpg")
     with pytest.raises(UnreadableFileError, match="no such file"):
-        image.read(tmp_path / "missing.jpg")
+        preprocess.read(tmp_path / "missing.jpg")
 
 
 def test_the_bundled_images_are_32_pixels_square() -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.classifier import Classifier
 from edge.errors import CoralError, ModelError
+from edge.files import FileId
+from edge.inference.classifier import Classifier
+from edge.inference.model import load
+from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
-from edge.model import load
-from edge.network import Network
-from edge.record.stamp import Stamp
 from edge.verdict import Verdict
-from edge.watch import inference
-from edge.watch.inference import Classified, Inference
-from edge.watch.reading import Prepared, Task
+from edge.watch import inference_pool
+from edge.watch.decode import Prepared, Task
+from edge.watch.inference_pool import Classified, InferencePool
 
 
 class Moody(Classifier):
@@ -53,18 +53,18 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def thread(moody: Moody, said: list[str]) -> Iterator[Inference]:
-    with Inference([Network(Router.of(moody), said.append, once=False)]) as started:
+def thread(moody: Moody, said: list[str]) -> Iterator[InferencePool]:
+    with InferencePool([RetryingClassifier(Router.of(moody), said.append, once=False)]) as started:
         yield started
 
 
-def submit(thread: Inference, moody: Moody, *names: str) -> None:
+def submit(thread: InferencePool, moody: Moody, *names: str) -> None:
     pixels = np.full((moody.size[1], moody.size[0], 3), 200, np.uint8)
     for name in names:
-        thread.submit(Task(name, Stamp(1, 2, 3, 4), 5), Prepared(b"x" * 32, pixels, (10, 10), "", 0.0))
+        thread.submit(Task(name, FileId(1, 2, 3, 4), 5), Prepared(b"x" * 32, pixels, (10, 10), "", 0.0))
 
 
-def fetched(thread: Inference, count: int) -> list[Classified]:
+def fetched(thread: InferencePool, count: int) -> list[Classified]:
     found: list[Classified] = []
     deadline = time.monotonic() + 90
     while len(found) < count:
@@ -74,7 +74,7 @@ def fetched(thread: Inference, count: int) -> list[Classified]:
     return found
 
 
-def test_verdicts_come_in_the_order_of_the_images(thread: Inference, moody: Moody) -> None:
+def test_verdicts_come_in_the_order_of_the_images(thread: InferencePool, moody: Moody) -> None:
     names = [str(number) for number in range(50)]
     submit(thread, moody, *names)
     found = fetched(thread, 50)
@@ -85,9 +85,9 @@ def test_verdicts_come_in_the_order_of_the_images(thread: Inference, moody: Mood
 
 
 def test_it_is_stuck_when_it_hangs_and_not_when_nobody_fetches(
-    thread: Inference, moody: Moody, monkeypatch: pytest.MonkeyPatch
+    thread: InferencePool, moody: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(inference_pool, "STUCK_SECONDS", 0.2)
     submit(thread, moody, "a")
     deadline = time.monotonic() + 90
     while not thread._done:
@@ -106,7 +106,7 @@ def test_it_is_stuck_when_it_hangs_and_not_when_nobody_fetches(
 
 
 def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
-    thread: Inference, moody: Moody, said: list[str]
+    thread: InferencePool, moody: Moody, said: list[str]
 ) -> None:
     moody.failure = CoralError("pulled out")
     submit(thread, moody, "a", "b")
@@ -120,7 +120,7 @@ def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
     assert said == ["pulled out; trying again", "over: pulled out"]
 
 
-def test_an_error_is_raised_after_the_verdicts_before_it(thread: Inference, moody: Moody) -> None:
+def test_an_error_is_raised_after_the_verdicts_before_it(thread: InferencePool, moody: Moody) -> None:
     submit(thread, moody, "a")
     (first,) = fetched(thread, 1)
     moody.failure = ModelError("broken")
@@ -132,14 +132,14 @@ def test_an_error_is_raised_after_the_verdicts_before_it(thread: Inference, mood
 
 def test_it_ends_while_it_waits_for_its_coral(moody: Moody, said: list[str]) -> None:
     moody.failure = CoralError("pulled out")
-    with Inference([Network(Router.of(moody), said.append, once=False)]) as thread:
+    with InferencePool([RetryingClassifier(Router.of(moody), said.append, once=False)]) as thread:
         submit(thread, moody, "a")
     assert not any(one.is_alive() for one in thread._threads)
 
 
 def test_two_networks_share_the_work(brightness: Path) -> None:
     first, second = Moody(brightness), Moody(brightness)
-    with Inference([Network(Router.of(one), print, once=True) for one in (first, second)]) as threads:
+    with InferencePool([RetryingClassifier(Router.of(one), print, once=True) for one in (first, second)]) as threads:
         for one in (first, second):
             one.may_go_on.clear()
         submit(threads, first, *(str(number) for number in range(20)))

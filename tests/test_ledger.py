@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from edge.errors import LedgerError
-from edge.record import schema
-from edge.record.ledger import AnsweredAs, Entry, Ledger
-from edge.record.stamp import Stamp
+from edge.files import FileId
+from edge.store import schema
+from edge.store.ledger import AnsweredAs, Entry, Ledger
 from edge.verdict import Failure, Verdict
 from tests.conftest import environment
 
-STAMP = Stamp(1, 2, 3, 4)
+STAMP = FileId(1, 2, 3, 4)
 SEEN_NS = 10**10  # ten seconds after the file's time
 DIGEST = b"d" * 32
 
@@ -87,7 +87,7 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
         pytest.skip("only the super-user can give a ledger to another account")
     Ledger(tmp_path).close()
     tmp_path.chmod(0o755)
-    program = "import os, sys; from edge.record.ledger import Ledger; from pathlib import Path; os.seteuid(54321)\n"
+    program = "import os, sys; from edge.store.ledger import Ledger; from pathlib import Path; os.seteuid(54321)\n"
     program += "Ledger(Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path], env=environment(), capture_output=True, text=True, timeout=20
@@ -168,7 +168,7 @@ def test_a_group_is_asked_for_in_one_question_and_answered_in_its_order(tmp_path
     here, gone, moved = (str(tmp_path / name) for name in ("here.png", "gone.png", "moved.png"))
     for path in (here, moved):
         Path(path).touch()
-    other = Stamp(1, 99, 3, 4)
+    other = FileId(1, 99, 3, 4)
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(here), entry(gone, b"g" * 32)], str(tmp_path))
         root = str(tmp_path)

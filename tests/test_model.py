@@ -7,12 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import model
-from edge.classifier import Classifier
 from edge.errors import ModelError
-from edge.flatbuffer import require_whole
-from edge.interpreter import RUNTIMES, is_installed
-from edge.model import NO_UNSURE, Domain, Fusion, ModelDescription, OperatingPoint, Quantisation, Views, ViewSet
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.model import (
+    NO_UNSURE,
+    Domain,
+    Fusion,
+    ModelDescription,
+    OperatingPoint,
+    Quantisation,
+    Views,
+    ViewSet,
+)
+from edge.inference.runtime import RUNTIMES, is_installed
+from edge.inference.tflite_check import require_whole
 from tests.conftest import MODELS
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edge.record.ledger import Move
-from edge.record.stamp import Stamp
-from edge.watch import moving
-from edge.watch.moving import Sorter
+from edge.files import FileId
+from edge.store.ledger import Move
+from edge.watch import move
+from edge.watch.move import Sorter
 
 CONTENT = b"the bytes of a picture"
 
 
-def move(source: Path, target: Path) -> Move:
-    stamp = str(Stamp.of(source.stat()))
+def moved(source: Path, target: Path) -> Move:
+    stamp = str(FileId.of(source.stat()))
     return Move(str(source), str(target), stamp, hashlib.sha256(source.read_bytes()).digest())
 
 
@@ -53,7 +53,7 @@ def test_a_file_goes_to_the_folder_of_its_label_with_its_sub_folder(tmp_path: Pa
 def test_a_moved_file_is_whole_and_in_one_place(source: Path, sorted_folder: Path) -> None:
     os.utime(source, (1e9, 1e9))
     target = sorted_folder / "REAL" / "a.jpg"
-    assert moving.perform(move(source, target)) == str(target)
+    assert move.perform(moved(source, target)) == str(target)
     assert target.read_bytes() == CONTENT
     assert target.stat().st_mtime == 1e9
     assert not source.exists()
@@ -65,45 +65,45 @@ def test_no_file_is_ever_overwritten(source: Path, sorted_folder: Path) -> None:
     target.parent.mkdir(parents=True)
     target.write_bytes(b"another's")
     (target.parent / "a (2).jpg").symlink_to("nowhere")
-    assert moving.perform(move(source, target)) == str(target.parent / "a (3).jpg")
+    assert move.perform(moved(source, target)) == str(target.parent / "a (3).jpg")
     assert target.read_bytes() == b"another's"
     assert os.readlink(target.parent / "a (2).jpg") == "nowhere"
 
 
 def test_a_file_with_new_content_stays(source: Path, sorted_folder: Path) -> None:
-    decided = move(source, sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
     source.write_bytes(b"new content")
-    assert moving.perform(decided) is None
+    assert move.perform(decided) is None
     assert source.read_bytes() == b"new content"
     assert not (sorted_folder / "a.jpg").exists()
 
 
 def test_a_file_that_has_gone_is_no_error(source: Path, sorted_folder: Path) -> None:
-    decided = move(source, sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
     source.unlink()
-    assert moving.perform(decided) is None
+    assert move.perform(decided) is None
 
 
 def test_a_move_that_was_done_but_not_noted_is_found_done(source: Path, sorted_folder: Path) -> None:
-    decided = move(source, sorted_folder / "a.jpg")
-    assert moving.perform(decided) == moving.perform(decided) == str(sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
+    assert move.perform(decided) == move.perform(decided) == str(sorted_folder / "a.jpg")
     assert os.listdir(sorted_folder) == ["a.jpg"]
 
 
 def test_a_copy_that_was_interrupted_is_finished(source: Path, sorted_folder: Path) -> None:
-    decided = move(source, sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
     sorted_folder.mkdir(exist_ok=True)
     across = sorted_folder.stat().st_dev != source.stat().st_dev
     if not across:
         pytest.skip("on one file system nothing is copied")
     digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:16]
     (sorted_folder / f".{digest}.part").write_bytes(CONTENT[:5])  # stopped while it was copied
-    assert moving.perform(decided) == str(sorted_folder / "a.jpg")
+    assert move.perform(decided) == str(sorted_folder / "a.jpg")
     assert (sorted_folder / "a.jpg").read_bytes() == CONTENT
 
     source.write_bytes(CONTENT)  # and stopped between the copy's last step and the removal of the source
-    again = move(source, sorted_folder / "a.jpg")
-    assert moving.perform(again) == str(sorted_folder / "a.jpg")
+    again = moved(source, sorted_folder / "a.jpg")
+    assert move.perform(again) == str(sorted_folder / "a.jpg")
     assert os.listdir(sorted_folder) == ["a.jpg"]
     assert not source.exists()
 
@@ -112,7 +112,7 @@ def test_a_link_half_done_is_finished(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "sorted" / "a.jpg"
     target.parent.mkdir()
     os.link(source, target)
-    assert moving.perform(move(source, target)) == str(target)
+    assert move.perform(moved(source, target)) == str(target)
     assert not source.exists()
     assert os.listdir(target.parent) == ["a.jpg"]
 
@@ -120,7 +120,7 @@ def test_a_link_half_done_is_finished(source: Path, tmp_path: Path) -> None:
 def test_a_target_that_cannot_be_made_leaves_the_file_where_it_is(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
-        moving.perform(move(source, tmp_path / "file" / "REAL" / "a.jpg"))
+        move.perform(moved(source, tmp_path / "file" / "REAL" / "a.jpg"))
     assert source.read_bytes() == CONTENT
 
 
@@ -128,10 +128,10 @@ def test_a_file_that_takes_the_source_s_place_meanwhile_is_not_touched(
     source: Path, sorted_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that replaces the file just before it is renamed, or between its copy and its removal."""
-    decided = move(source, sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
     sorted_folder.mkdir(exist_ok=True)
     across = sorted_folder.stat().st_dev != source.stat().st_dev
-    original = os.rename if across else moving._rename
+    original = os.rename if across else move._rename
 
     def newer(before: str, after: str) -> None:
         if before == str(source):
@@ -139,16 +139,16 @@ def test_a_file_that_takes_the_source_s_place_meanwhile_is_not_touched(
             (source.parent / "new").replace(source)
         original(before, after)
 
-    monkeypatch.setattr(*((os, "rename") if across else (moving, "_rename")), newer)
-    moving.perform(decided)
+    monkeypatch.setattr(*((os, "rename") if across else (move, "_rename")), newer)
+    move.perform(decided)
     assert source.read_bytes() == b"newer content"
     assert os.listdir(source.parent) == ["a.jpg"]
 
 
 def test_a_source_that_was_only_to_be_removed_is_removed(source: Path, sorted_folder: Path) -> None:
-    decided = move(source, sorted_folder / "a.jpg")
+    decided = moved(source, sorted_folder / "a.jpg")
     sorted_folder.mkdir(exist_ok=True)
     shutil.copyfile(source, sorted_folder / "a.jpg")
-    source.rename(moving._aside(str(source)))  # here the power went
-    assert moving.perform(decided) == str(sorted_folder / "a.jpg")
+    source.rename(move._aside(str(source)))  # here the power went
+    assert move.perform(decided) == str(sorted_folder / "a.jpg")
     assert os.listdir(source.parent) == []

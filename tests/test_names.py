@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.sources.names import Names
+from edge.sources.filters import Names
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.classifier import Classifier
 from edge.errors import CoralError, ModelError
-from edge.image import Pixels
 from edge.imaging.inputs import choose, take
+from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Classifier
+from edge.inference.model import load
+from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
-from edge.model import load
-from edge.network import Network
 from edge.verdict import Verdict
 from tests.conftest import CIFAKE, MODELS, picture
 from tests.photos import ROUTED, two_models
@@ -20,14 +20,14 @@ from tests.photos import ROUTED, two_models
 THUMBNAIL = next((CIFAKE / "test" / "REAL").iterdir())
 
 
-def asked(network: Network, path: Path) -> Verdict | None:
+def asked(network: RetryingClassifier, path: Path) -> Verdict | None:
     chosen, (pixels, own_size, _) = take(path, None, network.choose)
     return network.verdict(str(path), pixels, own_size, 0.0, chosen.model)
 
 
 def test_each_verdict_has_the_digest_of_its_own_model(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = Network(two_models(), print, once=True)
+    network = RetryingClassifier(two_models(), print, once=True)
     compact, photo_like = (load(path) for path in ROUTED)
     assert network.model_sha256 == compact.sha256, "nothing was asked yet"
     for path, model in ((photo, photo_like), (THUMBNAIL, compact), (photo, photo_like)):
@@ -39,7 +39,7 @@ def test_each_verdict_has_the_digest_of_its_own_model(tmp_path: Path) -> None:
 
 def test_what_is_taken_elsewhere_is_what_the_network_would_take(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = Network(two_models(), print, once=True)
+    network = RetryingClassifier(two_models(), print, once=True)
     for path in (photo, THUMBNAIL):
         ours, theirs = take(path, None, network.choose), take(path, None, partial(choose, inputs=network.inputs))
         assert ours[0] == theirs[0]
@@ -52,7 +52,7 @@ def test_a_model_that_is_damaged_is_an_error_when_it_is_needed(tmp_path: Path) -
     for path in ROUTED:
         shutil.copyfile(path.with_suffix(".json"), tmp_path / f"{path.stem}.json")
     copies[1].write_bytes(b"none")
-    network = Network(two_models(*copies), print, once=False)
+    network = RetryingClassifier(two_models(*copies), print, once=False)
     assert asked(network, THUMBNAIL) is not None
     with pytest.raises(ModelError, match=r"photo_like_int8\.tflite: not a LiteRT model"):
         asked(network, picture(tmp_path / "photo.png", 140, (300, 260)))
@@ -79,7 +79,7 @@ def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
 ) -> None:
     said: list[str] = []
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = Network(Router.of(*(OnCoral(load(path)) for path in ROUTED)), said.append, once=False)
+    network = RetryingClassifier(Router.of(*(OnCoral(load(path)) for path in ROUTED)), said.append, once=False)
     assert asked(network, THUMBNAIL) is not None
     monkeypatch.setattr(OnCoral, "is_away", True)
     assert asked(network, photo) is None
@@ -94,7 +94,7 @@ def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
 
 
 def test_once_a_coral_that_has_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(Router.of(OnCoral(load(MODELS / "brightness_int8.tflite"))), print, once=True)
+    network = RetryingClassifier(Router.of(OnCoral(load(MODELS / "brightness_int8.tflite"))), print, once=True)
     monkeypatch.setattr(OnCoral, "is_away", True)
     with pytest.raises(CoralError):
         asked(network, THUMBNAIL)

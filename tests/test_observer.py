@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge import model
-from edge.cameras.capture import Capture, is_held
-from edge.cameras.frame import Frame
-from edge.cameras.view import View, region
-from edge.classifier import Classifier
-from edge.errors import CameraError, CoralError, SinkError, ViewError
-from edge.image import Pixels
+from edge.camera.event_detector import Rules
+from edge.camera.event_recorder import EventRecorder
+from edge.camera.loop import CameraLoop, Pace
+from edge.capture.capture import Capture, is_held
+from edge.capture.frame import Frame
+from edge.capture.roi import Roi, region
+from edge.delivery.outbox import Outlet
+from edge.delivery.recorder import Recorder
+from edge.errors import CameraError, CoralError, RoiError, SinkError
+from edge.imaging.preprocess import Pixels
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
-from edge.network import Network
-from edge.observe.events import Rules
-from edge.observe.observer import Observer, Pace
-from edge.observe.sightings import Sightings
-from edge.record.ledger import Ledger
-from edge.record.outbox import Outlet
-from edge.record.recorder import Recorder
-from edge.tally import Tally
+from edge.stats import Stats
+from edge.store.ledger import Ledger
 from edge.verdict import Recorded, Verdict
 from tests.photos import ROUTED, two_models
 
@@ -73,7 +73,7 @@ class Coral(Classifier):
         pass
 
 
-class Told:
+class DaemonSettings:
     """A sink."""
 
     name = "told"
@@ -95,11 +95,11 @@ class Told:
 class Work:
     scene: Scene
     coral: Coral
-    told: Told
+    told: DaemonSettings
     said: list[str]
-    observer: Observer
-    steps: Iterator[Tally]
-    tally: Tally
+    observer: CameraLoop
+    steps: Iterator[Stats]
+    stats: Stats
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -115,19 +115,19 @@ def observed(
     *,
     router: Router | None = None,
     scene: Scene | None = None,
-    view: View | None = None,
+    view: Roi | None = None,
     pace: Pace | None = None,
     rules: Rules = RULES,
     is_patient: bool = False,
 ) -> Iterator[Work]:
-    scene, told, said, coral = scene or Scene(), Told(), [], Coral(model.load(brightness))
+    scene, told, said, coral = scene or Scene(), DaemonSettings(), [], Coral(model.load(brightness))
     pace = pace or Pace()
     with Ledger(state) as ledger:
         outlets = [Outlet(ledger, "scene", told, said.append)]
-        tally = Tally()
-        recorder = Recorder(ledger, "scene", outlets, tally, said.append, once=False)
-        network = Network(router or Router.of(coral), said.append, once=False)
-        sightings = Sightings(
+        stats = Stats()
+        recorder = Recorder(ledger, "scene", outlets, stats, said.append, once=False)
+        network = RetryingClassifier(router or Router.of(coral), said.append, once=False)
+        sightings = EventRecorder(
             "scene",
             network,
             recorder,
@@ -138,13 +138,13 @@ def observed(
             snapshots=None,
             say=said.append,
         )
-        observer = Observer(
+        observer = CameraLoop(
             "scene",
             lambda: Capture(lambda: scene, said.append, prepare=observer.prepare),
             network,
             recorder,
             sightings,
-            view=view or View(),
+            view=view or Roi(),
             pace=pace,
             schedule=(),
             is_patient=is_patient,
@@ -152,7 +152,7 @@ def observed(
         )
         steps = observer.run(threading.Event())
         try:
-            yield Work(scene, coral, told, said, observer, steps, tally)
+            yield Work(scene, coral, told, said, observer, steps, stats)
         finally:
             steps.close()  # type: ignore[attr-defined]  # of a generator
 
@@ -172,7 +172,7 @@ def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path
 
 
 def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, brightness: Path) -> None:
-    with observed(tmp_path, brightness, view=View(region("0,0,40,30"))) as work:
+    with observed(tmp_path, brightness, view=Roi(region("0,0,40,30"))) as work:
         work.until(lambda: work.observer.frames)
         work.scene.width = 20
         work.until(lambda: "does not lie within the picture" in work.observer.trouble)
@@ -183,8 +183,8 @@ def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, 
 
 
 def test_a_region_that_was_never_there_is_a_mistake_unless_we_are_patient(tmp_path: Path, brightness: Path) -> None:
-    view = View(region("0,0,400,30"))
-    with observed(tmp_path, brightness, view=view) as work, pytest.raises(ViewError):
+    view = Roi(region("0,0,400,30"))
+    with observed(tmp_path, brightness, view=view) as work, pytest.raises(RoiError):
         work.until(lambda: work.observer.frames)
     with observed(tmp_path, brightness, view=view, is_patient=True) as work:
         work.until(lambda: "does not lie within the picture" in work.observer.trouble)
@@ -236,8 +236,8 @@ def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightne
     class Recording(Scene):
         is_live = False
 
-    view = View(region("0,0,400,30"))
-    with observed(tmp_path, brightness, scene=Recording(), view=view) as work, pytest.raises(ViewError):
+    view = Roi(region("0,0,400,30"))
+    with observed(tmp_path, brightness, scene=Recording(), view=view) as work, pytest.raises(RoiError):
         work.until(lambda: work.observer.frames)
 
 
@@ -312,7 +312,7 @@ def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other
 def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
     scene = Scene()
     scene.width, scene.height = 320, 240
-    with observed(tmp_path, brightness, router=two_models(), scene=scene, view=View(region("9,9,32,32"))) as work:
+    with observed(tmp_path, brightness, router=two_models(), scene=scene, view=Roi(region("9,9,32,32"))) as work:
         work.until(lambda: work.observer.frames)
         assert work.observer.verdict is not None
         assert work.observer.verdict.model == "compact_int8"
@@ -327,7 +327,7 @@ def test_a_frame_that_is_unsure_is_counted_as_that_and_begins_no_event(tmp_path:
         assert work.observer.verdict is not None
         assert work.observer.verdict.label == "UNSURE"
         assert 1 - work.observer.verdict.score > 0.6, "it would be enough"
-        assert work.tally.labels == {"UNSURE": 5}
+        assert work.stats.labels == {"UNSURE": 5}
         assert work.told.states == []
         scene.level = DARK
         work.until(lambda: work.told.states == ["began"])

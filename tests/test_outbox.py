@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.delivery.jsonl import JsonLog
+from edge.delivery.outbox import Outlet
 from edge.errors import LedgerError, SinkError
-from edge.record.ledger import Ledger
-from edge.record.outbox import Outlet
-from edge.sinks.log import JsonLog
+from edge.store.ledger import Ledger
 from edge.verdict import Recorded
 from tests.recording import FOLDER, entry, record
 
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
 
     program = (
         "import resource, signal, sys\nfrom pathlib import Path\nfrom edge.errors import SinkError\n"
-        "from edge.sinks.log import JsonLog\nfrom edge.verdict import Failure, Recorded\n"
+        "from edge.delivery.jsonl import JsonLog\nfrom edge.verdict import Failure, Recorded\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "log = JsonLog(Path(sys.argv[1]))\n"
         "for number in range(100):\n"

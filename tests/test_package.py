@@ -58,7 +58,7 @@ def test_the_installed_command_finds_its_model_and_units_from_any_folder(unpacke
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    located = "import edge.model, edge.resources as r; print(edge.model.default_path(), r.folder('systemd'))"
+    located = "import edge.inference.model as m, edge.resources as r; print(m.default_path(), r.folder('systemd'))"
     where = subprocess.run(
         [sys.executable, "-c", located],
         cwd=tmp_path,

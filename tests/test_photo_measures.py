@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.model import Fusion, Views, ViewSet
+from edge.inference.model import Fusion, Views, ViewSet
 from train.photos.calibrate import LEAST_PICTURES, from_logits, fused, pulls
 from train.photos.collection import CollectionError, Picture
 from train.photos.measures import parts, recall_at, tier

@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge.errors import ImageError
 from tests.conftest import CHECKOUT, MODELS, environment
-from train.photos.probe import AS_CUT, AS_SHOWN, Probe, Shift, Told, table
+from train.photos.probe import AS_CUT, AS_SHOWN, LabelCue, Probe, Shift, table
 from train.photos.separability import held_out_scores
 from train.photos.traces import GRID, of_crop, of_file
 
@@ -103,7 +103,10 @@ def test_encoding_alike_does_not_move_a_model_of_brightness(found: dict[str, Any
 
 
 def test_table_is_for_a_person() -> None:
-    told = [Told("files", "format", 9, 1.0, 0.9, 1.0), Told(AS_SHOWN, GRID, 80, 0.52, 0.48, 0.57, is_format=True)]
+    told = [
+        LabelCue("files", "format", 9, 1.0, 0.9, 1.0),
+        LabelCue(AS_SHOWN, GRID, 80, 0.52, 0.48, 0.57, is_format=True),
+    ]
     rows = table(Probe(told, [Shift("JPEG 90", "FAKE", 20, 0.8, 0.75, 0.04)], ["x.jpg: damaged"])).splitlines()
     assert rows[1].split() == ["files:", "format", "9", "100.0%", "(90.0%-100.0%)"]
     assert rows[2].endswith("52.0% (48.0%-57.0%)  format: should be near 50%")

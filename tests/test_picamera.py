@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.cameras import devices, raw
-from edge.cameras.picamera import PiCamera
+from edge.capture import devices, pixel_formats
+from edge.capture.picamera import PiCamera
 from edge.errors import CameraError
 from tests.videos import quadrants, shows_quadrants
 
@@ -57,7 +57,7 @@ def memory(
 @pytest.mark.parametrize("layout", [*PACKED, "NV12", "NV21", "YUV420", "YVU420", "YUYV"])
 def test_every_layout_of_the_memory_becomes_rgb(layout: str, padding: int) -> None:
     buffer, stride = memory(layout, (68, 48), padding)
-    pixels = raw.rgb(buffer, layout, (68, 48), stride)
+    pixels = pixel_formats.rgb(buffer, layout, (68, 48), stride)
     assert pixels.shape == (48, 68, 3)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
@@ -71,18 +71,18 @@ def test_luma_and_chroma_are_understood_as_they_are_meant(
     is_bt709: bool, shares: tuple[float, float], is_full_range: bool
 ) -> None:
     buffer, stride = memory("NV12", (68, 48), 60, *shares, is_full_range)
-    right = raw.rgb(buffer, "NV12", (68, 48), stride, is_bt709=is_bt709, is_full_range=is_full_range)
+    right = pixel_formats.rgb(buffer, "NV12", (68, 48), stride, is_bt709=is_bt709, is_full_range=is_full_range)
     assert shows_quadrants(right, tolerance=3)
-    wrong = raw.rgb(buffer, "NV12", (68, 48), stride, is_bt709=not is_bt709, is_full_range=is_full_range)
+    wrong = pixel_formats.rgb(buffer, "NV12", (68, 48), stride, is_bt709=not is_bt709, is_full_range=is_full_range)
     assert not shows_quadrants(wrong, tolerance=3)
 
 
 def test_other_layouts_and_cut_buffers_are_errors() -> None:
     with pytest.raises(CameraError, match="gives SBGGR10_CSI2P, which is not supported"):
-        raw.rgb(np.zeros(10_000, np.uint8), "SBGGR10_CSI2P", (64, 48), 80)
-    for layout in raw.FORMATS:
+        pixel_formats.rgb(np.zeros(10_000, np.uint8), "SBGGR10_CSI2P", (64, 48), 80)
+    for layout in pixel_formats.FORMATS:
         with pytest.raises(CameraError, match=f"of 100 bytes is no 64 x 48 picture in {layout}"):
-            raw.rgb(np.zeros(100, np.uint8), layout, (64, 48), 256)
+            pixel_formats.rgb(np.zeros(100, np.uint8), layout, (64, 48), 256)
 
 
 class Sensor:

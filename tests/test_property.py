@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
-from edge import model
-from edge.classifier import Classifier
+from edge.delivery.outbox import Outlet
+from edge.delivery.stdout import Output
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
-from edge.network import Network
-from edge.record.ledger import Ledger
-from edge.record.outbox import Outlet
-from edge.sinks.lines import Output
 from edge.sources.folder import Folder
+from edge.store.ledger import Ledger
 from edge.verdict import Answer, Recorded
-from edge.watch.daemon import Watcher
-from edge.watch.inference import Inference
-from edge.watch.workers import Workers
+from edge.watch.decode_pool import DecodePool
+from edge.watch.inference_pool import InferencePool
+from edge.watch.loop import WatchLoop
 from tests.conftest import MODELS
 
 NAMES = st.sampled_from(["a.png", "b.png", "c.png", "sub/a.png", "sub/b.png"])
@@ -32,7 +32,7 @@ CONTENTS = st.integers(0, 5)
 CLASSIFIER = Classifier(model.load(MODELS / "brightness_int8.tflite"))
 
 
-class Told:
+class DaemonSettings:
     """What the watcher has said."""
 
     def __init__(self) -> None:
@@ -112,15 +112,15 @@ class FolderMachine(RuleBasedStateMachine):
 
     def _watch(self) -> tuple[list[str], set[tuple[str, str]]]:
         """Let a watcher do all there is to do: what it told, and what is recorded."""
-        told = Told()
-        network = Network(Router.of(CLASSIFIER), print, once=True)
+        told = DaemonSettings()
+        network = RetryingClassifier(Router.of(CLASSIFIER), print, once=True)
         with (
             Ledger(self.state) as ledger,
-            Workers(1, str(self.inbox), network.inputs) as workers,
-            Inference([network]) as inference,
+            DecodePool(1, str(self.inbox), network.inputs) as workers,
+            InferencePool([network]) as inference,
         ):
             outlet = Outlet(ledger, str(self.inbox), Output(told), print)
-            watcher = Watcher(
+            watcher = WatchLoop(
                 str(self.inbox),
                 lambda: Folder(str(self.inbox), recursive=True),
                 network,

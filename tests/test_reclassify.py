@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.record import history
-from edge.record.history import Query
-from edge.record.ledger import AnsweredAs, Entry, Ledger
-from edge.record.stamp import Stamp
+from edge.files import FileId
+from edge.store import queries
+from edge.store.ledger import AnsweredAs, Entry, Ledger
+from edge.store.queries import Query
 from edge.verdict import Answer, Failure, Verdict
 from tests.conftest import environment
 
 ROOT = "/in"
-STAMP, SEEN_NS, DIGEST = Stamp(1, 2, 3, 4), 10**10, b"d" * 32
+STAMP, SEEN_NS, DIGEST = FileId(1, 2, 3, 4), 10**10, b"d" * 32
 OUTSIDE = "640 x 480 pixels; the model was measured on 32 x 32"
 
 
@@ -26,7 +26,7 @@ def verdict(path: str, label: str, model: str, *, outside: str | None = None) ->
     return Verdict(path, label, label == "REAL", score, max(score, 1 - score), outside, 0.001, model)
 
 
-def entry(path: str, answer: Answer | str, model: str, *, target: str | None = None, stamp: Stamp = STAMP) -> Entry:
+def entry(path: str, answer: Answer | str, model: str, *, target: str | None = None, stamp: FileId = STAMP) -> Entry:
     """By the model whose digest is its name and `-digest`."""
     given = verdict(path, answer, model) if isinstance(answer, str) else answer
     return Entry(path, stamp, SEEN_NS, DIGEST, given, f"{model}-digest", target)
@@ -34,7 +34,7 @@ def entry(path: str, answer: Answer | str, model: str, *, target: str | None = N
 
 def told(state: Path) -> list[tuple[int, str, str]]:
     """(id, path, label) of all answers, as `edge-detect results` has them."""
-    found = history.answers(state / "ledger.sqlite3", Query())
+    found = queries.answers(state / "ledger.sqlite3", Query())
     return [(one.id, one.answer.path, getattr(one.answer, "label", "ERROR")) for one in found]
 
 
@@ -138,7 +138,7 @@ def test_a_kill_leaves_the_former_answer_or_the_new_one(tmp_path: Path, moment: 
     program = f"""
 import os, signal, sys
 from pathlib import Path
-from edge.record.ledger import Ledger
+from edge.store.ledger import Ledger
 from tests.test_reclassify import ROOT, entry
 with Ledger(Path(sys.argv[1])) as ledger:
     ledger.subscribe(ROOT, "sink")
@@ -168,7 +168,7 @@ def test_a_kill_between_the_record_and_the_telling_is_made_good(tmp_path: Path) 
     program = f"""
 import os, signal, sys
 from pathlib import Path
-from edge.record.ledger import Ledger
+from edge.store.ledger import Ledger
 from tests.test_reclassify import ROOT, entry
 with Ledger(Path(sys.argv[1])) as ledger:
     ledger.subscribe(ROOT, "sink")

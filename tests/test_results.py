@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.record.ledger import Entry, Ledger
-from edge.record.stamp import Stamp
-from edge.sinks.journal import JournalLines
-from edge.tally import Tally
-from edge.verdict import BEGAN, ENDED, Failure, Sighting, Verdict
+from edge.delivery.journal import JournalLines
+from edge.files import FileId
+from edge.stats import Stats
+from edge.store.ledger import Entry, Ledger
+from edge.verdict import BEGAN, ENDED, CameraEvent, Failure, Verdict
 from tests.conftest import Run, age, command, environment, picture
 from tests.watching import Watching
 
@@ -63,8 +63,8 @@ def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: P
         for name, label, score in (("a", "REAL", 0.9), ("b", "UNSURE", 0.417), ("c", "FAKE", 0.1), ("d", "REAL", 0.8)):
             confidence = max(score, 1 - score)
             verdict = Verdict(f"/in/{name}", label, label == "REAL", score, confidence, None, 0.001, "photo_int8")
-            ledger.record([Entry(verdict.path, Stamp(1, 2, 3, 4), 10**10, b"d", verdict, "m")], "/in")
-        ledger.record([Entry("/in/e", Stamp(1, 2, 3, 4), 10**10, b"d", Failure("/in/e", "no image"), "m")], "/in")
+            ledger.record([Entry(verdict.path, FileId(1, 2, 3, 4), 10**10, b"d", verdict, "m")], "/in")
+        ledger.record([Entry("/in/e", FileId(1, 2, 3, 4), 10**10, b"d", Failure("/in/e", "no image"), "m")], "/in")
     unsure = edge_detect("results", "--state", "state", "--label", "UNSURE")
     (line,) = unsure.stdout.splitlines()
     assert line.split("Z  ")[1] == "UNSURE  (58.3% FAKE)  /in/b"
@@ -83,7 +83,7 @@ def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> N
     fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
     with Ledger(tmp_path / "state") as ledger:
         for number, state in enumerate((BEGAN, ENDED, BEGAN)):
-            ledger.record_sighting(fake, Sighting(state, 1e9), "m", bytes([number]))
+            ledger.record_sighting(fake, CameraEvent(state, 1e9), "m", bytes([number]))
     done = edge_detect("results", "--state", "state")
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr == "2 FAKE\n"
@@ -106,11 +106,11 @@ def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
 
 
 def test_a_tally_names_the_labels_that_there_were() -> None:
-    tally = Tally()
+    stats = Stats()
     for label, count in (("REAL", 12), ("UNSURE", 1), ("FAKE", 3)):
         for _ in range(count):
-            tally.count(Verdict("x", label, label == "REAL", 0.5, 0.5, None, 0.001))
-    assert str(tally).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
+            stats.count(Verdict("x", label, label == "REAL", 0.5, 0.5, None, 0.001))
+    assert str(stats).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
 
 
 def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:

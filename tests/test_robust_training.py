@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import image
+from edge.imaging import preprocess
 from tests.conftest import CHECKOUT, CIFAKE, environment
 from train import corruptions
 from train import dataset as datasets
-from train.augment import cut_and_mix
+from train.augment import cutmix
 from train.corruptions import CORRUPTIONS
 from train.metrics import measure
 from train.robustness import robustness
@@ -24,7 +24,7 @@ from train.robustness import robustness
 
 
 def picture() -> Image.Image:
-    return image.upright(next(iter(sorted((CIFAKE / "test" / "REAL").iterdir()))), 32)
+    return preprocess.upright(next(iter(sorted((CIFAKE / "test" / "REAL").iterdir()))), 32)
 
 
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "clean"])
@@ -57,7 +57,7 @@ def test_robustness_is_measured_on_the_image_at_its_own_size(tmp_path: Path) -> 
     dataset, _ = datasets.load(tmp_path, "test")
     seen: list[tuple[int, ...]] = []
 
-    def brightness(pixels: image.Pixels) -> Any:
+    def brightness(pixels: preprocess.Pixels) -> Any:
         seen.append(pixels.shape)
         return pixels.mean(axis=(1, 2, 3)) / 255
 
@@ -86,10 +86,10 @@ def test_the_temperature_is_found_and_a_calibrated_network_is_left_alone() -> No
 
 def test_the_average_approaches_the_weights_and_forgets_the_first_ones() -> None:
     keras = pytest.importorskip("keras")
-    from train.averaging import WeightAverage
+    from train.ema import EMA
 
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    average = WeightAverage(0.9, network, [np.array([[5.0]]), np.array([5.0])])
+    average = EMA(0.9, network, [np.array([[5.0]]), np.array([5.0])])
     network.set_weights([np.array([[1.0]]), np.array([2.0])])
     average.set_model(network)
     average.on_train_batch_end(0)
@@ -155,7 +155,7 @@ def test_pasting_a_part_of_another_image_mixes_the_targets_by_its_area() -> None
     random = np.random.default_rng(0)
     pixels = np.repeat(np.arange(200, dtype=np.uint8), 8 * 10 * 3).reshape(200, 8, 10, 3)
     targets = np.eye(200, dtype=np.float32)
-    mixed, mixture = cut_and_mix(pixels, targets, 0.6, random)
+    mixed, mixture = cutmix(pixels, targets, 0.6, random)
     untouched = 0
     for number in range(200):
         values, counts = np.unique(mixed[number], return_counts=True)
@@ -169,7 +169,7 @@ def test_pasting_a_part_of_another_image_mixes_the_targets_by_its_area() -> None
     assert 0.3 < untouched / 200 < 0.55
     assert 0.05 < 1 - mixture.diagonal().mean() < 0.35
     assert (pixels == np.arange(200)[:, None, None, None]).all(), "the images given were changed"
-    same, unmixed = cut_and_mix(pixels, targets, 0.0, random)
+    same, unmixed = cutmix(pixels, targets, 0.0, random)
     assert np.array_equal(same, pixels)
     assert np.array_equal(unmixed, targets)
 
@@ -216,8 +216,8 @@ def test_training_on_frozen_features_is_training_the_last_layers(
     """The seed's recipe with weights from a file: what is frozen stays as it was, the rest moves."""
     keras = pytest.importorskip("keras")
     from train import fit
+    from train.checkpoint import Settings
     from train.recipes import RECIPES
-    from train.runs import Settings
 
     keras.utils.set_random_seed(1)
     backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(128, 128, 3))
@@ -233,11 +233,11 @@ def test_training_on_frozen_features_is_training_the_last_layers(
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     pixels = np.stack(
         [
-            image.pixels(CIFAKE / name, (128, 128))
+            preprocess.pixels(CIFAKE / name, (128, 128))
             for name in json.loads((tmp_path / "run" / "validation.json").read_text())
         ]
     )
-    from train.predict import predict
+    from train.inference import predict
 
     labels = np.array(
         ["REAL" in name for name in json.loads((tmp_path / "run" / "validation.json").read_text())], np.int8

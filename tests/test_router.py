@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import model
-from edge.classifier import Classifier
 from edge.errors import CoralError, ModelError, UndecodableImageError
-from edge.image import Pixels
 from edge.imaging.inputs import Input, choose, take, take_of_frame
+from edge.imaging.preprocess import Pixels
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.model import Domain, ModelDescription, bundled_paths, load
 from edge.inference.router import Router, router
-from edge.model import Domain, ModelDescription, bundled_paths, load
 from edge.verdict import Failure
 from tests.conftest import CIFAKE, MODELS, environment, picture
 

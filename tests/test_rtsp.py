@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.cameras.capture import Capture
-from edge.cameras.stream import Stream
+from edge.capture.capture import Capture
+from edge.capture.libav import LibavCamera
 from edge.errors import CameraError
 from tests.videos import RED
 
@@ -53,7 +53,7 @@ def server() -> Iterator[Server]:
 # GStreamer puts luma of 16-235 into JPEGs, where 0-255 is meant.
 @pytest.mark.parametrize(("path", "tolerance"), [("/h264", 12), ("/jpeg", 32)])
 def test_a_stream_shows_its_colours(server: Server, path: str, tolerance: int) -> None:
-    stream = Stream(server.address(path))
+    stream = LibavCamera(server.address(path))
     for _ in range(20):
         frame = stream.frame()
         assert frame is not None
@@ -64,34 +64,34 @@ def test_a_stream_shows_its_colours(server: Server, path: str, tolerance: int) -
 
 
 def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    stream = Stream(server.address("/secret", "u:p%40ss@"))
+    stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
     assert stream.frame() is not None
     assert stream.name == server.address("/secret")
     stream.close()
     for user in ("", "u:GeHeim@", "u:p%40sss@"):
         with pytest.raises(CameraError) as caught:
-            Stream(server.address("/secret", user))
+            LibavCamera(server.address("/secret", user))
         assert str(caught.value) == f"{server.address('/secret')}: the user or the password is wrong or missing (401)"
     with pytest.raises(CameraError, match=r"/none: server returned 404 not found$"):
-        Stream(server.address("/none"))
+        LibavCamera(server.address("/none"))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_camera_that_stands_still_is_given_up(server: Server) -> None:
-    stream = Stream(server.address("/h264"), timeout_seconds=3)
+    stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
     assert stream.frame() is not None
     server.process.send_signal(signal.SIGSTOP)
     with pytest.raises(CameraError, match=r"/h264: no answer for 3 s$"):
         list(iter(stream.frame, None))
     stream.close()
     with pytest.raises(CameraError, match=r"/h264: no answer for 3 s$"):
-        Stream(server.address("/h264"), timeout_seconds=3)
+        LibavCamera(server.address("/h264"), timeout_seconds=3)
 
 
 def test_a_camera_that_was_restarted_is_found_again(server: Server) -> None:
     said: list[str] = []
     address = server.address("/secret", "u:p%40ss@")
-    with Capture(lambda: Stream(address, timeout_seconds=5), said.append) as capture:
+    with Capture(lambda: LibavCamera(address, timeout_seconds=5), said.append) as capture:
         assert capture.latest(30) is not None
         server.kill()
         deadline = time.monotonic() + 60

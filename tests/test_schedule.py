@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
+from edge.camera.schedule import is_open, span
 from edge.errors import SettingsError
-from edge.observe.schedule import is_open, span
 
 
 def at(hour: int, minute: int = 0) -> datetime:

@@ -6,11 +6,11 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+from edge.delivery.recorder import Recorder
 from edge.errors import LedgerError
-from edge.record.ledger import Ledger
-from edge.record.recorder import Recorder
-from edge.tally import Tally
-from edge.verdict import BEGAN, ENDED, FRAME, Sighting, Verdict
+from edge.stats import Stats
+from edge.store.ledger import Ledger
+from edge.verdict import BEGAN, ENDED, FRAME, CameraEvent, Verdict
 from tests.conftest import Run
 
 CAMERA = "rtsp://cam/x"
@@ -20,7 +20,7 @@ VERDICT = Verdict(CAMERA, "FAKE", False, 0.1, 0.9, None, 0.001)
 def see(ledger: Ledger, *states: str, camera: str = CAMERA) -> None:
     for number, state in enumerate(states):
         seen = Verdict(camera, "FAKE", False, 0.1, 0.9, None, 0.001)
-        ledger.record_sighting(seen, Sighting(state, 1e9), "m", f"{camera} {number} {state}".encode())
+        ledger.record_sighting(seen, CameraEvent(state, 1e9), "m", f"{camera} {number} {state}".encode())
 
 
 def states(folder: Path) -> list[str]:
@@ -31,7 +31,7 @@ def states(folder: Path) -> list[str]:
 def test_an_attempt_that_came_to_the_disk_is_not_recorded_twice(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for _ in range(2):
-            ledger.record_sighting(VERDICT, Sighting(BEGAN, 1e9), "m", b"the same")
+            ledger.record_sighting(VERDICT, CameraEvent(BEGAN, 1e9), "m", b"the same")
     assert states(tmp_path) == [BEGAN]
 
 
@@ -89,7 +89,7 @@ def test_it_is_known_that_the_ledger_is_waited_for(tmp_path: Path) -> None:
         return "done"
 
     with Ledger(tmp_path) as ledger:
-        recorder = Recorder(ledger, CAMERA, [], Tally(), said.append, once=False)
+        recorder = Recorder(ledger, CAMERA, [], Stats(), said.append, once=False)
         waiting = [recorder.is_waiting for _ in recorder.persistently(call, threading.Event())]
         assert waiting
         assert all(waiting)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.camera.snapshots import SnapshotLimits, Snapshots
 from edge.errors import SinkError
-from edge.observe.snapshots import Limits, Snapshots
 from edge.verdict import Verdict
 
 VERDICT = Verdict("/dev/video0", "FAKE", False, 0.1, 0.9, None, 0.001)
-ROOMY = Limits(bytes=1_000_000_000, seconds=1e9, free_bytes=0)
+ROOMY = SnapshotLimits(bytes=1_000_000_000, seconds=1e9, free_bytes=0)
 NOW = time.time()
 SEEN = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
 
 
-def written(folder: Path, limits: Limits, count: int) -> list[str]:
+def written(folder: Path, limits: SnapshotLimits, count: int) -> list[str]:
     """So many snapshots, each a second older than the next."""
     snapshots, paths = Snapshots(folder, ROOMY), []
     for number in range(count):
@@ -50,28 +50,28 @@ def test_a_plain_one_is_the_frame_alone(tmp_path: Path) -> None:
 def test_the_oldest_go_first_when_there_are_too_many_bytes(tmp_path: Path) -> None:
     size = os.path.getsize(written(tmp_path / "one", ROOMY, 1)[0])
 
-    paths = written(tmp_path / "all", Limits(int(3.5 * size), 1e9, 0), 6)
+    paths = written(tmp_path / "all", SnapshotLimits(int(3.5 * size), 1e9, 0), 6)
 
     assert sorted(paths[3:]) == sorted(str(path) for path in (tmp_path / "all").iterdir())
 
 
 def test_one_more_is_written_within_the_limit_not_beyond_it(tmp_path: Path) -> None:
     size = os.path.getsize(written(tmp_path, ROOMY, 1)[0])
-    snapshots = Snapshots(tmp_path, Limits(int(2.5 * size), 1e9, 0))
+    snapshots = Snapshots(tmp_path, SnapshotLimits(int(2.5 * size), 1e9, 0))
     for _ in range(5):
         snapshots.write(SEEN, VERDICT, "began", NOW)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2.5 * size
 
 
 def test_those_that_are_too_old_go(tmp_path: Path) -> None:
-    paths = written(tmp_path, Limits(1_000_000_000, 2.5, 0), 5)
+    paths = written(tmp_path, SnapshotLimits(1_000_000_000, 2.5, 0), 5)
 
     assert sorted(paths[3:]) == sorted(str(path) for path in tmp_path.iterdir())
 
 
 def test_without_free_space_nothing_is_written_and_ours_have_made_room(tmp_path: Path) -> None:
     written(tmp_path, ROOMY, 3)
-    snapshots = Snapshots(tmp_path, Limits(1_000_000_000, 1e9, free_bytes=1 << 60))
+    snapshots = Snapshots(tmp_path, SnapshotLimits(1_000_000_000, 1e9, free_bytes=1 << 60))
 
     with pytest.raises(SinkError, match="MB left"):
         snapshots.write(SEEN, VERDICT, "began", NOW)
@@ -88,7 +88,7 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     linked = tmp_path / "20260101T000000.000Z_began_FAKE_0000.jpg"
     linked.symlink_to(outside)
 
-    Snapshots(tmp_path, Limits(0, 0, 0)).tidy()
+    Snapshots(tmp_path, SnapshotLimits(0, 0, 0)).tidy()
 
     assert sorted(os.listdir(tmp_path)) == sorted([*others, linked.name])
     assert outside.exists()
@@ -125,7 +125,7 @@ def test_the_name_tells_when_the_frame_was_taken(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_makes_no_snapshot_too_old(tmp_path: Path) -> None:
-    day = Limits(1_000_000_000, 86_400, 0)
+    day = SnapshotLimits(1_000_000_000, 86_400, 0)
     of_a_former_run = Snapshots(tmp_path, day).write(SEEN, VERDICT, "began", 0.0)
     os.utime(of_a_former_run, (100, 100))
     snapshots = Snapshots(tmp_path, day)
@@ -136,7 +136,7 @@ def test_a_clock_that_is_set_makes_no_snapshot_too_old(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (of_a_former_run, of_this_run)))
 
     newest = snapshots.write(SEEN, VERDICT, "began", NOW)
-    room_for_two = Limits(int(2.5 * os.path.getsize(newest)), 86_400, 0)
+    room_for_two = SnapshotLimits(int(2.5 * os.path.getsize(newest)), 86_400, 0)
     Snapshots(tmp_path, room_for_two).tidy()
     assert not os.path.exists(of_a_former_run), "but the oldest goes first, as always"
     assert os.path.exists(newest)
@@ -161,7 +161,7 @@ def test_what_cannot_be_drawn_or_written_is_one_kind_of_error(tmp_path: Path) ->
     for label in ("", "\N{SNOWMAN}\n"):
         strange = Verdict("cam", label, False, 0.1, 0.9, None, 0.0)
         Snapshots(tmp_path, ROOMY).write(SEEN, strange, "began", NOW)
-    Snapshots(tmp_path, Limits(0, 0, 0)).tidy()
+    Snapshots(tmp_path, SnapshotLimits(0, 0, 0)).tidy()
     assert os.listdir(tmp_path) == [], "they are known as ours"
 
 

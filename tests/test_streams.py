@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.cameras import address
-from edge.cameras.stream import Stream
+from edge import redact
+from edge.capture.libav import LibavCamera
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
 from tests.videos import Server, served, shows_quadrants, video
@@ -21,7 +21,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def until_it_fails(stream: Stream) -> CameraError:
+def until_it_fails(stream: LibavCamera) -> CameraError:
     with pytest.raises(CameraError) as caught:
         list(iter(stream.frame, None))
     stream.close()
@@ -30,7 +30,7 @@ def until_it_fails(stream: Stream) -> CameraError:
 
 
 def test_a_stream_is_live_and_shows_its_colours(server: Server) -> None:
-    stream = Stream(server.address("/video"))
+    stream = LibavCamera(server.address("/video"))
     first, second = stream.frame(), stream.frame()
     assert first is not None
     assert second is not None
@@ -41,7 +41,7 @@ def test_a_stream_is_live_and_shows_its_colours(server: Server) -> None:
 
 
 def test_the_end_of_a_stream_is_an_error(server: Server) -> None:
-    error = until_it_fails(Stream(server.address("/end")))
+    error = until_it_fails(LibavCamera(server.address("/end")))
     assert str(error) in (
         f"{server.address('/end')}: the stream has ended",
         f"{server.address('/end')}: the connection broke off",  # as FFmpeg 8 says of a length that is not known
@@ -49,28 +49,28 @@ def test_the_end_of_a_stream_is_an_error(server: Server) -> None:
 
 
 def test_a_silent_stream_is_given_up(server: Server) -> None:
-    error = until_it_fails(Stream(server.address("/stall"), timeout_seconds=1))
+    error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
     assert str(error).endswith(": no answer for 1 s")
 
 
 def test_a_video_without_a_picture_for_us(server: Server, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
-        Stream(server.address("/page"))
+        LibavCamera(server.address("/page"))
 
 
 def test_nobody_there() -> None:
     with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:1/x: connection refused$"):
-        Stream("rtsp://127.0.0.1:1/x")
+        LibavCamera("rtsp://127.0.0.1:1/x")
 
 
 def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    stream = Stream(server.address("/secret", "u:p%40ss@"))
+    stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
     assert stream.frame() is not None
     assert stream.name == server.address("/secret")
     stream.close()
     with pytest.raises(CameraError) as caught:
-        Stream(server.address("/secret", "u:wrongword@"))
+        LibavCamera(server.address("/secret", "u:wrongword@"))
     assert str(caught.value) == f"{server.address('/secret')}: the user or the password is wrong or missing (401)"
     assert "wrongword" not in "".join(traceback.format_exception(caught.value)).replace('"u:wrongword@"', "")
     assert capfd.readouterr() == ("", "")
@@ -79,7 +79,7 @@ def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.Cap
 def test_no_error_of_a_stream_holds_the_password() -> None:
     """Each kind of error in a process of its own, with all that it writes; it raises without being caught."""
     for rest in ("127.0.0.1:1/x", "nowhere.invalid/x", "127.0.0.1:1/a@b", "[::1", "127.0.0.1:99999/x"):
-        program = "import sys; from edge.cameras.stream import Stream; Stream(sys.argv[1])"
+        program = "import sys; from edge.capture.libav import LibavCamera; LibavCamera(sys.argv[1])"
         done = subprocess.run(
             [sys.executable, "-c", program, f"rtsp://name:GeHeim@{rest}"],
             cwd=CHECKOUT,
@@ -118,7 +118,7 @@ def test_no_error_of_a_stream_holds_the_password() -> None:
     ],
 )
 def test_an_address_is_shown_without_what_may_be_a_password(given: str, expected: str) -> None:
-    assert address.shown(given) == expected
+    assert redact.shown(given) == expected
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_address_is_shown_without_what_may_be_a_password(given: str, expected
 )
 def test_other_addresses_are_refused(wrong: str) -> None:
     with pytest.raises(CameraError, match="not an address") as caught:
-        Stream(wrong)
+        LibavCamera(wrong)
     assert "\n" not in str(caught.value)
 
 
@@ -134,10 +134,10 @@ def test_a_playlist_of_the_network_cannot_name_files_of_ours(server: Server, tmp
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     own = video(tmp_path / "own.ts", "mpeg2video")
     (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")
-    stream = Stream(server.address("/honest.m3u8"))
+    stream = LibavCamera(server.address("/honest.m3u8"))
     assert stream.frame() is not None
     stream.close()
     for name in (f"file://{own}", str(own), f"concat:{own}|{own}", f"subfile,,start,0,end,9999,,:{own}"):
         (tmp_path / "hostile.m3u8").write_text(f"{head}{name}\n#EXT-X-ENDLIST\n")
         with pytest.raises(CameraError):
-            Stream(server.address("/hostile.m3u8"), timeout_seconds=2).frame()
+            LibavCamera(server.address("/hostile.m3u8"), timeout_seconds=2).frame()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.model import load
+from edge.inference.model import load
 from edge.service.units import Watch, drop_in_text
 from tests.conftest import MODELS, Run, age, command, environment, picture
 from tests.delegates import compiled

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge import image
 from edge.errors import UndecodableImageError, UnreadableFileError
-from edge.image import Pixels
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import of_frame, places, plan, positions, taken, working_size
-from edge.model import Views, ViewSet
+from edge.inference.model import Views, ViewSet
 from tests.conftest import DATA, environment
 
 SIZE = (64, 48)
@@ -40,14 +40,14 @@ def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
         if opened.format == "JPEG":
             opened.draft(None, (opened.width // factor, opened.height // factor))
             factor = 1
-        whole = image.scalable(opened).copy()
-        halved = image.turned(image.rgb(whole.reduce(factor) if factor > 1 else whole), orientation)
+        whole = preprocess.scalable(opened).copy()
+        halved = preprocess.turned(preprocess.rgb(whole.reduce(factor) if factor > 1 else whole), orientation)
     crops = []
     for one in views.sets:
         picture = halved
         if one.short_side:
             scale = max(min(1, one.short_side / min(halved.size)), size[0] / halved.width, size[1] / halved.height)
-            picture = halved.resize((round(halved.width * scale), round(halved.height * scale)), image.RESAMPLING)
+            picture = halved.resize((round(halved.width * scale), round(halved.height * scale)), preprocess.RESAMPLING)
         for left, top in positions(picture.size, size, one.crops):
             crops.append(np.asarray(picture.crop((left, top, left + size[0], top + size[1]))))
     return crops
@@ -116,7 +116,7 @@ def test_every_kind_of_jpeg_is_decoded_at_exactly_the_power_of_two(tmp_path: Pat
     with Image.open(path) as opened:
         opened.draft(None, (1203 // 4, 905 // 4))
         assert opened.size == (301, 227) == working_size((1203, 905), VIEWS)
-        halved = image.scalable(opened).copy()
+        halved = preprocess.scalable(opened).copy()
     for cut, pixels in zip(plan((1203, 905), VIEWS, SIZE)[:4], got.pixels, strict=False):
         box = (cut.left, cut.top, cut.left + SIZE[0], cut.top + SIZE[1])
         assert np.array_equal(pixels, np.asarray(halved.crop(box)))
@@ -131,7 +131,7 @@ def test_heic_and_animations_have_views(tmp_path: Path) -> None:
     assert np.array_equal(moving.pixels, still.pixels)
     pytest.importorskip("pillow_heif")
     got = taken(DATA / "photo.heic", None, VIEWS, SIZE)
-    whole, _ = image.decoded(DATA / "photo.heic")
+    whole, _ = preprocess.decoded(DATA / "photo.heic")
     whole.save(tmp_path / "decoded.png")
     assert np.array_equal(got.pixels, taken(tmp_path / "decoded.png", None, VIEWS, SIZE).pixels)
 
@@ -150,12 +150,12 @@ def test_without_views_the_whole_picture_is_the_only_one(tmp_path: Path) -> None
         path = tmp_path / f"x{suffix}"
         scene(500, 300).save(path)
         got = taken(path, None, None, SIZE)
-        expected, own_size = image.pixels_and_size(path, SIZE)
+        expected, own_size = preprocess.pixels_and_size(path, SIZE)
         assert np.array_equal(got.pixels, expected[None])
         assert got.own_size == own_size
         assert [(one.left, one.top, one.width, one.height) for one in got.places] == [(0, 0, 1, 1)]
     frame = np.asarray(scene(500, 300))
-    assert np.array_equal(of_frame(frame, None, SIZE).pixels, image.scaled(frame, SIZE)[None])
+    assert np.array_equal(of_frame(frame, None, SIZE).pixels, preprocess.scaled(frame, SIZE)[None])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_views_travel_between_processes(tmp_path: Path) -> None:
 def test_views_of_a_photo_of_twelve_megapixels_take_little_memory(tmp_path: Path) -> None:
     scene(4032, 3024).save(tmp_path / "photo.jpg", quality=85)
     program = (
-        "import sys; from edge.imaging.views import taken; from edge.model import Views, ViewSet\n"
+        "import sys; from edge.imaging.views import taken; from edge.inference.model import Views, ViewSet\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "views = Views((ViewSet(4), ViewSet(1, 256)), (ViewSet(8),), reduce_above=1024)\n"
         "before = peak(); taken(sys.argv[1], None, views, (128, 128)); print((peak() - before) * 1024)"

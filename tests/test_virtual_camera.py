@@ -60,7 +60,7 @@ def said(root: Root, program: str, **variables: str) -> Any:
     """What a program prints as JSON."""
     start = (
         "import json, virtual_camera\n"
-        "from edge.cameras.picamera import PiCamera\n"
+        "from edge.capture.picamera import PiCamera\n"
         "from edge.errors import CameraError\n"
         "def error_of(attempt):\n"
         "    try:\n"

@@ -38,7 +38,7 @@ SIZES = {(640, 360): [360, 640], (641, 361): [360, 640], (640, 350): [360, 640],
 
 SEEN = """
 import json
-from edge.cameras.opening import open_camera
+from edge.capture.open_camera import open_camera
 seen = []
 for size in {sizes}:
     camera = open_camera("/dev/video0", size)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.record.ledger import TOLD_AT_ONCE
+from edge.store.ledger import TOLD_AT_ONCE
 from tests.conftest import Run, age, command, environment, picture, samples
 from tests.watching import PATIENCE, Watching
 

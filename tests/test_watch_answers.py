@@ -8,24 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.daemon.signals import Requests
+from edge.daemon.systemd import Notifier
+from edge.delivery.stdout import JsonLines
+from edge.files import FileId
+from edge.inference.model import load
+from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
-from edge.model import load
-from edge.network import Network
-from edge.record.ledger import AnsweredAs, Entry, Ledger
-from edge.record.stamp import Stamp
-from edge.service.notify import Notifier
-from edge.signals import Requests
-from edge.sinks.lines import JsonLines
+from edge.store.ledger import AnsweredAs, Entry, Ledger
 from edge.verdict import Verdict
-from edge.watch import answers, daemon
+from edge.watch import answers, loop
 from edge.watch.answers import Answers
-from edge.watch.reading import Prepared
-from edge.watch.watching import Settings, watch
+from edge.watch.decode import Prepared
+from edge.watch.run import WatchSettings, watch
 from tests.conftest import age, picture
 from tests.photos import ROUTED, two_models
 
 COMPACT, PHOTO_LIKE = ROUTED
-PATH, STAMP, DIGEST = "/in/a.png", Stamp(1, 2, 3, 4), b"d" * 32
+PATH, STAMP, DIGEST = "/in/a.png", FileId(1, 2, 3, 4), b"d" * 32
 
 
 def entry(answer: Verdict | AnsweredAs, model: Path, path: str = PATH) -> Entry:
@@ -41,11 +41,11 @@ def read(model: int) -> Prepared:
 
 
 @pytest.fixture
-def network() -> Network:
-    return Network(two_models(), print, once=True)
+def network() -> RetryingClassifier:
+    return RetryingClassifier(two_models(), print, once=True)
 
 
-def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: Network) -> None:
+def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: RetryingClassifier) -> None:
     """An answer outside of a model's domain may be another model's by now, which only the image's size tells."""
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict("50 x 40 pixels"), COMPACT)], "/in")
@@ -57,20 +57,22 @@ def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: Network) 
         assert again.answered_as([(PATH, STAMP, read(1))]) == [None]
         assert again.record([entry(answered, COMPACT)]) == []
         assert again.known([(PATH, STAMP), ("/in/b.png", STAMP)]) == [answered, None]
-        assert again.known([(PATH, Stamp(1, 2, 3, 5))]) == [None]
+        assert again.known([(PATH, FileId(1, 2, 3, 5))]) == [None]
 
 
-def test_what_is_no_image_has_its_answer_whatever_the_model(tmp_path: Path, network: Network) -> None:
+def test_what_is_no_image_has_its_answer_whatever_the_model(tmp_path: Path, network: RetryingClassifier) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict(None), PHOTO_LIKE)], "/in")
         failed = Prepared(DIGEST, None, (0, 0), "took more than 30 s to decode", 30.0)
-        one_model = Network(Router.of(two_models().classifier(0)), print, once=True)
+        one_model = RetryingClassifier(Router.of(two_models().classifier(0)), print, once=True)
         again = Answers(ledger, "/in", one_model, reclassify=True)
         assert again.answered_as([(PATH, STAMP, failed)]) == [AnsweredAs(PATH, DIGEST, "REAL")]
         assert again.answered_as([(PATH, STAMP, read(0))]) == [None]
 
 
-def test_only_so_many_are_remembered(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_are_remembered(
+    tmp_path: Path, network: RetryingClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(answers, "REMEMBERED", 2)
     with Ledger(tmp_path) as ledger:
         again = Answers(ledger, "/in", network, reclassify=True)
@@ -85,13 +87,13 @@ def test_however_little_room_there_is_everything_is_answered(
     inbox: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
 ) -> None:
     """Several names of one file wait until its first answer is recorded, and take of the room meanwhile."""
-    monkeypatch.setattr(daemon, "ROOM_BYTES", room_bytes)
+    monkeypatch.setattr(loop, "ROOM_BYTES", room_bytes)
     for number in range(20):
         age(picture(inbox / f"{number}.png", size=(300, 260) if number % 2 else (32, 32), seed=number))
     for number in range(20):
         os.link(inbox / "1.png", inbox / f"link {number}.png")
     out = StringIO()
-    settings = Settings(
+    settings = WatchSettings(
         router=lambda _: two_models(),
         folder=str(inbox),
         state=inbox.parent / "state",

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from edge import model
-from edge.model import bundled_paths, load
+from edge.inference import model
+from edge.inference.model import bundled_paths, load
 from tests.conftest import age, command, environment, picture
 from tests.photos import ROUTED, two_models
 from tests.watching import PATIENCE, Running

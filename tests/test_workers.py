@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge import image
+from edge.files import FileId
+from edge.imaging import preprocess
 from edge.imaging.inputs import Input
-from edge.model import Domain, Views, ViewSet
-from edge.record.stamp import Stamp
-from edge.watch.reading import Changed, Died, Prepared, Task, Unread, prepare, read_inside
-from edge.watch.workers import DEPTH, LEAST_DEPTH, Limits, Workers
+from edge.inference.model import Domain, Views, ViewSet
+from edge.watch.decode import Changed, Died, Prepared, Task, Unread, prepare, read_inside
+from edge.watch.decode_pool import DEPTH, LEAST_DEPTH, DecodeLimits, DecodePool
 from tests.conftest import picture
 
 SIZE = (16, 12)
@@ -22,10 +22,10 @@ INPUTS = (Input(0, SIZE),)
 
 
 def task(path: Path) -> Task:
-    return Task(str(path), Stamp.of(path.stat()), time.time_ns())
+    return Task(str(path), FileId.of(path.stat()), time.time_ns())
 
 
-def outcomes(workers: Workers, count: int) -> list[tuple[Task, object]]:
+def outcomes(workers: DecodePool, count: int) -> list[tuple[Task, object]]:
     found: list[tuple[Task, object]] = []
     deadline = time.monotonic() + 30
     while len(found) < count:
@@ -35,12 +35,12 @@ def outcomes(workers: Workers, count: int) -> list[tuple[Task, object]]:
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Workers]:
-    with Workers(2, str(tmp_path), INPUTS) as started:
+def workers(tmp_path: Path) -> Iterator[DecodePool]:
+    with DecodePool(2, str(tmp_path), INPUTS) as started:
         yield started
 
 
-def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path, workers: Workers) -> None:
+def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path, workers: DecodePool) -> None:
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3 * DEPTH)]
     (tmp_path / "bad.png").write_text("no image")
     tasks.append(task(tmp_path / "bad.png"))
@@ -59,12 +59,12 @@ def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path,
         if outcome.pixels is None:
             assert done.path.endswith("bad.png")
         else:
-            assert (outcome.pixels == image.pixels(done.path, SIZE)).all()
+            assert (outcome.pixels == preprocess.pixels(done.path, SIZE)).all()
 
 
 def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_path: Path) -> None:
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
-    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.05)) as workers:
+    with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.05)) as workers:
         slow, quick = task(tmp_path / "slow.png"), task(picture(tmp_path / "quick.png", size=(4, 4)))
         workers.submit(quick)  # the first loads the decoders, which takes time of its own
         outcomes(workers, 1)
@@ -78,7 +78,7 @@ def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_p
     assert found[quick].pixels is not None
 
 
-def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path, workers: Workers) -> None:
+def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path, workers: DecodePool) -> None:
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(2 * DEPTH)]
     for worker in workers._workers:
         os.kill(worker.process.pid or 0, signal.SIGSTOP)
@@ -92,7 +92,7 @@ def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path
 
 def of_two_deaths(folder: Path, number: signal.Signals) -> object:
     """What a task is told at which two processes were ended by a signal."""
-    with Workers(1, str(folder), INPUTS) as workers:
+    with DecodePool(1, str(folder), INPUTS) as workers:
         one = task(picture(folder / "a.png"))
         for _ in range(2):
             os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
@@ -121,7 +121,7 @@ def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> 
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
     quick = [task(picture(tmp_path / f"{number}.png", size=(4, 4), seed=number)) for number in range(7)]
     slow = task(tmp_path / "slow.png")
-    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.05)) as workers:
+    with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.05)) as workers:
         workers.submit(quick[0])  # the first loads the decoders, which takes time of its own
         outcomes(workers, 1)
         for one in (*quick[1:4], slow, *quick[4:]):
@@ -134,7 +134,7 @@ def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> 
 def test_a_file_that_nobody_can_read_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
     """A process that is stopped stands for one whose read never comes back."""
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3)]
-    with Workers(1, str(tmp_path), INPUTS, Limits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
+    with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
         os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
         for one in tasks:
             workers.submit(one)
@@ -175,9 +175,9 @@ def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> 
     from tests.conftest import environment
 
     program = (
-        "import sys, time\nfrom edge.imaging.inputs import Input\nfrom edge.watch.workers import Workers\n"
+        "import sys, time\nfrom edge.imaging.inputs import Input\nfrom edge.watch.decode_pool import DecodePool\n"
         "if __name__ == '__main__':\n"
-        "    workers = Workers(2, sys.argv[1], [Input(0, (16, 12))])\n"
+        "    workers = DecodePool(2, sys.argv[1], [Input(0, (16, 12))])\n"
         "    print(*[w.process.pid for w in workers._workers], flush=True)\n    time.sleep(60)\n"
     )
     script = tmp_path / "hold.py"
@@ -200,7 +200,7 @@ def test_a_process_that_dies_amid_a_message_is_blamed_for_one_task_and_redoes_th
     big = Image.effect_noise((3000, 3000), 90).convert("RGB")
     big.save(tmp_path / "5.png", compress_level=0)
     tasks[5] = task(tmp_path / "5.png")
-    with Workers(1, str(tmp_path), INPUTS) as workers:
+    with DecodePool(1, str(tmp_path), INPUTS) as workers:
         for one in tasks:
             workers.submit(one)
         workers.send()
@@ -216,7 +216,7 @@ def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -
     picture(tmp_path / "small.png")
     counts = {}
     for name in ("large", "small"):
-        with Workers(1, str(tmp_path), INPUTS) as workers:
+        with DecodePool(1, str(tmp_path), INPUTS) as workers:
             os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
             while workers.has_room:
                 workers.submit(task(tmp_path / f"{name}.png"))
@@ -234,7 +234,7 @@ def test_photos_and_thumbnails_are_taken_as_without_processes(tmp_path: Path) ->
     """The views of a photo are more than a socket holds at once."""
     sizes = [(300, 200) if number % 3 else (32, 32) for number in range(40)]
     tasks = [task(picture(tmp_path / f"{n}.png", size=size, seed=n)) for n, size in enumerate(sizes)]
-    with Workers(2, str(tmp_path), PHOTOS) as workers:
+    with DecodePool(2, str(tmp_path), PHOTOS) as workers:
         for one in tasks:
             workers.submit(one)
         found = dict(outcomes(workers, len(tasks)))
@@ -251,19 +251,19 @@ def test_photos_and_thumbnails_are_taken_as_without_processes(tmp_path: Path) ->
 
 def test_what_there_is_no_room_for_stays_with_the_processes_which_are_not_taken_for_hung(tmp_path: Path) -> None:
     tasks = [task(picture(tmp_path / f"{n}.png", size=(300, 200), seed=n)) for n in range(12)]
-    with Workers(2, str(tmp_path), PHOTOS) as workers:
+    with DecodePool(2, str(tmp_path), PHOTOS) as workers:
         for one in tasks:
             workers.submit(one)
         workers.send()
         pids = [worker.process.pid for worker in workers._workers]
         for worker in workers._workers:
             assert worker.connection.poll(30), "it has nothing to show"
-        workers._limits = Limits(seconds=0.05, least_waiting_seconds=0.5)
+        workers._limits = DecodeLimits(seconds=0.05, least_waiting_seconds=0.5)
         time.sleep(1)
         assert workers.outcomes(room_bytes=0) == []
         assert workers.in_flight == 12
         assert [worker.process.pid for worker in workers._workers] == pids
-        workers._limits = Limits()
+        workers._limits = DecodeLimits()
         found: list[tuple[Task, object]] = []
         deadline = time.monotonic() + 30
         while len(found) < 12:

@@ -24,15 +24,15 @@ import click
 def main(models: tuple[Path, ...], once: bool, **settings: Any) -> None:
     """Watch a folder."""
     # Not at the top: each process that decodes loads this module, and needs none of it.
+    from edge.daemon.signals import noted
+    from edge.daemon.systemd import Notifier
+    from edge.delivery.stdout import JsonLines
     from edge.errors import EdgeDetectError
-    from edge.service.notify import Notifier
-    from edge.signals import noted
-    from edge.sinks.lines import JsonLines
-    from edge.watch.watching import Settings, watch
+    from edge.watch.run import WatchSettings, watch
     from tests.photos import two_models
 
     lines = JsonLines(sys.stdout)
-    chosen = Settings(router=lambda _: two_models(*models), lines=lines, as_json=True, **settings)
+    chosen = WatchSettings(router=lambda _: two_models(*models), lines=lines, as_json=True, **settings)
     try:
         with noted() as requests:
             watch(chosen, requests, Notifier(), lambda: None, once=once)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 
 
 def flip_and_crop(pixels: Pixels, padding: int, random: np.random.Generator) -> Pixels:
@@ -31,7 +31,7 @@ def flip_and_crop(pixels: Pixels, padding: int, random: np.random.Generator) -> 
     return moved
 
 
-def cut_and_mix(
+def cutmix(
     pixels: Pixels, targets: npt.NDArray[np.float32], share: float, random: np.random.Generator
 ) -> tuple[Pixels, npt.NDArray[np.float32]]:
     """Paste a rectangle of another image of the batch into a `share` of the images, and mix the targets by area.

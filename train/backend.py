@@ -1,8 +1,8 @@
 """Keras without its backend's greeting: the modules of training import it from here."""
 
-from edge.stderr import without_lines
+from edge.process.stderr import silenced
 
-with without_lines(b"I0000", b"WARNING: All log messages", b"To enable the following", b"failed call to cuInit"):
+with silenced(b"I0000", b"WARNING: All log messages", b"To enable the following", b"failed call to cuInit"):
     import keras
 
     keras.ops.zeros(1)  # looks for a GPU now, and remarks here that there is none

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from train import corruptions
-from train.augment import cut_and_mix, flip_and_crop
+from train.augment import cutmix, flip_and_crop
 from train.backend import keras
-from train.runs import Settings
+from train.checkpoint import Settings
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
@@ -27,7 +27,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         """
         Args:
             images: pixels as uint8, shape (n, height, width, 3); or what a frozen network made of them, any floats.
-            mixed: share of the images that others are pasted into, see `cut_and_mix`.
+            mixed: share of the images that others are pasted into, see `cutmix`.
             subjects: see `train.dataset.subjects`.
         """
         super().__init__()
@@ -50,7 +50,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras shi
         if self.settings.corrupted and images.dtype == np.uint8:
             images = corruptions.at_random(images, self.settings.corrupted, random)
         if self.mixed:
-            images, targets = cut_and_mix(images, targets, self.mixed, random)
+            images, targets = cutmix(images, targets, self.mixed, random)
         return as_input(images), targets if self.subjects is None else (targets[:, :1], targets[:, 1:])
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from edge.errors import ModelError
-from edge.interpreter import RUNTIMES, is_installed
+from edge.inference.runtime import RUNTIMES, is_installed
 from train import figures
+from train.checkpoint import Settings
 from train.corruptions import CORRUPTIONS
 from train.evaluate import Evaluation, evaluate
 from train.recipes import RECIPES
-from train.runs import Settings
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 VARIANTS = {"Keras": "compact.keras", "float16": "compact_float16.tflite", "int8": "compact_int8.tflite"}

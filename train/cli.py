@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.commands import Group, output_folder
+from edge.cli.commands import Group, output_folder
 from train.photos.commands import pack, unpack
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def fit(
     **options: Any,
 ) -> None:
     """Train a recipe on DATA; the test split is never touched."""
+    from train.checkpoint import Settings
     from train.fit import fit as fit_recipe
     from train.recipes import RECIPES
-    from train.runs import Settings
 
     if recipe not in RECIPES:
         raise click.BadParameter(f"{recipe!r} is none of {', '.join(RECIPES)}.", param_hint="--recipe")
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _takes_views(model: Path) -> bool:
-    from edge.model import described
+    from edge.inference.model import described
 
     found = described(model) if model.suffix == ".tflite" else None
     return found is not None and found.views is not None

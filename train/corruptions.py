@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 
 FILTERS = {
     "box": Image.Resampling.BOX,

@@ -16,9 +16,10 @@ from tempfile import TemporaryFile
 import numpy as np
 import numpy.typing as npt
 
-from edge import image
 from edge.errors import EdgeDetectError, ImageError
-from edge.model import LABELS
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
+from edge.inference.model import LABELS
 from edge.sources.files import images
 
 CIFAR_CLASSES = 10
@@ -173,8 +174,8 @@ def part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     return dataset.subset(np.array(sorted(kept), np.intp))
 
 
-def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[image.Pixels, Dataset, list[ImageError]]:
-    """Every image as the network sees it, prepared by `edge.image` like on the device.
+def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[Pixels, Dataset, list[ImageError]]:
+    """Every image as the network sees it, prepared by `edge.imaging.preprocess` like on the device.
 
     The pixels lie in an unnamed file that is mapped into memory, so a set
     larger than the memory works, and one that fits stays in the page cache.
@@ -196,7 +197,7 @@ def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[imag
 
     def decode_one(index: int) -> ImageError | None:
         try:
-            pixels[index] = image.pixels(dataset.paths[index], size)
+            pixels[index] = preprocess.pixels(dataset.paths[index], size)
         except ImageError as error:
             return error
         return None
@@ -215,6 +216,6 @@ def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[imag
 
 def _digest(path: Path) -> bytes | ImageError:
     try:
-        return hashlib.sha256(image.read(path)).digest()
+        return hashlib.sha256(preprocess.read(path)).digest()
     except ImageError as error:
         return error

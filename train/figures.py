@@ -8,8 +8,8 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
-from edge import image
-from edge.model import LABELS, THRESHOLD
+from edge.imaging import preprocess
+from edge.inference.model import LABELS, THRESHOLD
 from train.metrics import measure, reliability, roc
 
 matplotlib.use("agg")  # to files, also where there is no screen
@@ -112,7 +112,7 @@ def _mistakes(
     for axis in axes.flat:
         axis.axis("off")
     for axis, index in zip(axes.flat, worst, strict=False):
-        axis.imshow(np.asarray(image.upright(paths[index], 128)))
+        axis.imshow(np.asarray(preprocess.upright(paths[index], 128)))
         axis.set_title(
             f"is {LABELS[labels[index]]}\nP(REAL) {scores[index]:.3f}",
             fontsize=8,

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from edge import image
+from edge.imaging import preprocess
 from train import dataset as datasets
-from train.averaging import WeightAverage
 from train.backend import keras
 from train.batches import TrainingBatches, for_training, steps_per_epoch
 from train.calibration import calibrate
+from train.checkpoint import MODEL, Run, Settings
+from train.ema import EMA
+from train.inference import features, predict
 from train.metrics import Metrics, measure
 from train.normalization import fused
 from train.optimizers import OPTIMIZERS, spare_from_decay
-from train.predict import features, predict
 from train.recipes import P_REAL, RECIPES, Recipe
 from train.recipes.recipe import RecipeError
-from train.runs import MODEL, Run, Settings
 
 
 def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> None:
@@ -36,7 +36,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     """
     recipe = RECIPES[settings.recipe].changed(settings.changes)
     about = {
-        "preprocessing": {"resampling": image.RESAMPLING.name.lower(), "range": [0, 1]},
+        "preprocessing": {"resampling": preprocess.RESAMPLING.name.lower(), "range": [0, 1]},
         "software": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
     }
     is_frozen = recipe.frozen is not None and settings.weights != "none"
@@ -77,7 +77,7 @@ def fit(data: Path, out: Path, settings: Settings, *, resume: bool = False) -> N
     network = trained if subjects is None else keras.Model(trained.input, trained.get_layer(P_REAL).output)
     callbacks = []
     if recipe.average_decay:
-        average = WeightAverage(recipe.average_decay, network, measured_network.get_weights(), len(run.history) * steps)
+        average = EMA(recipe.average_decay, network, measured_network.get_weights(), len(run.history) * steps)
         callbacks = [average]
 
     while (epoch := len(run.history)) < settings.epochs and not run.has_stalled:

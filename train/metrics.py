@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.model import THRESHOLD
+from edge.inference.model import THRESHOLD
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edge import image
-from edge.image import Pixels
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
 from train.corruptions import CORRUPTIONS, Corruption
 from train.dataset import Dataset
 from train.metrics import Metrics, measure
@@ -37,13 +37,13 @@ def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold
 
 def _versions(path: Path, size: tuple[int, int]) -> list[Pixels]:
     """An image under each corruption, as the network sees it; the image itself is let go again."""
-    original = image.upright(path, LONGEST)
+    original = preprocess.upright(path, LONGEST)
     return [_corrupted(original, corruption, size) for corruption in CORRUPTIONS.values()]
 
 
 def _corrupted(original: Image.Image, corruption: Corruption, size: tuple[int, int]) -> Pixels:
     corrupted = corruption(original)
-    return np.asarray(corrupted if corrupted.size == size else corrupted.resize(size, image.RESAMPLING))
+    return np.asarray(corrupted if corrupted.size == size else corrupted.resize(size, preprocess.RESAMPLING))
 
 
 def _chunks(paths: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.classifier import Classifier
 from edge.errors import ModelError, printable
-from edge.image import Pixels
-from edge.model import THRESHOLD, load
+from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Classifier
+from edge.inference.model import THRESHOLD, load
 
 Scorer = Callable[[Pixels], npt.NDArray[np.float64]]
 
@@ -35,7 +35,7 @@ def scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
 
 def _keras_scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
     from train.backend import keras
-    from train.predict import predict
+    from train.inference import predict
 
     try:
         model = keras.models.load_model(path, compile=False)

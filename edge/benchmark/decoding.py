@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from edge.benchmark.rounds import Round
 from edge.imaging import views
 from edge.imaging.inputs import Input
-from edge.processes import start_server
+from edge.process.forkserver import start_server
 
 
 class Decoding:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge.benchmark.machine import Machine
+from edge.benchmark.board import Board
+from edge.benchmark.commands import Backlog, Limit, StartUp
 from edge.benchmark.rounds import Timing
-from edge.benchmark.whole import Backlog, Limit, StartUp
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Report:
         workloads: at least one.
     """
 
-    machine: Machine
+    machine: Board
     runtime: Runtime
     warnings: list[str]
     start_up: StartUp

@@ -7,15 +7,14 @@ import time
 from itertools import count
 from typing import Any
 
-from edge import image
-from edge.benchmark.pictures import Workload
-from edge.classifier import Classifier, input_of_pixel
-from edge.imaging import views
+from edge.benchmark.workload import Workload
+from edge.files import FileId
+from edge.imaging import preprocess, views
+from edge.inference.classifier import Classifier, input_of_pixel
 from edge.inference.router import Router
-from edge.record.ledger import Entry, Ledger
-from edge.record.stamp import Stamp
+from edge.store.ledger import Entry, Ledger
 from edge.verdict import Answer
-from edge.watch.pending import GROUP_SIZE
+from edge.watch.batch import GROUP_SIZE
 
 READ, DECODE, QUANTISE, INVOKE = "read", "decode", "quantise", "invoke"
 RECORD, TOGETHER = "digest and record", "all of these"
@@ -31,7 +30,7 @@ class Stages:
     def __init__(self, workload: Workload, router: Router, ledger: Ledger) -> None:
         self._paths, self._router, self._ledger, self._input = workload.paths, router, ledger, workload.input
         network = router.classifier(workload.input.model)
-        self._contents = [image.read(path) for path in self._paths]
+        self._contents = [preprocess.read(path) for path in self._paths]
         self._model = network.model.sha256
         self._table = input_of_pixel(network.input)
         self._views, counts = [], []
@@ -47,7 +46,7 @@ class Stages:
         self._group: list[Entry] = []
 
     def read(self) -> int:
-        image.read(self._paths[self._next()])
+        preprocess.read(self._paths[self._next()])
         return 1
 
     def decode(self) -> int:
@@ -75,7 +74,7 @@ class Stages:
     def together(self) -> int:
         """From the file to the ledger, in one process."""
         place = self._next()
-        data = image.read(self._paths[place])
+        data = preprocess.read(self._paths[place])
         self._group.append(self._entry(place, data, self._router.answer(self._paths[place], data)))
         if len(self._group) == GROUP_SIZE:
             self._commit(self._group)
@@ -91,7 +90,7 @@ class Stages:
     def _entry(self, place: int, data: bytes, answer: Answer) -> Entry:
         path = self._paths[place]
         name = f"{os.path.abspath(path)}#{next(self._number)}"  # a file of its own each time, for the ledger
-        return Entry(name, Stamp.of(os.stat(path)), time.time_ns(), hashlib.sha256(data).digest(), answer, self._model)
+        return Entry(name, FileId.of(os.stat(path)), time.time_ns(), hashlib.sha256(data).digest(), answer, self._model)
 
     def _commit(self, entries: list[Entry]) -> None:
         self._ledger.record(entries, os.path.dirname(os.path.abspath(self._paths[0])))

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edge import __version__
-from edge.commands import Group
+from edge.cli.commands import Group
 
 # Each a module here.
 COMMANDS = ("classify", "watch", "camera", "results", "status", "service", "doctor", "benchmark", "completion")
@@ -62,8 +62,8 @@ def main(context: click.Context, config: Path | None) -> None:
       edge-detect camera --tpu
       edge-detect doctor
     """
+    from edge.cli.config_file import read, require_known_variables
     from edge.errors import SettingsError
-    from edge.settings import read, require_known_variables
 
     try:
         require_known_variables(main)

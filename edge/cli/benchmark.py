@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from edge.cli.commands import OptionalValuesCommand
 from edge.cli.options import Seconds, model_options, option, with_router
-from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
     from edge.inference.router import Router
@@ -54,8 +54,8 @@ def benchmark(
     """
     import json
 
-    from edge.benchmark import measuring, report
-    from edge.benchmark.machine import machine, thread_counts
+    from edge.benchmark import report, run
+    from edge.benchmark.board import machine, thread_counts
     from edge.record.state import default_folder
 
     _end_by_signals()
@@ -63,7 +63,7 @@ def benchmark(
     is_given = (
         context.params["tpu"] is not None or context.get_parameter_source("threads") is not ParameterSource.DEFAULT
     )
-    setup = measuring.Setup(
+    setup = run.Setup(
         [context.params["threads"]] if is_given else thread_counts(machine().cores),
         lambda threads: with_router(context.params | {"threads": threads})["router"](),
         lambda threads: _words(context, threads),
@@ -73,7 +73,7 @@ def benchmark(
         seconds,
     )
     try:
-        measured = measuring.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
+        measured = run.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     if as_json:

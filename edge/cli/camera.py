@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.cli.commands import ReloadableCommand
 from edge.cli.options import EXIT_STATUS, Number, Seconds, lines, model_options, option, state_option
-from edge.cli.running import run
-from edge.commands import ReloadableCommand
+from edge.cli.reload import run
 
 if TYPE_CHECKING:
-    from edge.observe.observing import Settings
+    from edge.camera.run import CameraSettings
 
 SHARE = Number(0, 1)
 
@@ -99,7 +99,7 @@ def camera(context: click.Context, /, **options: Any) -> None:
     `watch`, with its peak and a snapshot. A frame goes to the model that was
     measured on pictures of its size; one that is UNSURE begins no event.
     """
-    from edge.observe.observing import observe
+    from edge.camera.run import observe
 
     _settings(options)  # a mistake of the user's should show before anything is begun
     _, ended_by = run(
@@ -111,13 +111,13 @@ def camera(context: click.Context, /, **options: Any) -> None:
     sys.exit(128 + ended_by if ended_by is not None and is_unfinished else 0)
 
 
-def _settings(options: dict[str, Any]) -> "Settings":
-    from edge.cameras import view
-    from edge.observe.events import Rules
-    from edge.observe.observer import Pace
-    from edge.observe.observing import Settings
-    from edge.observe.schedule import span
-    from edge.observe.snapshots import Limits
+def _settings(options: dict[str, Any]) -> "CameraSettings":
+    from edge.camera.event_detector import Rules
+    from edge.camera.loop import Pace
+    from edge.camera.run import CameraSettings
+    from edge.camera.schedule import span
+    from edge.camera.snapshots import SnapshotLimits
+    from edge.capture import roi
     from edge.record.state import default_folder
 
     given = dict(options)
@@ -134,12 +134,12 @@ def _settings(options: dict[str, Any]) -> "Settings":
         raise click.UsageError("--leave must not be above --enter.")
     region, rotate, flip = given.pop("region"), int(given.pop("rotate")), given.pop("flip")
     as_json, state = given["as_json"], given["state"]
-    return Settings(
-        view=view.View(view.region(region) if region else None, rotate, flip),  # type: ignore[arg-type]  # by Choice
+    return CameraSettings(
+        view=roi.Roi(roi.region(region) if region else None, rotate, flip),  # type: ignore[arg-type]  # by Choice
         pace=Pace(interval or (1 / fps if fps else 0.0), given.pop("max_frames"), given.pop("record")),
         rules=Rules(enter, leave, given.pop("smooth"), given.pop("least"), given.pop("cool_down")),
         schedule=tuple(span(text) for text in given.pop("schedule")),
-        limits=Limits(
+        limits=SnapshotLimits(
             given.pop("keep_mb") * 1_000_000, given.pop("keep_days") * 86_400, given.pop("free_mb") * 1_000_000
         ),
         lines=lines(as_json),

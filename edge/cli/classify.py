@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.cli.commands import OptionalValuesCommand
 from edge.cli.options import EXIT_STATUS, FAILED, lines, model_options, option
-from edge.commands import OptionalValuesCommand
 from edge.errors import SinkError
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def classify(
 
 def _drawn(verdict: "Verdict", models: "Router") -> bool:
     """Whether its figure could be drawn; a line says why not."""
-    from edge import figure
     from edge.errors import ImageError
+    from edge.imaging import annotate
     from edge.imaging.inputs import take
 
     try:
         chosen, taken = take(verdict.path, None, models.choose)
-        figure.write(verdict, taken.pixels[0] if chosen.views is None else None)
+        annotate.write(verdict, taken.pixels[0] if chosen.views is None else None)
     except (ImageError, SinkError) as error:
         click.echo(f"edge-detect: {error}", err=True)
         return False

@@ -44,13 +44,13 @@ def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: s
     from edge import __version__
     from edge.cli.options import lines
     from edge.doctor.checks import findings
-    from edge.doctor.chosen import Chosen
+    from edge.doctor.choices import Chosen
     from edge.doctor.finding import PROBLEM, WARNING, worst
-    from edge.doctor.machine import Machine
+    from edge.doctor.host import Host
 
     lines(as_json)  # so that no name can be too much for this terminal's encoding
     found = []
-    for finding in findings(Machine(), Chosen(model, runtime, state, lambda: _settings(context))):
+    for finding in findings(Host(), Chosen(model, runtime, state, lambda: _settings(context))):
         found.append(finding)
         if not as_json:
             _show(finding)
@@ -80,7 +80,7 @@ def _number(count: int, what: str) -> str:
 
 def _settings(context: click.Context) -> str:
     """What was read; the group's own attempt has passed over a mistake."""
-    from edge.settings import default_files, read, require_known_variables
+    from edge.cli.config_file import default_files, read, require_known_variables
 
     root = context.find_root()
     assert isinstance(root.command, click.Group)

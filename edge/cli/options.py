@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.commands import PREFIX, OptionalValue
+from edge.cli.commands import PREFIX, OptionalValue
 
 if TYPE_CHECKING:
-    from edge.classifier import Classifier
+    from edge.delivery.stdout import Lines
+    from edge.inference.classifier import Classifier
     from edge.inference.router import Router
-    from edge.sinks.lines import Lines
-    from edge.trouble import Say
+    from edge.retry import Say
 
-FAILED = 1  # exit status: some image has no verdict, the others have (edge.commands has the other one)
+FAILED = 1  # exit status: some image has no verdict, the others have (edge.cli.commands has the other one)
 
 EXIT_STATUS = "Exit status: 0 all well, 1 some image failed, 2 the work could not be done."
 
@@ -47,7 +47,7 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
     name = "tpu"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        from edge.coral import device_option
+        from edge.inference.edgetpu import device_option
 
         text = str(value).lower()
         if text in ("false", "no", "off", ""):
@@ -153,8 +153,8 @@ def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
     others, chosen = _split(options)
 
     def classifier(say: "Say" = _say) -> "Classifier":
+        from edge.inference.model import default_path
         from edge.inference.router import router
-        from edge.model import default_path
 
         return router(**chosen | {"model": chosen["model"] or default_path()}, say=say).classifier()
 
@@ -170,7 +170,7 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if others.pop("no_unsure"):
         if chosen["operating_point"] is not None:
             raise click.UsageError("--false-alarms and --no-unsure exclude each other.")
-        from edge.model import NO_UNSURE
+        from edge.inference.model import NO_UNSURE
 
         chosen["operating_point"] = NO_UNSURE
     return others, chosen
@@ -192,7 +192,7 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def lines(as_json: bool) -> "Lines":
     """Standard output, as lines for a person or for a program."""
-    from edge.sinks.lines import HumanLines, JsonLines
+    from edge.delivery.stdout import HumanLines, JsonLines
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -200,7 +200,7 @@ def lines(as_json: bool) -> "Lines":
     if as_json:
         return JsonLines(sys.stdout)
     if os.environ.get("JOURNAL_STREAM"):  # as a rule there is none
-        from edge.sinks import journal
+        from edge.delivery import journal
 
         if journal.takes(1):
             return journal.JournalLines()

@@ -12,7 +12,7 @@ import click
 from edge.cli.options import option
 
 if TYPE_CHECKING:
-    from edge.record.history import Query
+    from edge.store.queries import Query
     from edge.verdict import Recorded
 
 WATCH_SECONDS = 1.0
@@ -70,15 +70,15 @@ def results(
     state: Path | None,
 ) -> None:
     """What was answered, also while a watcher runs."""
-    from edge.record import history
+    from edge.store import queries
 
     if context.invoked_subcommand is not None:
         context.obj = state
         return
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    query = history.Query(label, time.time() - history.seconds(since) if since else 0.0, folder)
-    found = _found(history.ledgers(state), query, watch=watch)
+    query = queries.Query(label, time.time() - queries.seconds(since) if since else 0.0, folder)
+    found = _found(queries.ledgers(state), query, watch=watch)
     try:
         _tell(found, as_json=as_json, as_csv=as_csv)
     except KeyboardInterrupt:
@@ -93,22 +93,22 @@ def prune(state: Path | None, older_than: str) -> None:
 
     The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
     """
-    from edge.record import history
+    from edge.store import queries
 
-    age = history.seconds(older_than)
-    for ledger in history.ledgers(state):
-        click.echo(f"{ledger}: {history.prune(ledger, age)} forgotten")
+    age = queries.seconds(older_than)
+    for ledger in queries.ledgers(state):
+        click.echo(f"{ledger}: {queries.prune(ledger, age)} forgotten")
 
 
 def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
     from edge.errors import LedgerError
-    from edge.record import history
+    from edge.store import queries
 
     last, unreadable = dict.fromkeys(ledgers, 0), set[Path]()
     while True:
         for ledger in ledgers:
             try:
-                for told in history.answers(ledger, query, after=last[ledger]):
+                for told in queries.answers(ledger, query, after=last[ledger]):
                     last[ledger] = told.id
                     yield told
             except LedgerError as error:
@@ -125,23 +125,23 @@ def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Rec
 
 def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     from edge.cli.options import lines
+    from edge.delivery.stdout import line_of
     from edge.errors import printable
-    from edge.sinks.lines import line_of
-    from edge.tally import Tally
+    from edge.stats import Stats
     from edge.verdict import ENDED, INTERRUPTED
 
     output = lines(as_json)
     if not as_csv:
-        tally = Tally()
+        stats = Stats()
         for told in found:
             if as_json:
                 output.write(told)
             else:
                 click.echo(f"{told.time}  {line_of(told)}")
             if told.sighting is None or told.sighting.state not in (ENDED, INTERRUPTED):  # an event is one answer
-                tally.count(told.answer)
+                stats.count(told.answer)
         if not as_json:
-            click.echo(", ".join(tally.parts) or "nothing", err=True)
+            click.echo(", ".join(stats.parts) or "nothing", err=True)
         return
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)

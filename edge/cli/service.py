@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.cli.commands import OptionalValuesCommand
 from edge.cli.options import TPU, Seconds
-from edge.commands import OptionalValuesCommand
 
 if TYPE_CHECKING:
     from edge.service.units import Service

@@ -14,7 +14,7 @@ from edge.cli.options import option
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def status(as_json: bool) -> None:
     """What the running watchers and cameras of your account are doing; with sudo, those of the services."""
-    from edge.status import ask
+    from edge.daemon.status import ask
 
     told = list(ask())
     for one in told:
@@ -30,7 +30,7 @@ def status(as_json: bool) -> None:
 
 def _text(one: dict[str, Any]) -> str:
     from edge.errors import printable
-    from edge.tally import in_words
+    from edge.stats import in_words
 
     labels = in_words(one["labels"]) or "nothing"
     hours, rest = divmod(int(time.time() - one["since"]), 3600)

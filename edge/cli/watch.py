@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge.cli.commands import ReloadableCommand
 from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option
-from edge.cli.running import run
-from edge.commands import ReloadableCommand
+from edge.cli.reload import run
 
 if TYPE_CHECKING:
-    from edge.watch.watching import Settings
+    from edge.watch.run import WatchSettings
 
 PATTERN = "Such as '*.jpg', or 'drafts/*' below the folder; capitals count for nothing; may be repeated."
 
@@ -65,9 +65,9 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     --false-alarms or --no-unsure never.
     Without a terminal, SIGHUP reads the settings file anew.
     """
-    from edge.watch.watching import watch as watch_folder
+    from edge.watch.run import watch as watch_folder
 
-    tally, ended_by = run(
+    stats, ended_by = run(
         context,
         settings,
         lambda options, requests, notifier, begun: watch_folder(
@@ -76,12 +76,12 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     )
     if once and ended_by is not None:
         sys.exit(128 + ended_by)  # the folder is not done
-    sys.exit(FAILED if once and tally.failures else 0)
+    sys.exit(FAILED if once and stats.failures else 0)
 
 
-def _settings(options: dict[str, Any]) -> "Settings":
+def _settings(options: dict[str, Any]) -> "WatchSettings":
     from edge.record.state import default_folder
-    from edge.watch.watching import Settings
+    from edge.watch.run import WatchSettings
 
     as_json, state = options["as_json"], options["state"]
-    return Settings(**options | {"state": state or default_folder(), "as_json": as_json}, lines=lines(as_json))
+    return WatchSettings(**options | {"state": state or default_folder(), "as_json": as_json}, lines=lines(as_json))

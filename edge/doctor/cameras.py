@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.cameras.devices import PARTS
+from edge.capture.devices import PARTS
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.host import Host, ProbeError
 from edge.doctor.runtime import installing, is_there, version
 from edge.doctor.system import is_raspberry_pi
 from edge.errors import printable
@@ -17,7 +17,7 @@ PICAMERA_SECONDS = 30.0
 _SYSTEM_S_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
 
 
-def video(machine: Machine) -> Iterator[Finding]:
+def video(machine: Host) -> Iterator[Finding]:
     """Webcams and what else Video4Linux knows, and PyAV, which reads them."""
     nodes = machine.webcams(os.fspath(machine.path("/dev")), os.fspath(machine.path("/sys/class/video4linux")))
     # What may not be opened, may also be a part of the board: its name tells.
@@ -47,7 +47,7 @@ def video(machine: Machine) -> Iterator[Finding]:
         yield Finding("PyAV", ABSENT, "not installed; webcams and network cameras would need it")
 
 
-def pi_camera(machine: Machine) -> Iterator[Finding]:
+def pi_camera(machine: Host) -> Iterator[Finding]:
     """The camera at the board's own connector, through Picamera2."""
     if not is_there("picamera2"):
         yield _without_picamera2(machine)
@@ -70,7 +70,7 @@ def pi_camera(machine: Machine) -> Iterator[Finding]:
             yield Finding("Pi camera", ABSENT, "none found; if there is one: rpicam-hello --list-cameras")
 
 
-def _without_picamera2(machine: Machine) -> Finding:
+def _without_picamera2(machine: Host) -> Finding:
     is_the_systems = machine.path(_SYSTEM_S_PICAMERA2).is_dir()
     configuration = Path(sys.prefix, "pyvenv.cfg")
     if is_the_systems and sys.prefix != sys.base_prefix:
@@ -86,7 +86,7 @@ def _without_picamera2(machine: Machine) -> Finding:
     return Finding("Picamera2", ABSENT, "not installed; it is for a Raspberry Pi's own camera")
 
 
-def _mend_of(machine: Machine, trouble: str) -> str:
+def _mend_of(machine: Host, trouble: str) -> str:
     if "numpy.dtype size changed" in trouble or "_ARRAY_API" in trouble:  # the environment's numpy hides the system's
         return f"{machine.python} -m pip uninstall numpy simplejpeg  (so that the system's are used)"
     return "sudo apt install --reinstall python3-picamera2 python3-libcamera"

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from edge.doctor import cameras, coral, runtime, services, storage, system
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import WARNING, Finding
-from edge.doctor.machine import Machine, shortened
+from edge.doctor.host import Host, shortened
 from edge.errors import EdgeDetectError
 
 
-def findings(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+def findings(machine: Host, chosen: Chosen) -> Iterator[Finding]:
     """Each as soon as it is known; a check that cannot be done is one, and the others go on."""
     for name, of_one in _checks(machine, chosen):
         try:
@@ -18,7 +18,7 @@ def findings(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
             yield Finding(name, WARNING, f"could not be looked at: {shortened(str(error))}")
 
 
-def _checks(machine: Machine, chosen: Chosen) -> tuple[tuple[str, Iterator[Finding]], ...]:
+def _checks(machine: Host, chosen: Chosen) -> tuple[tuple[str, Iterator[Finding]], ...]:
     """All of them; each is a generator, and so does nothing before it is asked."""
     return (
         ("board", system.board(machine)),

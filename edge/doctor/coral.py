@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 
-from edge import coral as corals
 from edge import resources
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, STATES, WARNING, Finding
-from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.host import Host, ProbeError
 from edge.doctor.runtime import is_there, judged
 from edge.errors import CoralError, printable
+from edge.inference import edgetpu as corals
 
 SLOW_MEGABITS = 480  # USB 2
 _SOURCE = "add Google's package source (https://coral.ai/docs/accelerator/get-started), then:"
@@ -18,7 +18,7 @@ _DRIVER = f"{_SOURCE} sudo apt install gasket-dkms && sudo modprobe apex"
 _KINDS = {corals.PCI: "PCIe", corals.USB: "USB"}
 
 
-def coral(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+def coral(machine: Host, chosen: Chosen) -> Iterator[Finding]:
     """All of it; little is said where there is none."""
     connected = corals.devices(machine.root)
     of_devices = [_state_of(machine, device) for device in connected]
@@ -41,7 +41,7 @@ def coral(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
         yield from _compiled_model(machine, chosen, is_usable=PROBLEM not in states)
 
 
-def _state_of(machine: Machine, device: corals.Device) -> Finding:
+def _state_of(machine: Host, device: corals.Device) -> Finding:
     kind = _KINDS[device.kind]
     if device.node is None:
         if device.kind == corals.PCI:
@@ -57,7 +57,7 @@ def _state_of(machine: Machine, device: corals.Device) -> Finding:
     return Finding("Coral", OK, found)
 
 
-def _megabits(machine: Machine, node: str) -> int | None:
+def _megabits(machine: Host, node: str) -> int | None:
     """A second, of the USB connection of a node of /dev/bus/usb."""
     bus, number = (int(part) for part in node.split("/")[-2:])
     for path in machine.names("/sys/bus/usb/devices"):
@@ -66,7 +66,7 @@ def _megabits(machine: Machine, node: str) -> int | None:
     return None
 
 
-def _library(machine: Machine, *, is_needed: bool) -> Finding:
+def _library(machine: Host, *, is_needed: bool) -> Finding:
     try:
         library = corals.library(machine.edgetpu)
     except CoralError as error:
@@ -79,9 +79,9 @@ def _library(machine: Machine, *, is_needed: bool) -> Finding:
     return Finding("libedgetpu", OK, printable(", ".join(filter(None, (library.path, library.version)))))
 
 
-def _compiled_model(machine: Machine, chosen: Chosen, *, is_usable: bool) -> Iterator[Finding]:
+def _compiled_model(machine: Host, chosen: Chosen, *, is_usable: bool) -> Iterator[Finding]:
     """Whether there is one, and what answers it gives."""
-    # Those that came with us by their place and not by edge.model, which needs numpy.
+    # Those that came with us by their place and not by edge.inference.model, which needs numpy.
     ours = sorted(resources.folder("models").glob(f"*{corals.COMPILED}.tflite"))
     compiled = [corals.compiled_path(chosen.model)] if chosen.model else ours
     if not compiled or not compiled[0].is_file():

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from edge.errors import EdgeDetectError
 
 if TYPE_CHECKING:
-    from edge.classifier import Classifier
-    from edge.image import Pixels
-    from edge.model import Domain, Model
+    from edge.imaging.preprocess import Pixels
+    from edge.inference.classifier import Classifier
+    from edge.inference.model import Domain, Model
 
 SAMPLES = Path(__file__).parent  # real.jpg and fake.jpg: test images of CIFAKE
 FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}  # Pillow's features, and what they read
@@ -42,7 +42,7 @@ def formats() -> dict[str, bool]:
 
 def runtime(name: str) -> str:
     """Nothing, if a LiteRT runtime loads and fits numpy."""
-    from edge.interpreter import require_loadable
+    from edge.inference.runtime import require_loadable
 
     require_loadable(name)
     return ""
@@ -53,7 +53,7 @@ def models(chosen: str) -> list[dict[str, Any]]:
 
     `is_taken`: whether images go to it; `is_absent`: whether it did not come with this installation.
     """
-    from edge import model
+    from edge.inference import model
 
     folder, default = model.default_path().parent, model.DEFAULT
     told = [_of_model(Path(chosen), is_ours=False, is_taken=True)] if chosen else []
@@ -68,7 +68,7 @@ def models(chosen: str) -> list[dict[str, Any]]:
 
 
 def _of_model(path: Path, *, is_ours: bool, is_taken: bool) -> dict[str, Any]:
-    from edge import model
+    from edge.inference import model
 
     try:
         loaded = model.load(path)
@@ -98,15 +98,15 @@ def _purpose(model: "Model") -> str:
 
 def inference(path: str, name: str) -> dict[str, Any]:
     """What a model makes of pictures, see `_answers`."""
-    from edge.classifier import Classifier
-    from edge.model import load
+    from edge.inference.classifier import Classifier
+    from edge.inference.model import load
 
     return _answers(Classifier(load(Path(path)), 1, name or None))
 
 
 def coral(path: str, name: str, library: str) -> dict[str, Any]:
     """The same of a model's compiled form, by a Coral."""
-    from edge.accelerated import ANY, classifier
+    from edge.inference.failover import ANY, classifier
 
     return _answers(classifier(Path(path), 1, name or None, ANY, library, lambda line: None))
 
@@ -116,13 +116,12 @@ def _answers(classifier: "Classifier") -> dict[str, Any]:
     of which nobody can say what it is. With how many views it took of one, and the median of the network's milliseconds
     for a view.
     """
-    from edge import image
-    from edge.imaging import views
+    from edge.imaging import preprocess, views
 
     samples = {label: SAMPLES / f"{label.lower()}.jpg" for label in ("REAL", "FAKE")}
     domain = classifier.model.description.domain if classifier.model.description else None
     labels = {}
-    if domain is None or domain.reason_outside(image.pixels_and_size(samples["REAL"], (1, 1))[1]) is None:
+    if domain is None or domain.reason_outside(preprocess.pixels_and_size(samples["REAL"], (1, 1))[1]) is None:
         labels = {label: classifier.classify(path).label for label, path in samples.items()}
         taken = views.taken(samples["REAL"], None, classifier.views, classifier.size)
     else:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine, ProbeError
+from edge.doctor.host import Host, ProbeError
 from edge.errors import printable
 
-# As in edge.interpreter, which cannot be imported where numpy is missing or broken.
+# As in edge.inference.runtime, which cannot be imported where numpy is missing or broken.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _NEEDED = {"JPEG", "PNG"}
-_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.heic, which cannot be imported where Pillow is missing
+_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.imaging.heic, which cannot be imported where Pillow is missing
 
 
-def python(machine: Machine) -> Iterator[Finding]:
+def python(machine: Host) -> Iterator[Finding]:
     """Its version, and which one it is."""
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version}, {printable(sys.executable or 'nobody knows where')}"
@@ -29,7 +29,7 @@ def python(machine: Machine) -> Iterator[Finding]:
         yield Finding("Python", OK, found)
 
 
-def numpy(machine: Machine) -> Iterator[Finding]:
+def numpy(machine: Host) -> Iterator[Finding]:
     """Whether it loads."""
     if not is_there("numpy"):
         yield Finding("numpy", PROBLEM, "not installed", installing(machine, "numpy>=1.23.2"))
@@ -42,7 +42,7 @@ def numpy(machine: Machine) -> Iterator[Finding]:
         yield Finding("numpy", PROBLEM, f"{version('numpy')} does not load: {error}", mend)
 
 
-def pillow(machine: Machine) -> Iterator[Finding]:
+def pillow(machine: Host) -> Iterator[Finding]:
     """The formats that can be read."""
     if not is_there("PIL"):
         yield Finding("Pillow", PROBLEM, "not installed", installing(machine, "pillow>=9.4"))
@@ -64,7 +64,7 @@ def pillow(machine: Machine) -> Iterator[Finding]:
         yield Finding("Pillow", OK, found)
 
 
-def heic(machine: Machine) -> Iterator[Finding]:
+def heic(machine: Host) -> Iterator[Finding]:
     """Whether the photos of iPhones can be read."""
     if not is_there("pillow_heif"):
         yield Finding("HEIC", ABSENT, "pillow-heif is not installed; photos of iPhones would need it")
@@ -86,7 +86,7 @@ def heic(machine: Machine) -> Iterator[Finding]:
         yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", mend)
 
 
-def commands(machine: Machine) -> Iterator[Finding]:
+def commands(machine: Host) -> Iterator[Finding]:
     """What the commands are made with, and what `watch` needs beside the kernel."""
     yield Finding("click", OK, version("click"))
     if is_there("inotify_simple"):
@@ -96,7 +96,7 @@ def commands(machine: Machine) -> Iterator[Finding]:
         yield Finding("inotify-simple", PROBLEM, "not installed: only `watch --poll` and `--once` work", mend)
 
 
-def runtimes(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+def runtimes(machine: Host, chosen: Chosen) -> Iterator[Finding]:
     """The runtime that is taken, and the other one if it is there as well."""
     installed = [name for name, package in RUNTIMES.items() if is_there(package)]
     if chosen.runtime is not None and chosen.runtime not in installed:
@@ -117,7 +117,7 @@ def runtimes(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
             yield Finding(name, OK, f"{version(name)}, {role}, loads")
 
 
-def models(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+def models(machine: Host, chosen: Chosen) -> Iterator[Finding]:
     """Which models there are, and whether their files are whole; whether those that are taken run, and how fast."""
     path = os.path.abspath(chosen.model) if chosen.model else ""
     try:
@@ -160,12 +160,12 @@ def version(distribution: str) -> str:
         return "unknown version"
 
 
-def installing(machine: Machine, *requirements: str) -> str:
+def installing(machine: Host, *requirements: str) -> str:
     """The command that installs into the environment that runs us."""
     return f"{machine.python} -m pip install {' '.join(map(shlex.quote, requirements))}"
 
 
-def reinstalling(machine: Machine, distribution: str) -> str:
+def reinstalling(machine: Host, distribution: str) -> str:
     """The command that installs a distribution anew, of the same version."""
     requirement = f"{distribution}=={version(distribution)}" if "unknown" not in version(distribution) else distribution
     return f"{machine.python} -m pip install --force-reinstall --no-deps {shlex.quote(requirement)}"
@@ -191,7 +191,7 @@ def judged(name: str, model: str, told: dict[str, Any], *, is_ours: bool) -> Fin
 _PRECEDING = "mend the libraries above first"
 
 
-def _inference(machine: Machine, chosen: Chosen, path: str, *, is_ours: bool) -> Finding:
+def _inference(machine: Host, chosen: Chosen, path: str, *, is_ours: bool) -> Finding:
     try:
         told = machine.ask("inference", path, chosen.runtime or "")
     except ProbeError as error:
@@ -199,7 +199,7 @@ def _inference(machine: Machine, chosen: Chosen, path: str, *, is_ours: bool) ->
     return judged("inference", path, told, is_ours=is_ours)
 
 
-def _runtime_to_install(machine: Machine) -> str:
+def _runtime_to_install(machine: Host) -> str:
     """That which has a wheel here; the same table as in setup.cfg."""
     is_arm = machine.machine in ("aarch64", "armv7l", "armv8l")
     if is_arm and sys.version_info < (3, 12):

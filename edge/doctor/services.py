@@ -3,9 +3,9 @@
 import shlex
 from collections.abc import Iterator
 
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 from edge.errors import SettingsError, printable
 
 UNITS = ("edge-detect-watch@*.service", "edge-detect-camera.service")
@@ -19,7 +19,7 @@ def settings(chosen: Chosen) -> Iterator[Finding]:
         yield Finding("settings", PROBLEM, str(error), "correct that name or value, or take it out")
 
 
-def services(machine: Machine) -> Iterator[Finding]:
+def services(machine: Host) -> Iterator[Finding]:
     """Each unit of ours that systemd knows."""
     listing = ("list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager")
     ran = machine.run("systemctl", *listing, *UNITS)

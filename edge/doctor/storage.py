@@ -5,19 +5,21 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.doctor.chosen import Chosen
+from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 from edge.errors import LedgerError, printable
 from edge.record.state import default_folder
 
 MB = 1_000_000
-LEAST_MEMORY = 700 * MB  # the largest image that is accepted takes up to 640 MB to decode there: edge.image
+LEAST_MEMORY = (
+    700 * MB
+)  # the largest image that is accepted takes up to 640 MB to decode there: edge.imaging.preprocess
 LEAST_FREE, LOW_FREE = 10 * MB, 200 * MB
 _CLEAN = "sudo apt clean; sudo journalctl --vacuum-size=50M; edge-detect results prune --older-than 90d"
 
 
-def memory(machine: Machine) -> Iterator[Finding]:
+def memory(machine: Host) -> Iterator[Finding]:
     """The board's, and what this session may take of it (cgroups(7))."""
     fields = dict(line.split(":", 1) for line in (machine.text("/proc/meminfo") or "").splitlines() if ":" in line)
     try:
@@ -37,7 +39,7 @@ def memory(machine: Machine) -> Iterator[Finding]:
         yield Finding("memory", OK, found)
 
 
-def disk(machine: Machine) -> Iterator[Finding]:
+def disk(machine: Host) -> Iterator[Finding]:
     """The system's disk."""
     options = next((fields[3] for fields in _mounts(machine) if fields[1] == "/"), "")
     if "ro" in options.split(","):
@@ -47,7 +49,7 @@ def disk(machine: Machine) -> Iterator[Finding]:
         yield _room("disk of /", machine.path("/"), problem=WARNING)
 
 
-def state_folder(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
+def state_folder(machine: Host, chosen: Chosen) -> Iterator[Finding]:
     """Whether it can be written to, and what room there is; nothing is written."""
     try:
         folder = chosen.state or default_folder()
@@ -72,7 +74,7 @@ def state_folder(machine: Machine, chosen: Chosen) -> Iterator[Finding]:
 def ledger(chosen: Chosen) -> Iterator[Finding]:
     """Whether it is whole; nothing is written."""
     try:
-        from edge.record import history, schema
+        from edge.store import queries, schema
     except ImportError as error:  # a Python that was built without SQLite
         why = printable(str(error))
         yield Finding("ledger", PROBLEM, f"SQLite does not load: {why}", "sudo apt install libsqlite3-0")
@@ -80,7 +82,7 @@ def ledger(chosen: Chosen) -> Iterator[Finding]:
     try:
         path = (chosen.state or default_folder()) / schema.FILE
         if os.path.lexists(path):
-            yield Finding("ledger", OK, f"whole, {history.count(path)} answers")
+            yield Finding("ledger", OK, f"whole, {queries.count(path)} answers")
         else:
             yield Finding("ledger", ABSENT, "none yet: nothing was answered")
     except LedgerError as error:
@@ -112,13 +114,13 @@ def _existing(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path("/"))
 
 
-def _mounts(machine: Machine) -> list[list[str]]:
+def _mounts(machine: Host) -> list[list[str]]:
     """The fields of each line of proc(5)'s mounts."""
     lines = (machine.text("/proc/self/mounts") or "").splitlines()
     return [fields for line in lines if len(fields := line.split()) >= 4]
 
 
-def _limit(machine: Machine) -> int | None:
+def _limit(machine: Host) -> int | None:
     """The least limit of our control group and of those above it, bytes."""
     own = next(
         (line[3:] for line in (machine.text("/proc/self/cgroup") or "").splitlines() if line.startswith("0::")), "/"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
-from edge.doctor.machine import Machine
+from edge.doctor.host import Host
 from edge.errors import printable
 
 HOT_CELSIUS = 80.0  # a Raspberry Pi slows down from here on, and more at 85
@@ -18,12 +18,12 @@ _POWER = "use the board's own power supply and a short, thick cable; nothing els
 _COOLING = "give the board a heat sink or a fan, and air"
 
 
-def is_raspberry_pi(machine: Machine) -> bool:
+def is_raspberry_pi(machine: Host) -> bool:
     """Whether the firmware says so."""
     return (machine.text("/proc/device-tree/model") or "").startswith("Raspberry Pi")
 
 
-def board(machine: Machine) -> Iterator[Finding]:
+def board(machine: Host) -> Iterator[Finding]:
     """Its name, as the firmware has it."""
     maker, product = (machine.text(f"/sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name"))
     named = machine.text("/proc/device-tree/model") or " ".join(filter(None, (maker, product)))
@@ -31,7 +31,7 @@ def board(machine: Machine) -> Iterator[Finding]:
     yield Finding("board", OK, found)
 
 
-def system(machine: Machine) -> Iterator[Finding]:
+def system(machine: Host) -> Iterator[Finding]:
     """The distribution, the kernel, and whether both have the same width."""
     lines = (machine.text("/etc/os-release") or "").splitlines()
     name = next((line.partition("=")[2].strip("\"'") for line in lines if line.startswith("PRETTY_NAME=")), "")
@@ -49,7 +49,7 @@ def system(machine: Machine) -> Iterator[Finding]:
         yield Finding("kernel", OK, f"{found}, {machine.bits}-bit programs")
 
 
-def temperature(machine: Machine) -> Iterator[Finding]:
+def temperature(machine: Host) -> Iterator[Finding]:
     """Of the hottest zone."""
     zones = [machine.number(f"{zone}/temp") for zone in machine.names("/sys/class/thermal", "thermal_zone*")]
     celsius = max((value / 1000 for value in zones if value is not None), default=None)
@@ -61,7 +61,7 @@ def temperature(machine: Machine) -> Iterator[Finding]:
         yield Finding("temperature", OK, f"{celsius:.0f} degrees Celsius")
 
 
-def power(machine: Machine) -> Iterator[Finding]:
+def power(machine: Host) -> Iterator[Finding]:
     """What the firmware of a Raspberry Pi says of its supply and of its speed."""
     bits = _throttled(machine)
     if bits is None:
@@ -81,7 +81,7 @@ def power(machine: Machine) -> Iterator[Finding]:
         yield Finding("power", OK, "never too low, never throttled since the start")
 
 
-def governor(machine: Machine) -> Iterator[Finding]:
+def governor(machine: Host) -> Iterator[Finding]:
     """The kernel's choice of the processor's frequency."""
     folder = "/sys/devices/system/cpu/cpufreq"
     found = {machine.text(f"{policy}/scaling_governor") for policy in machine.names(folder, "policy*")} - {None}
@@ -97,7 +97,7 @@ def governor(machine: Machine) -> Iterator[Finding]:
         yield Finding("governor", OK, names)
 
 
-def clock(machine: Machine) -> Iterator[Finding]:
+def clock(machine: Host) -> Iterator[Finding]:
     """Whether the answers' times can be right."""
     now = time.gmtime(machine.time)
     told = time.strftime("%Y-%m-%d %H:%M UTC", now)
@@ -111,7 +111,7 @@ def clock(machine: Machine) -> Iterator[Finding]:
         yield Finding("clock", OK, told + (", synchronised" if is_synchronised else ""))
 
 
-def watches(machine: Machine) -> Iterator[Finding]:
+def watches(machine: Host) -> Iterator[Finding]:
     """How many folders an account may watch (inotify(7))."""
     most, instances = (machine.number(f"/proc/sys/fs/inotify/max_user_{what}") for what in ("watches", "instances"))
     if most is None:
@@ -126,7 +126,7 @@ def watches(machine: Machine) -> Iterator[Finding]:
         yield Finding("inotify", OK, f"{most} folders can be watched")
 
 
-def _throttled(machine: Machine) -> int | None:
+def _throttled(machine: Host) -> int | None:
     told = machine.text(_THROTTLED_FILE)
     if told is None and (ran := machine.run("vcgencmd", "get_throttled")) is not None and not ran.status:
         told = ran.output.strip().removeprefix("throttled=")
@@ -136,7 +136,7 @@ def _throttled(machine: Machine) -> int | None:
         return None
 
 
-def _is_synchronised(machine: Machine) -> bool | None:
+def _is_synchronised(machine: Host) -> bool | None:
     if machine.path("/run/systemd/timesync/synchronized").exists():
         return True
     ran = machine.run("timedatectl", "show", "-p", "NTPSynchronized", "--value")

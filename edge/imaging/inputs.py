@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edge.image import Pixels
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size, Taken, of_frame, taken_as
-from edge.model import Domain, Views
+from edge.inference.model import Domain, Views
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def take(
         chosen: the Input for an upright (width, height); see `choose`.
 
     Raises:
-        UnreadableFileError, UndecodableImageError: see `edge.image.pixels`.
+        UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
     """
     latest: tuple[Size, Input] | None = None
 

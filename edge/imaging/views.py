@@ -5,12 +5,12 @@ What is done, in this order:
 1. The picture is halved, as often as its shorter side keeps `reduce_above`
    pixels, at most MOST_HALVINGS times: a JPEG while it is decoded, by its DCT,
    anything else by averaging whole squares of pixels.
-2. For each view set the picture so halved is scaled, with `image.RESAMPLING`,
+2. For each view set the picture so halved is scaled, with `preprocess.RESAMPLING`,
    until its shorter side has `short_side` pixels; it is never enlarged, unless
    one of its sides is shorter than that of a crop: then it is enlarged just so
    far that a crop fits. Only the part below each crop is really computed.
 3. The crops lie in rows, as evenly as possible; see `positions`.
-4. Modes and transparency are converted as for a whole picture, see `edge.image`.
+4. Modes and transparency are converted as for a whole picture, see `edge.imaging.preprocess`.
    Everything is cut and scaled as it lies in the file; each crop is turned
    upright at last.
 
@@ -30,9 +30,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from edge import image
-from edge.image import Pixels
-from edge.model import Views
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
+from edge.inference.model import Views
 from edge.verdict import Place
 
 Size = tuple[int, int]  # (width, height) in pixels
@@ -149,11 +149,11 @@ def taken(path: str | bytes | os.PathLike[str], data: bytes | None, views: Views
     Args:
         path: the file; with `data` given it only names the image in errors.
         data: the file's content, if it has been read already.
-        views: None: one view, the whole picture, as `edge.image.pixels` has it.
+        views: None: one view, the whole picture, as `edge.imaging.preprocess.pixels` has it.
         size: (width, height) of the network's input.
 
     Raises:
-        UnreadableFileError, UndecodableImageError: see `edge.image.pixels`.
+        UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
     """
     return taken_as(path, data, lambda _: (views, size))
 
@@ -166,21 +166,21 @@ def taken_as(
     def least_side(own_size: Size) -> int:
         views, size = wanted(own_size)
         if views is None:
-            return image.side_to_decode(size)
+            return preprocess.side_to_decode(size)
         return min(own_size) >> halvings(own_size, views)
 
-    with image.loaded(path, image.read(path) if data is None else data, least_side) as picture:
+    with preprocess.loaded(path, preprocess.read(path) if data is None else data, least_side) as picture:
         views, size = wanted(picture.own_size)
         where = places(picture.own_size, views, size)
         if views is None:
-            return Taken(np.asarray(image.whole(picture, size))[None], picture.own_size, where)
+            return Taken(np.asarray(preprocess.whole(picture, size))[None], picture.own_size, where)
         return Taken(_cut(picture, views, size), picture.own_size, where)
 
 
 def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
     """The views of a camera's frame: what `taken` makes of a PNG file of the same content.
 
-    Without views, a frame is reduced and scaled as `edge.image.scaled` does it.
+    Without views, a frame is reduced and scaled as `edge.imaging.preprocess.scaled` does it.
 
     Args:
         pixels: RGB, uint8, shape (height, width, 3).
@@ -188,39 +188,39 @@ def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
     own_size = pixels.shape[1], pixels.shape[0]
     where = places(own_size, views, size)
     if views is None:
-        return Taken(image.scaled(pixels, size)[None], own_size, where)
-    return Taken(_cut(image.Loaded(Image.fromarray(pixels), own_size, 1), views, size), own_size, where)
+        return Taken(preprocess.scaled(pixels, size)[None], own_size, where)
+    return Taken(_cut(preprocess.Loaded(Image.fromarray(pixels), own_size, 1), views, size), own_size, where)
 
 
-def _cut(picture: image.Loaded, views: Views, size: Size) -> Pixels:
+def _cut(picture: preprocess.Loaded, views: Views, size: Size) -> Pixels:
     """All views of a picture, which is at its own scale or, if it is a JPEG, may be halved already."""
     orientation, halved = picture.orientation, picture.image
-    working = image.as_stored(working_size(picture.own_size, views), orientation)
+    working = preprocess.as_stored(working_size(picture.own_size, views), orientation)
     if halved.size != working:
-        halved = image.scalable(halved).reduce(1 << halvings(picture.own_size, views))
+        halved = preprocess.scalable(halved).reduce(1 << halvings(picture.own_size, views))
         if halved.size != working:
             raise ValueError(f"decoded as {picture.image.width} x {picture.image.height} pixels")
     whole: Image.Image | None = None
-    stored_size = image.as_stored(size, orientation)
+    stored_size = preprocess.as_stored(size, orientation)
     cuts = plan(picture.own_size, views, size)
     pixels = np.empty((len(cuts), size[1], size[0], 3), np.uint8)
     for view, cut in zip(pixels, cuts, strict=True):
-        width, height = image.as_stored(cut.picture, orientation)
+        width, height = preprocess.as_stored(cut.picture, orientation)
         left, top = _as_stored(cut, size, orientation)
         right, bottom = left + stored_size[0], top + stored_size[1]
         if (width, height) == working:
-            crop = image.scalable(halved.crop((left, top, right, bottom)))
+            crop = preprocess.scalable(halved.crop((left, top, right, bottom)))
         else:
-            whole = whole or image.scalable(halved)
+            whole = whole or preprocess.scalable(halved)
             across, down = working[0] / width, working[1] / height
             box = left * across, top * down, min(right * across, working[0]), min(bottom * down, working[1])
-            crop = whole.resize(stored_size, image.RESAMPLING, box)
-        view[:] = np.asarray(image.turned(image.rgb(crop), orientation))
+            crop = whole.resize(stored_size, preprocess.RESAMPLING, box)
+        view[:] = np.asarray(preprocess.turned(preprocess.rgb(crop), orientation))
     return pixels
 
 
 def _as_stored(cut: Cut, size: Size, orientation: int) -> tuple[int, int]:
-    """(left, top) of a crop in the picture before that is turned by `image.TRANSPOSITIONS`."""
+    """(left, top) of a crop in the picture before that is turned by `preprocess.TRANSPOSITIONS`."""
     left = cut.picture[0] - cut.left - size[0] if orientation in (2, 3, 6, 7) else cut.left
     top = cut.picture[1] - cut.top - size[1] if orientation in (3, 4, 7, 8) else cut.top
     return (left, top) if orientation < 5 else (top, left)

@@ -1,1 +1,1 @@
-"""Models at work."""
+"""From a model file to a verdict: models, runtimes, the Edge TPU."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge import image
-from edge.classifier import Classifier
 from edge.errors import ImageError, ModelError, UnreadableFileError, printable
-from edge.image import Pixels
+from edge.imaging import preprocess
 from edge.imaging.inputs import Input, choose, take
-from edge.model import ModelDescription, bundled_paths, described, load
+from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Classifier
+from edge.inference.model import ModelDescription, bundled_paths, described, load
 from edge.verdict import Answer, Failure, Verdict
 
 # Makes the classifier of a model file, with its description where that was read already.
@@ -100,13 +100,13 @@ class Router:
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `inputs`.
         """
-        from edge.coral import compiled_path, plain_path
+        from edge.inference.edgetpu import compiled_path, plain_path
 
         found = set(map(self.sha256, range(len(self._slots))))
         for slot in self._slots:
             for path in (plain_path(slot.path), compiled_path(slot.path)):
                 with contextlib.suppress(UnreadableFileError):
-                    found.add(hashlib.sha256(image.read(path)).hexdigest())
+                    found.add(hashlib.sha256(preprocess.read(path)).hexdigest())
         return frozenset(found)
 
     def sha256(self, model: int = 0) -> str:
@@ -205,7 +205,7 @@ class Router:
         """The verdict on an image that was read and decoded already, in so many seconds, for one of the models.
 
         Args:
-            pixels: of the views that this model takes, see `edge.classifier.Classifier.verdict`.
+            pixels: of the views that this model takes, see `edge.inference.classifier.Classifier.verdict`.
             model: `Input.model` of what was taken.
 
         Raises:
@@ -257,8 +257,9 @@ def router(
 
     Args:
         model: the one file; None: those of the package.
-        operating_point: see `edge.classifier.Classifier`.
-        tpu, library, say: see `edge.accelerated.classifier`; each model is tried on the Coral when it is first needed.
+        operating_point: see `edge.inference.classifier.Classifier`.
+        tpu, library, say: see `edge.inference.failover.classifier`; each model is tried on the Coral when it is
+            first needed.
 
     Raises:
         ModelError: no model has the operating point, or a description cannot be read.
@@ -269,10 +270,10 @@ def router(
     plain = _of_processor(threads, runtime, operating_point)
     if tpu is None:
         return Router(paths, plain)
-    from edge import accelerated
+    from edge.inference import failover
 
     def on_coral(path: Path, _: ModelDescription | None) -> Classifier:
-        return accelerated.classifier(path, threads, runtime, tpu, library, say, operating_point)
+        return failover.classifier(path, threads, runtime, tpu, library, say, operating_point)
 
     return Router(paths, on_coral, plain)
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from edge import resources
-from edge.cameras import address
+from edge import redact, resources
 
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
@@ -158,7 +157,7 @@ def settings_text(service: Service, *, is_shown: bool = False) -> str:
         f"#   systemctl restart '{service.unit}'",
     ]
     for name, whole in service.options.items():
-        value = address.shown(whole) if is_shown and name == "EDGE_DETECT_SOURCE" else whole
+        value = redact.shown(whole) if is_shown and name == "EDGE_DETECT_SOURCE" else whole
         quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
         lines.append(f'{name}="{quoted}"')
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 
-from edge.sources.names import Names
+from edge.sources.filters import Names
 
 
 def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[tuple[str, bool]]:

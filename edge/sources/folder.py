@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edge.errors import SourceError, printable
-from edge.record.stamp import Stamp
+from edge.files import FileId
 from edge.sources.files import entries
-from edge.sources.inotify import Events, Happened
-from edge.sources.names import Names
+from edge.sources.filters import Names
+from edge.sources.inotify import Happened, Inotify
 
 SETTLE_SECONDS = 1.0
 DISTANT_SETTLE_SECONDS = 5.0  # a share's client looks at times and sizes anew every three seconds or so (nfs(5))
@@ -28,7 +28,7 @@ LISTED_AT_ONCE = 500  # names that are looked through before something else gets
 LISTING = ""  # what is yielded then
 AT_ONCE = 10_000  # paths that are kept in memory; the others wait on the disk, or in the kernel's queue
 
-Waitable = Connection | Events | int
+Waitable = Connection | Inotify | int
 
 
 class Folder:
@@ -82,7 +82,7 @@ class Folder:
         self._unlisted: deque[str] = deque([root])
         self._listing: Iterator[tuple[str, bool]] = iter(())
         self._arrived: deque[str] = deque()
-        self._unsettled: dict[str, tuple[Stamp, float]] = {}  # as it was, and when to look at it again
+        self._unsettled: dict[str, tuple[FileId, float]] = {}  # as it was, and when to look at it again
         self._due: deque[tuple[float, str]] = deque()  # the same in the order of time
         self._open: dict[str, float] = {}  # those whose writer is known to be at work, and how long we believe that
         self._created: set[str] = set()  # those of the unsettled that nobody has opened since
@@ -100,7 +100,7 @@ class Folder:
         Raises:
             SourceError: the folder has gone, or it cannot be watched.
         """
-        with contextlib.nullcontext() if once or self._poll_seconds else Events(self.root) as events:
+        with contextlib.nullcontext() if once or self._poll_seconds else Inotify(self.root) as events:
             while not stop.is_set():
                 path = self._next(events)
                 if path is not None:
@@ -121,7 +121,7 @@ class Folder:
         """How many paths are known to wait; what has not been listed yet is not among them."""
         return len(self._arrived) + len(self._unsettled)
 
-    def _wait(self, events: Events | None, busy: Sequence[Waitable]) -> None:
+    def _wait(self, events: Inotify | None, busy: Sequence[Waitable]) -> None:
         seconds = min(WAIT_SECONDS, self.settle_seconds / 4) if self._unsettled else WAIT_SECONDS
         waited_for: list[Any] = [*([events] if events else []), *busy]  # anything that has a fileno()
         connection.wait(waited_for, seconds)
@@ -153,10 +153,10 @@ class Folder:
         """Yield a file later, when it has been left alone for a while: it is changing just now."""
         with contextlib.suppress(OSError):  # it vanished: nothing is left to answer
             due = time.monotonic() + self.settle_seconds
-            self._unsettled[path] = Stamp.of(os.stat(path)), due
+            self._unsettled[path] = FileId.of(os.stat(path)), due
             self._due.append((due, path))
 
-    def _next(self, events: Events | None) -> str | None:
+    def _next(self, events: Inotify | None) -> str | None:
         """An arrival first, so that none waits for a long backlog; then the backlog; then what has settled."""
         if self._arrived:
             return self._arrived.popleft()
@@ -173,7 +173,7 @@ class Folder:
                     break
         return self._settled()
 
-    def _backlog(self, events: Events | None) -> Iterator[str]:
+    def _backlog(self, events: Inotify | None) -> Iterator[str]:
         """Go on listing where the last call stopped, one folder after the other, never one whole in memory."""
         looked_through = 0
         while True:
@@ -205,7 +205,7 @@ class Folder:
         if self._except_folder is None or os.path.realpath(folder) != self._except_folder:
             self._unlisted.append(folder)
 
-    def _begin(self, folder: str, events: Events | None) -> None:
+    def _begin(self, folder: str, events: Inotify | None) -> None:
         if events:
             try:
                 events.add(folder)  # before the listing, so that nothing falls in between
@@ -230,7 +230,7 @@ class Folder:
                 continue  # its writer has closed it meanwhile, or it was deferred once more
             self._forget(path)
             with contextlib.suppress(OSError):
-                if Stamp.of(os.stat(path)) == stamp:
+                if FileId.of(os.stat(path)) == stamp:
                     return path
                 self.defer(path)
         return None
@@ -239,7 +239,7 @@ class Folder:
         self._unsettled.pop(path, None)
         self._created.discard(path)
 
-    def _note(self, events: Events) -> None:
+    def _note(self, events: Inotify) -> None:
         for event in events.read():
             if event.is_folder:
                 is_hidden = os.path.basename(event.path).startswith(".")

@@ -27,7 +27,7 @@ class Event:
     happened: Happened
 
 
-class Events:
+class Inotify:
     """inotify on a set of folders.
 
     Attributes:
@@ -61,7 +61,7 @@ class Events:
         )
         self.is_overflown = False
 
-    def __enter__(self) -> "Events":
+    def __enter__(self) -> "Inotify":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,10 +3,10 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from edge.network import Network
-from edge.record.ledger import AnsweredAs, Entry, Ledger
-from edge.record.stamp import Stamp
-from edge.watch.reading import Prepared
+from edge.files import FileId
+from edge.inference.retrying import RetryingClassifier
+from edge.store.ledger import AnsweredAs, Entry, Ledger
+from edge.watch.decode import Prepared
 
 REMEMBERED = 100_000  # files, as a number each
 
@@ -14,7 +14,7 @@ REMEMBERED = 100_000  # files, as a number each
 class Answers:
     """The ledger as one watched folder sees it."""
 
-    def __init__(self, ledger: Ledger, root: str, network: Network, *, reclassify: bool = False) -> None:
+    def __init__(self, ledger: Ledger, root: str, network: RetryingClassifier, *, reclassify: bool = False) -> None:
         """
         Args:
             reclassify: a verdict that another model gave is none; a new one takes its place.
@@ -25,7 +25,7 @@ class Answers:
         # image outside of all domains: it would be decoded again at each listing.
         self._confirmed: OrderedDict[int, None] = OrderedDict()
 
-    def known(self, files: Sequence[tuple[str, Stamp]]) -> list[AnsweredAs | None]:
+    def known(self, files: Sequence[tuple[str, FileId]]) -> list[AnsweredAs | None]:
         """See `Ledger.known`."""
         found = self._ledger.known(files, self._models)
         if self._confirmed:
@@ -36,11 +36,11 @@ class Answers:
                     found[at] = answer
         return found
 
-    def answered_as(self, read: Sequence[tuple[str, Stamp, Prepared]]) -> list[AnsweredAs | None]:
+    def answered_as(self, read: Sequence[tuple[str, FileId, Prepared]]) -> list[AnsweredAs | None]:
         """See `Ledger.answered_as`; of files that were read: what is no image goes to no model, and any answer will do.
 
         Args:
-            read: (path, how it looks, what was read), at most `edge.record.ledger.ASKED_AT_ONCE`.
+            read: (path, how it looks, what was read), at most `edge.store.ledger.ASKED_AT_ONCE`.
         """
         files = [(path, stamp, prepared.sha256) for path, stamp, prepared in read]
         models = None

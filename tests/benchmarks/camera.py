@@ -25,11 +25,11 @@ import numpy as np
 
 from edge.benchmark.rounds import measure, steps
 from edge.benchmark.stages import Bare
-from edge.cameras.stream import Stream
-from edge.cameras.view import View
-from edge.classifier import Classifier
+from edge.capture.libav import LibavCamera
+from edge.capture.roi import Roi
 from edge.imaging.inputs import Input
-from edge.model import default_path, load
+from edge.inference.classifier import Classifier
+from edge.inference.model import default_path, load
 from tests.benchmarks.photos import PHOTO, enlarged
 from tests.conftest import command, environment
 from tests.videos import served, video
@@ -67,14 +67,14 @@ def decoded(source: str, count: int) -> float:
 
 def worked(source: str, count: int, classifier: Classifier) -> float:
     """Frames that a second of one core decodes, prepares and puts through the bare network."""
-    stream, network, input_ = Stream(source), Bare(classifier), Input(0, classifier.size)
+    stream, network, input_ = LibavCamera(source), Bare(classifier), Input(0, classifier.size)
     try:
         assert stream.frame() is not None
         began = time.process_time()
         for _ in range(count - 1):
             frame = stream.frame()
             assert frame is not None
-            frame.seen(View(), lambda _: input_)
+            frame.seen(Roi(), lambda _: input_)
             network.invoke()
         return (count - 1) / (time.process_time() - began)
     finally:

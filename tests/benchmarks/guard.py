@@ -18,19 +18,19 @@ import click
 import numpy as np
 from PIL import Image
 
-from edge import image
+from edge.benchmark.board import machine
+from edge.benchmark.commands import Limit, backlogs, start_up
 from edge.benchmark.decoding import Decoding
-from edge.benchmark.machine import machine
-from edge.benchmark.pictures import Workload, save
 from edge.benchmark.rounds import Timing, Way, measure, steps
 from edge.benchmark.stages import Bare
-from edge.benchmark.whole import Limit, backlogs, start_up
-from edge.classifier import Classifier
-from edge.image import Pixels
+from edge.benchmark.workload import Workload, save
+from edge.imaging import preprocess
 from edge.imaging.inputs import Input
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size
-from edge.interpreter import installed
-from edge.model import Views, load
+from edge.inference.classifier import Classifier
+from edge.inference.model import Views, load
+from edge.inference.runtime import installed
 from tests.benchmarks import views
 from tests.benchmarks.tables import markdown, where
 
@@ -150,7 +150,7 @@ def _start(path: str) -> tuple[float, float]:
 
 def _photos(photo: Path) -> tuple[float]:
     def ours() -> int:
-        image.pixels(photo, (32, 32))
+        preprocess.pixels(photo, (32, 32))
         return 1
 
     def plain() -> int:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
+from edge.files import FileId
 from edge.imaging.inputs import Input
-from edge.record.stamp import Stamp
 from edge.sources.files import images
-from edge.watch.reading import Task, prepare
-from edge.watch.workers import Workers, usual_count
+from edge.watch.decode import Task, prepare
+from edge.watch.decode_pool import DecodePool, usual_count
 
 INPUTS = (Input(0, (32, 32)),)
 
@@ -28,14 +28,14 @@ INPUTS = (Input(0, (32, 32)),)
 def main(folder: Path, most: int, rounds: int) -> None:
     """Images a second in each way, the median of some rounds."""
     paths = [path for path in images([str(folder)], recursive=True) if isinstance(path, str)][:most]
-    tasks = [Task(path, Stamp.of(os.stat(path)), 0) for path in paths]
+    tasks = [Task(path, FileId.of(os.stat(path)), 0) for path in paths]
     root = os.path.realpath(folder)
 
     def plain() -> None:
         for task in tasks:
             prepare(root, task, INPUTS)
 
-    with Workers(1, root, INPUTS) as one, Workers(usual_count(), root, INPUTS) as all_:
+    with DecodePool(1, root, INPUTS) as one, DecodePool(usual_count(), root, INPUTS) as all_:
         ways: dict[str, Callable[[], None]] = {
             "in the same process": plain,
             "in 1 process of its own": lambda: _by(one, tasks),
@@ -55,7 +55,7 @@ def main(folder: Path, most: int, rounds: int) -> None:
         click.echo(f"{name:26}{len(tasks) / median:8.0f} images/s{usual / median:8.2f}")
 
 
-def _by(workers: Workers, tasks: list[Task]) -> None:
+def _by(workers: DecodePool, tasks: list[Task]) -> None:
     done = 0
     for task in tasks:
         while not workers.has_room:

@@ -18,12 +18,12 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from edge import image
 from edge.benchmark.rounds import measure, steps
-from edge.classifier import Classifier
 from edge.errors import UndecodableImageError
-from edge.image import Pixels
-from edge.model import load
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Classifier
+from edge.inference.model import load
 from tests.benchmarks import views
 from tests.benchmarks.tables import markdown, rounded, tell
 
@@ -130,7 +130,7 @@ def _as_a_whole(photos: Path | None, rounds: int, seconds: float, megapixels: st
         real = [
             path
             for path in ([PHOTO] if photos is None else sorted(photos.rglob("*")))
-            if path.suffix.lower() in image.SUFFIXES
+            if path.suffix.lower() in preprocess.SUFFIXES
         ]
         parts.append(_scores(real, network))
     return parts
@@ -145,12 +145,12 @@ def _has_heic_encoder() -> bool:
 
 def _compared(path: Path, network: Classifier, rounds: int, seconds: float) -> list[str]:
     try:
-        image.pixels(path, network.size)
+        preprocess.pixels(path, network.size)
     except UndecodableImageError:
         return [f"{path.stat().st_size / 1e6:.1f}", "refused: more memory than a small board has", "", "", ""]
 
     def ours() -> int:
-        image.pixels(path, network.size)
+        preprocess.pixels(path, network.size)
         return 1
 
     def theirs() -> int:
@@ -161,13 +161,14 @@ def _compared(path: Path, network: Classifier, rounds: int, seconds: float) -> l
     turns = zip(taken["ours"].rounds, taken["plain"].rounds, strict=True)
     ratio = statistics.median((a.images / a.seconds) / (b.images / b.seconds) for a, b in turns)
     rates = [taken[name].per_second for name in ("ours", "plain")]
-    difference = abs(network.score(image.pixels(path, network.size)) - network.score(plain(path, network.size)))
+    difference = abs(network.score(preprocess.pixels(path, network.size)) - network.score(plain(path, network.size)))
     return [f"{path.stat().st_size / 1e6:.1f}", *map(rounded, (*rates, ratio)), f"{difference:.4f}"]
 
 
 def _scores(paths: list[Path], network: Classifier) -> str:
     pairs = [
-        (network.score(image.pixels(path, network.size)), network.score(plain(path, network.size))) for path in paths
+        (network.score(preprocess.pixels(path, network.size)), network.score(plain(path, network.size)))
+        for path in paths
     ]
     differ = [abs(one - other) for one, other in pairs]
     labels = sum((one > network.model.threshold) != (other > network.model.threshold) for one, other in pairs)

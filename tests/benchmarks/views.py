@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edge import image
 from edge.benchmark.rounds import measure, steps
-from edge.image import Pixels
+from edge.imaging import preprocess
+from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size, halvings, plan, taken
-from edge.model import Views, ViewSet, bundled_paths, described
+from edge.inference.model import Views, ViewSet, bundled_paths, described
 from tests.benchmarks.tables import markdown, rounded
 
 MEGAPIXELS_12 = 4032, 3024
@@ -50,7 +50,7 @@ def detailed(path: Path, size: Size, seed: int) -> None:
     for number, waves in enumerate(DETAIL):
         channels = 3 if number < 2 else 1  # fine detail is of light rather than of colour
         small = random.normal(0, 45 / 2**number, (waves * size[1] // size[0] + 1, waves, channels)).astype(np.float32)
-        enlarged = [Image.fromarray(small[:, :, one]).resize(size, image.RESAMPLING) for one in range(channels)]
+        enlarged = [Image.fromarray(small[:, :, one]).resize(size, preprocess.RESAMPLING) for one in range(channels)]
         total += np.stack(enlarged, -1)
     total += random.normal(0, GRAIN, (*total.shape[:2], 1)).astype(np.float32)
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(path, quality=90)
@@ -70,7 +70,7 @@ def plain(path: str, wanted: Views, size: Size) -> Pixels:
     found = []
     for cut in plan(own_size, wanted, size):
         if cut.picture not in scaled:
-            scaled[cut.picture] = picture.resize(cut.picture, image.RESAMPLING)
+            scaled[cut.picture] = picture.resize(cut.picture, preprocess.RESAMPLING)
         box = cut.left, cut.top, cut.left + size[0], cut.top + size[1]
         found.append(np.asarray(scaled[cut.picture].crop(box)))
     return np.stack(found)

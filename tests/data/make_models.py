@@ -8,10 +8,9 @@ import numpy as np
 
 from convert import litert
 from convert.backend import keras, schema
-from edge.classifier import signature
-from edge.image import RESAMPLING
-from edge.interpreter import interpreter
-from edge.model import (
+from edge.imaging.preprocess import RESAMPLING
+from edge.inference.classifier import signature
+from edge.inference.model import (
     EDGE_TPU_OPERATION,
     LOGIT,
     Domain,
@@ -22,6 +21,7 @@ from edge.model import (
     ViewSet,
     description_path,
 )
+from edge.inference.runtime import interpreter
 
 MODELS = Path(__file__).with_name("models")
 WIDTH, HEIGHT = 16, 12  # not a square, so that a swap of the two shows

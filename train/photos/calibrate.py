@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.model import Fusion, OperatingPoint, Views, description_path, load
+from edge.inference.model import Fusion, OperatingPoint, Views, description_path, load
 from train.photos.collection import CollectionError, Picture
 from train.photos.scores import Scored, scored
 
@@ -85,7 +85,7 @@ def pulls(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats
 
 
 def fused(logits: Floats, views: Views, fusion: Fusion, limit: float) -> Floats:
-    """P(REAL) by as many views as the device takes: what `edge.classifier.Classifier.judge` does, for many at once."""
+    """P(REAL) by as many views as the device takes: `edge.inference.classifier.Classifier.judge` for many pictures."""
     weights = np.array(views.weights)
     first = views.first_count
     by_first = _sigmoid(fusion.scale * (logits[:, :first] @ weights[:first] / weights[:first].sum()) + fusion.offset)

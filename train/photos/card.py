@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from edge.model import ModelDescription, described
+from edge.inference.model import ModelDescription, described
 from train.card import cost
 from train.photos.collection import CollectionError, Picture, Split, read
 from train.photos.evaluate import LEAST_RECALL, MOST_FALSE_ALARMS, Evaluation, evaluate

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge import image
 from edge.errors import EdgeDetectError, ImageError
-from edge.model import LABELS
+from edge.imaging import preprocess
+from edge.inference.model import LABELS
 from edge.sources.files import images
 
 MANIFEST = "manifest.jsonl"
@@ -248,8 +248,8 @@ def _state(path: Path) -> tuple[int, int]:
 def _hashed(path: Path) -> _Hashes | None:
     """None if it cannot be decoded."""
     try:
-        data = image.read(path)
-        cells = image.pixels(path, (9, 9), data).sum(2, dtype=np.int32)
+        data = preprocess.read(path)
+        cells = preprocess.pixels(path, (9, 9), data).sum(2, dtype=np.int32)
     except ImageError:
         return None
     darker = (cells[:8, 1:] > cells[:8, :-1], cells[1:, :8] > cells[:-1, :8])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from edge.commands import output_folder
+from edge.cli.commands import output_folder
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -20,7 +20,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--shards", default=10, type=click.IntRange(1), help="Shards to train on, at most.")
 @click.option("--cache", type=FOLDER, help="Where decoded pieces are kept between calls.  [default: in --out]")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Of the order of the pieces, and of the split where no file names it.")
+@click.option(
+    "--seed",
+    default=0,
+    type=click.IntRange(0),
+    help="Seed of the pieces' order, and of the split without --split.",
+)
 @click.option("--processes", type=click.IntRange(1), help="Processes that cut pieces.  [default: one a core]")
 def pack(
     data: Path,

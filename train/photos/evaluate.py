@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.model import load
+from edge.inference.model import load
 from train.photos.collection import Picture
 from train.photos.measures import LEAST_PICTURES, Part, Tier, parts, tier
 from train.photos.scores import Scored, scored

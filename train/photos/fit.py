@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from train.augment import cut_and_mix
-from train.averaging import WeightAverage
+from train.augment import cutmix
 from train.backend import keras
+from train.checkpoint import MODEL, Run, Settings
+from train.ema import EMA
 from train.fit import accuracy
+from train.inference import predict
 from train.metrics import measure
 from train.normalization import fused
 from train.optimizers import OPTIMIZERS, spare_from_decay
@@ -27,9 +29,7 @@ from train.photos.clock import LAST_RATE, Clock
 from train.photos.collection import Picture, Split
 from train.photos.material import is_unpacked, of_collection, unpacked
 from train.photos.pieces import CHECKED, Pieces
-from train.predict import predict
 from train.recipes import RECIPES
-from train.runs import MODEL, Run, Settings
 
 VIEWS = "views.json"  # in the folder of a run: what a device shows the network, for the conversion
 SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be told, and a few are mislabelled
@@ -57,7 +57,7 @@ def fit(
     Raises:
         CollectionError: `data` is no collection.
         ShardError: `data` is unpacked shards, but of one side only.
-        ResumeError: see `train.runs.Run`.
+        ResumeError: see `train.checkpoint.Run`.
     """
     clock = Clock(settings.minutes, minutes_of_call)
     recipe = RECIPES[settings.recipe].changed(settings.changes)
@@ -86,7 +86,7 @@ def fit(
         network.load_weights(run.weights)
     else:
         trained = _compiled(recipe, settings, steps, network)
-    average = WeightAverage(recipe.average_decay or 0.0, trained, network.get_weights(), len(run.history) * steps)
+    average = EMA(recipe.average_decay or 0.0, trained, network.get_weights(), len(run.history) * steps)
     average.set_model(trained)
     crops = Crops(
         training.pieces,
@@ -172,7 +172,7 @@ def _mixed(
 ) -> tuple[Any, npt.NDArray[np.float32]]:
     """Input and target of the network; the pixels become floats where it is, as bytes are sooner there."""
     if share:
-        images, labels = cut_and_mix(images, labels, share, np.random.default_rng(seed))
+        images, labels = cutmix(images, labels, share, np.random.default_rng(seed))
     inputs = keras.ops.cast(keras.ops.convert_to_tensor(images), "float32") / 255
     return inputs, labels * (1 - SMOOTHING) + SMOOTHING / 2
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edge import image
 from edge.errors import ImageError
+from edge.imaging import preprocess
 from train.photos.collection import Picture
 
 SIDE = 224  # of a piece at most: room for a crop of 128 that is moved, and for reducing it by up to 0.57
@@ -85,14 +86,14 @@ def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: 
                 found["picture"].append(number)
                 found["sizes"].append(piece.shape[:2])
                 found["lossless"].append(lossless)
-    data = {"made_of": made_of, **found}
+    data: dict[str, Any] = {"made_of": made_of, **found}
     partial_index = index.with_suffix(".partial")
     partial_index.write_text(json.dumps(data), "utf-8")
     os.replace(partial_index, index)
     return _pieces(folder, data)
 
 
-def _pieces(folder: Path, data: dict[str, list[object]]) -> Pieces:
+def _pieces(folder: Path, data: dict[str, Any]) -> Pieces:
     return Pieces(
         folder / STORE,
         np.array(data["picture"], np.int32),
@@ -130,14 +131,14 @@ def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
 
 
 def _working(path: Path) -> tuple[Image.Image, bool]:
-    data = image.read(path)
-    with contextlib.suppress(*image.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
+    data = preprocess.read(path)
+    with contextlib.suppress(*preprocess.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
         halvings = _halvings(jpeg.size)
         jpeg.draft("RGB", (jpeg.width >> halvings, jpeg.height >> halvings))
         whole = jpeg.convert("RGB")
         left = _halvings(whole.size)
         return whole.reduce(1 << left) if left else whole, False
-    whole, lossless = image.decoded(path, data)
+    whole, lossless = preprocess.decoded(path, data)
     return whole.reduce(1 << _halvings(whole.size)), lossless
 
 

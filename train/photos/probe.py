@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edge import image
-from edge.classifier import Classifier
 from edge.errors import ImageError
+from edge.imaging import preprocess
 from edge.imaging.views import taken
-from edge.model import LABELS, load
+from edge.inference.classifier import Classifier
+from edge.inference.model import LABELS, load
 from train.photos.augment import Augmentation, augmented
 from train.photos.collection import CollectionError, Picture, shares
 from train.photos.pieces import Pieces, cut
@@ -37,7 +37,7 @@ ENCODINGS = {"JPEG 90": ("JPEG", 90), "WebP 90": ("WEBP", 90)}
 
 
 @dataclass(frozen=True)
-class Told:
+class LabelCue:
     """How well some features tell the label, on groups that were held out.
 
     Attributes:
@@ -80,7 +80,7 @@ class Shift:
 class Probe:
     """All that was found; `unreadable` are reasons."""
 
-    told: list[Told]
+    told: list[LabelCue]
     shifts: list[Shift]
     unreadable: list[str]
 
@@ -122,7 +122,7 @@ def probe(
     return Probe(told, shifts, unreadable + not_judged)
 
 
-def of_files(pictures: Sequence[Picture], weights: dict[str, float]) -> tuple[list[Told], list[str]]:
+def of_files(pictures: Sequence[Picture], weights: dict[str, float]) -> tuple[list[LabelCue], list[str]]:
     """How well the files' own size, format, quality and length tell the label; and why some could not be read.
 
     Args:
@@ -142,7 +142,7 @@ def of_files(pictures: Sequence[Picture], weights: dict[str, float]) -> tuple[li
 
 def of_crops(
     pictures: Sequence[Picture], weights: dict[str, float], folder: Path, *, crops: int, seed: int, processes: int
-) -> list[Told]:
+) -> list[LabelCue]:
     """How well traces in pixels tell the label: before and after the augmentation of training.
 
     Args:
@@ -212,8 +212,8 @@ def _begin(model: Path) -> None:
 def _scores(path: Path) -> list[float] | str:
     """P(REAL) of a picture as it is, and after each of ENCODINGS."""
     try:
-        data = image.read(path)
-        picture = image.decoded(path, data)[0]
+        data = preprocess.read(path)
+        picture = preprocess.decoded(path, data)[0]
         contents = [data, *(_encoded(picture, *encoding) for encoding in ENCODINGS.values())]
         views = (taken(path, content, _classifier.views, _classifier.size).pixels for content in contents)
         return [_classifier.judge(pixels).score for pixels in views]
@@ -233,7 +233,7 @@ def _told(
     found: Sequence[dict[str, list[float]]],
     pictures: Sequence[Picture],
     weights: npt.NDArray[np.float64],
-) -> list[Told]:
+) -> list[LabelCue]:
     labels = np.array([picture.label for picture in pictures], np.int8)
     groups = np.array([picture.group for picture in pictures])
     parts = {name: np.array([one[name] for one in found], np.float64) for name in names}
@@ -242,7 +242,7 @@ def _told(
     for name, features in parts.items():
         scores = held_out_scores(features, labels, groups, weights)
         value, low, high = balanced_accuracy(scores, labels, groups, weights)
-        rows.append(Told(of, name, len(labels), value, low, high, is_format=name == GRID))
+        rows.append(LabelCue(of, name, len(labels), value, low, high, is_format=name == GRID))
     return rows
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from edge import image
-from edge.classifier import Classifier
 from edge.errors import ImageError
+from edge.imaging import preprocess
 from edge.imaging.views import taken
-from edge.model import load
+from edge.inference.classifier import Classifier
+from edge.inference.model import load
 from train.photos.collection import Picture
 from train.photos.tiers import changed
 
@@ -63,7 +63,7 @@ def _scored(job: tuple[Picture, str]) -> Scored | str:
     picture, tier = job
     path = os.fspath(picture.path)
     try:
-        data = changed(path, image.read(path), tier)
+        data = changed(path, preprocess.read(path), tier)
         views = taken(path, data, _classifier.views, _classifier.size)
     except ImageError as error:
         return str(error)

@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from edge.model import THRESHOLD
+from edge.inference.model import THRESHOLD
 
 FOLDS = 5
 RANGES = 8  # that a feature is cut into, as many examples in each

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-from edge import image
+from edge.imaging import preprocess
 
 CLEAN = "clean"
 Change = Callable[[Image.Image], bytes]
@@ -69,4 +69,4 @@ def changed(path: str, data: bytes, tier: str) -> bytes:
         UndecodableImageError: the content is no acceptable image.
     """
     change = TIERS.get(tier) if tier in TIERS else CHANGES[tier]
-    return data if change is None else change(image.decoded(path, data)[0])
+    return data if change is None else change(preprocess.decoded(path, data)[0])

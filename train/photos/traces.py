@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
-from edge import image
 from edge.errors import UndecodableImageError
+from edge.imaging import preprocess
 
 Array = npt.NDArray[np.uint8]
 BLOCK = 8
@@ -29,15 +29,15 @@ def of_file(path: Path) -> dict[str, list[float]]:
     """Numbers by FILE_TRACES, from an image file's header and length.
 
     Raises:
-        UnreadableFileError, UndecodableImageError: see `edge.image.pixels`.
+        UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
     """
-    data = image.read(path)
+    data = preprocess.read(path)
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as opened:
             (width, height), format_ = opened.size, opened.format or ""
             tables = getattr(opened, "quantization", None) or {}
             subsampling = JpegImagePlugin.get_sampling(opened) if tables else -1
-    except image.DECODER_ERRORS as error:
+    except preprocess.DECODER_ERRORS as error:
         raise UndecodableImageError(path, str(error) or "damaged image data") from error
     longer, shorter = max(width, height), min(width, height)
     multiple = next(power for power in (64, 32, 16, 8, 1) if width % power == height % power == 0)

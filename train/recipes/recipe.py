@@ -46,7 +46,7 @@ class Recipe:
         weight_decay: decoupled, as in AdamW; not on biases and normalisation.
         crop_padding: pixels of random shift; 0 trains on the images as they are, unmirrored.
         corrupted: share of the training images that are corrupted (`train.corruptions`), anew in every epoch.
-        mixed: share of the training images that a part of another is pasted into (`train.augment.cut_and_mix`).
+        mixed: share of the training images that a part of another is pasted into (`train.augment.cutmix`).
         optimizer: "adamw", or "muon" for convolution kernels with AdamW for the rest.
         subject_weight: of the loss of a second output, which names what the picture shows, where the file names of
             the data set tell that. It exists in training only: a network that knows what it looks at judges better.
@@ -56,7 +56,7 @@ class Recipe:
             computed once an image and kept, instead of once an image and epoch; so images must not be augmented.
         draws: crops of an epoch, for a recipe that judges crops of photos (`train.photos`); None for one that takes
             each image whole, once an epoch.
-        views: of a picture, for such a recipe, as a model's description has them (`edge.model.Views`).
+        views: of a picture, for such a recipe, as a model's description has them (`edge.inference.model.Views`).
     """
 
     name: str

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
-from edge.benchmark import children
-from edge.benchmark.pictures import Workload, of_folder
-from edge.benchmark.whole import Backlog, Limit, backlogs
+from edge.benchmark import subprocesses
+from edge.benchmark.commands import Backlog, Limit, backlogs
+from edge.benchmark.workload import Workload, of_folder
 from tests.benchmarks.peers.environments import CHECKOUT, Environment, environment, without_paths
 from tests.benchmarks.photos import PHOTO, enlarged
 from tests.benchmarks.tables import differences, markdown, rounded, tell
@@ -152,7 +152,7 @@ def _turn(peer: Peer, python: Path, folder: Path, measured: Measured, seconds: f
     script = Path(__file__).with_name(f"{peer.script}.py")
     words = [str(python), str(script), "--model", str(peer.model), "--images", str(folder), "--most", str(most)]
     for duration in (0.0, seconds):
-        ran = children.run(
+        ran = subprocesses.run(
             [*words, "--seconds", str(duration)], may_end_with=range(-64, 256), variables=without_paths()
         )
         if ran.status:

@@ -6,8 +6,8 @@ from protocol import Classify, run
 
 
 def load(model: str) -> Classify:
-    from edge.classifier import Classifier
-    from edge.model import load as load_model
+    from edge.inference.classifier import Classifier
+    from edge.inference.model import load as load_model
 
     network = Classifier(load_model(Path(model)))
     return lambda path: network.classify(path).score

@@ -1,0 +1,197 @@
+"""All of it, put together."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from edge.benchmark import board, stages
+from edge.benchmark.commands import Limit, backlogs, nearest_folder, start_up
+from edge.benchmark.decoding import Decoding
+from edge.benchmark.report import OfWorkload, Report, Runtime
+from edge.benchmark.rounds import Timing, measure, steps
+from edge.benchmark.stages import Bare, Stages
+from edge.benchmark.workload import Workload, generated, of_folder
+from edge.errors import printable
+from edge.inference.model import is_compiled
+from edge.inference.router import Router
+from edge.inference.runtime import installed
+from edge.store.ledger import Ledger
+
+WATCH_ROUNDS = 2
+WATCH_SHARE = 0.6  # of the limit: what `watch` is taken to reach, to choose how many images it gets
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured.
+
+    Attributes:
+        threads: the numbers of the network's threads to try, in rising order.
+        router: makes the models with so many.
+        options: of a command line of ours, for the same.
+        folder: with images; None makes some.
+        state: on the disk of this folder the record is tried; nothing is left there.
+        seconds: for each thing.
+    """
+
+    threads: Sequence[int]
+    router: Callable[[int], Router]
+    options: Callable[[int], list[str]]
+    runtime: str | None
+    folder: Path | None
+    state: Path
+    seconds: float
+
+    @property
+    def disk(self) -> Path:
+        return nearest_folder(self.state)
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What was measured within this process, with the images of one workload.
+
+    Attributes:
+        model: the file.
+        invoke: of one view, by the number of threads.
+        decoding: by all cores.
+        views: of an image that the model is shown, on average.
+    """
+
+    model: Path
+    is_compiled: bool
+    invoke: dict[int, Timing]
+    stages: dict[str, Timing]
+    decoding: Timing
+    views: float
+
+    @property
+    def fastest(self) -> int:
+        return max(self.invoke, key=lambda threads: self.invoke[threads].per_second)
+
+
+def benchmark(setup: Setup, say: Say) -> Report:
+    """Measure this machine.
+
+    Args:
+        say: is told what is done, and why it may be worth less.
+
+    Raises:
+        BenchmarkError: there is no image to measure with, or one of our own commands failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-detect-benchmark-") as temporary:
+        routers = {threads: setup.router(threads) for threads in setup.threads}
+        first = routers[min(routers)]
+        if setup.folder is None:
+            say("no --images: generated pictures are measured")
+            workloads = list(generated(Path(temporary), first.choose))
+        else:
+            workloads = of_folder(setup.folder, first.choose)
+        warnings = board.warnings()
+        for warning in warnings:
+            say(f"warning: {warning}")
+        here = board.machine()
+        inside = _inside(setup, routers, workloads, here.cores, say)
+        # The networks are gone: a Coral, say, has one user at a time, and what follows are processes of their own.
+        done = [
+            _whole(setup, workload, measured, here.cores, say)
+            for workload, measured in zip(workloads, inside, strict=True)
+        ]
+        say("the start")
+        name, one = installed(setup.runtime), workloads[0].paths[0]
+        rounds = max(1, round(setup.seconds * 10))
+        needed = [] if inside[0].is_compiled else [inside[0].model]
+        start = start_up(one, needed, setup.options(min(setup.threads)), name, rounds)
+    warnings += [found for found in board.throttling() if found not in warnings]  # it may have become hot
+    return Report(here, Runtime(name, version(name)), warnings, start, done)
+
+
+def _inside(
+    setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int, say: Say
+) -> list[_Inside]:
+    invoke: dict[int, dict[int, Timing]] = {}
+    measured = []
+    for workload in workloads:
+        model, router = workload.input.model, routers[min(routers)]
+        if model not in invoke:
+            say("the network" if len(router.inputs) == 1 else f"the network, {_name(router, model)}")
+            invoke[model] = _invoke(setup, routers, model)
+        say(f"{workload.name}: step by step")
+        stages, views = _stages(workload, router, cores, setup)
+        decoding, file = stages.pop("decoding"), router.classifier(model).model
+        measured.append(_Inside(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
+    for router in routers.values():
+        router.close()
+    return measured
+
+
+def _name(router: Router, model: int) -> str:
+    return printable(router.classifier(model).model.path.name)
+
+
+def _invoke(setup: Setup, routers: dict[int, Router], model: int) -> dict[int, Timing]:
+    """By the number of threads; when it returns, nothing of it holds an interpreter."""
+    bare = {threads: steps(Bare(router.classifier(model)).invoke) for threads, router in routers.items()}
+    return measure(bare, setup.seconds)
+
+
+def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tuple[dict[str, Timing], float]:
+    """Of the steps and of `decoding`; and how many views were shown of an image."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=setup.disk, prefix=".edge-detect-benchmark-"))
+        ledger = stack.enter_context(Ledger(Path(folder)))
+        decoding = stack.enter_context(Decoding(workload.paths, workload.input, cores))
+        step = Stages(workload, router, ledger)
+        ways = {
+            stages.READ: steps(step.read),
+            stages.DECODE: steps(step.decode),
+            stages.QUANTISE: steps(step.quantise),
+            stages.INVOKE: steps(step.invoke),
+            stages.RECORD: steps(step.record),
+            stages.TOGETHER: steps(step.together),
+            "decoding": decoding.round,
+        }
+        return measure(ways, setup.seconds), step.views
+
+
+def _whole(setup: Setup, workload: Workload, inside: _Inside, cores: int, say: Say) -> OfWorkload:
+    say(f"{workload.name}: watch --once")
+    tried = sorted({min(setup.threads), inside.fastest})
+    fastest = inside.invoke[inside.fastest]
+    limit = min(inside.decoding.per_second, fastest.per_second / inside.views)
+    count = round(limit * WATCH_SHARE * 2 * setup.seconds)
+    settings = [setup.options(threads) for threads in tried]
+    with Decoding(workload.paths, workload.input, cores) as all_cores:
+
+        def limits() -> Limit:
+            decoding = measure({"": all_cores.round}, setup.seconds / 2, 1)[""]
+            router = setup.router(inside.fastest)
+            invoke = _invoke_once(router, workload.input.model, setup.seconds / 2)
+            router.close()  # for `watch` to take it
+            return Limit(decoding.per_second, invoke.per_second / inside.views)
+
+        found, reached = backlogs(workload, count, settings, limits, setup.disk, WATCH_ROUNDS)
+    watched = dict(zip(tried, found, strict=True))
+    most = len(workload.input.views.weights) if workload.input.views else 1
+    return OfWorkload(
+        workload.name,
+        printable(inside.model.name),
+        len(workload.paths),
+        workload.bad,
+        inside.views,
+        most,
+        inside.invoke,
+        inside.stages,
+        inside.decoding,
+        watched,
+        reached,
+    )
+
+
+def _invoke_once(router: Router, model: int, seconds: float) -> Timing:
+    return measure({"": steps(Bare(router.classifier(model)).invoke)}, seconds, 1)[""]

@@ -1,0 +1,198 @@
+"""What a camera's verdicts mean over time: events, recorded with their pictures."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from edge.camera.event_detector import Event, EventDetector, Rules
+from edge.camera.snapshots import Snapshots
+from edge.capture.frame import Frame
+from edge.delivery.recorder import Recorder
+from edge.errors import CameraError, SinkError
+from edge.imaging.preprocess import Pixels
+from edge.inference.retrying import RetryingClassifier
+from edge.retry import Backoff, Say
+from edge.stats import Stats
+from edge.store.ledger import FORGOTTEN_AT_ONCE
+from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, CameraEvent, Recorded, Verdict
+
+FORGET_SECONDS = 60.0  # from one look at old frames to the next
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame and what it was taken for.
+
+    Attributes:
+        picture: makes the part of it that was classified, in its own size; few frames are kept as a picture.
+        taken_at: seconds since the epoch.
+    """
+
+    picture: Callable[[], Pixels]
+    verdict: Verdict
+    taken_at: float
+
+
+class EventRecorder:
+    """Makes events of verdicts, and records what is to be told of.
+
+    Its methods are generators like the recorder's, which yield the stats while they wait.
+
+    Attributes:
+        gap_seconds: so long without a frame ends an event.
+        begun: how many events have begun.
+        has_new: whether something was recorded; who tells of it clears it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: RetryingClassifier,
+        recorder: Recorder,
+        *,
+        label: str,
+        rules: Rules,
+        record_seconds: float | None,
+        keep_seconds: float,
+        snapshots: Snapshots | None,
+        say: Say,
+    ) -> None:
+        """
+        Args:
+            name: of the camera.
+            label: the one whose events are looked for.
+            record_seconds: the verdict of a frame is recorded so often; None for events alone.
+            keep_seconds: so long, until it is forgotten.
+        """
+        self._name, self._network, self._recorder, self._label = name, network, recorder, label
+        self._labels = network.labels
+        self._is_real = self._labels.index(label) == 1
+        self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
+        self._events = EventDetector(rules)
+        self._at_snapshots = Backoff(say, "; events have no picture until then")
+        self._latest: Verdict | None = None
+        self._begun: CameraEvent | None = None  # of the event that goes on
+        self._peak: Seen | None = None  # since then
+        self._record_due = self._forgotten_at = float("-inf")  # by the camera's clock, and by ours
+        self.gap_seconds = rules.gap_seconds
+        self.begun, self.has_new = 0, False
+
+    @property
+    def smoothed(self) -> float | None:
+        """The smoothed probability of the label that is looked for."""
+        return self._events.smoothed
+
+    @property
+    def trouble(self) -> str:
+        """What keeps pictures from being kept; empty if nothing does."""
+        return self._at_snapshots.reason
+
+    def follow(
+        self, verdict: Verdict, picture: Callable[[], Pixels], frame: Frame, stop: threading.Event, *, is_live: bool
+    ) -> Iterator[Stats]:
+        """What one frame means for events.
+
+        Args:
+            picture: see `Seen`.
+        """
+        self._latest = verdict
+        seen = Seen(picture, verdict, _since_epoch(frame.seconds, is_live=is_live))
+        probability = verdict.score if self._is_real else 1 - verdict.score
+        step = self._events.update(probability, frame.seconds, is_unsure=verdict.label not in self._labels)
+        if step.ended:
+            yield from self._record_end(step.ended, stop)
+        if step.began:
+            self.begun += 1
+            seen = replace(seen, verdict=self._as_label(verdict, step.began.peak))
+            self._begun = _sighting(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
+            self._peak = None
+            yield from self._record(seen.verdict, self._begun, stop)
+        elif step.is_peak and self._snapshots:
+            assert self._events.current is not None
+            self._peak = replace(seen, verdict=self._as_label(verdict, self._events.current.peak))
+        if self._record_seconds is not None and frame.seconds >= self._record_due:
+            self._record_due = frame.seconds + self._record_seconds
+            yield from self._record(verdict, _sighting(FRAME, None, frame, None, is_live=is_live), stop)
+
+    def end(self, stop: threading.Event) -> Iterator[Stats]:
+        """There are no more frames, or none for too long."""
+        if ended := self._events.end():
+            yield from self._record_end(ended, stop)
+
+    def finish_former(self, stop: threading.Event) -> Iterator[Stats]:
+        """An event that was going on when a former run was killed has ended, nobody knows when."""
+        ledger = self._recorder.ledger
+        former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self._name), stop)
+        if former and former.sighting and isinstance(former.answer, Verdict):
+            yield from self._record(former.answer, replace(former.sighting, state=INTERRUPTED, seconds=None), stop)
+
+    def tidy(self, stop: threading.Event) -> Iterator[Stats]:
+        """Let go of old pictures and old frames; to be called often."""
+        if self._snapshots and self._at_snapshots.is_due:
+            try:
+                if self._snapshots.tidy_now_and_then():
+                    self._at_snapshots.succeeded()
+            except SinkError as error:
+                self._at_snapshots.failed(error)
+        now, ledger = time.monotonic(), self._recorder.ledger
+        if now - self._forgotten_at >= FORGET_SECONDS:
+            forgotten = yield from self._recorder.persistently(
+                lambda: ledger.forget_frames(self._name, self._keep_seconds), stop
+            )
+            if forgotten != FORGOTTEN_AT_ONCE:  # else there are more
+                self._forgotten_at = now
+
+    def _record_end(self, event: Event, stop: threading.Event) -> Iterator[Stats]:
+        begun = self._begun
+        assert begun is not None
+        assert self._latest is not None
+        snapshot = begun.snapshot
+        if self._peak:
+            snapshot = self._picture(self._peak, "peak") or snapshot
+        self._begun = self._peak = None
+        ended = replace(begun, state=ENDED, seconds=event.seconds, peak=event.peak, snapshot=snapshot)
+        yield from self._record(self._as_label(self._latest, event.peak), ended, stop)
+
+    def _record(self, answer: Verdict, sighting: CameraEvent, stop: threading.Event) -> Iterator[Stats]:
+        yield from self._recorder.look_after(stop)
+        ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
+        token = os.urandom(32)  # once, for an attempt that seemed to fail may have come to the disk
+        yield from self._recorder.persistently(
+            lambda: ledger.record_sighting(answer, sighting, model_sha256, token), stop
+        )
+        self.has_new = True
+
+    def _picture(self, seen: Seen, part: str) -> str | None:
+        if self._snapshots is None:
+            return None
+        try:
+            path = self._snapshots.write(seen.picture(), seen.verdict, part, seen.taken_at)
+            self._at_snapshots.succeeded()
+            return path
+        except (CameraError, SinkError) as error:
+            self._at_snapshots.failed(error)
+            return None
+
+    def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
+        """A verdict for the label that is looked for, with this confidence."""
+        score = probability if self._is_real else 1 - probability
+        return replace(verdict, label=self._label, is_real=self._is_real, score=score, confidence=probability)
+
+
+def _sighting(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> CameraEvent:
+    at = event.began if event else frame.seconds
+    return CameraEvent(
+        state,
+        began_at=_since_epoch(at, is_live=is_live),
+        position=None if is_live else at,
+        seconds=event.seconds if event else None,
+        peak=event.peak if event else None,
+        snapshot=snapshot,
+    )
+
+
+def _since_epoch(seconds: float, *, is_live: bool) -> float:
+    """A time of the camera's clock in seconds since the epoch; of a recording, when we have come to it."""
+    return time.time() - (time.monotonic() - seconds if is_live else 0.0)

@@ -1,0 +1,301 @@
+"""The camera's loop: from the newest frame to its verdict, and on to whoever listens."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from edge.camera.event_recorder import EventRecorder
+from edge.camera.schedule import Span, is_open
+from edge.capture.capture import Capture, is_held
+from edge.capture.frame import Frame
+from edge.capture.roi import Roi
+from edge.delivery.recorder import Recorder
+from edge.errors import CameraError, EdgeDetectError, LedgerError, RoiError, SinkError, printable
+from edge.imaging.inputs import Input, choose
+from edge.imaging.views import Taken
+from edge.inference.retrying import RetryingClassifier
+from edge.retry import Backoff, Say
+from edge.stats import Stats
+from edge.verdict import Verdict
+
+WAIT_SECONDS = 0.5  # so long at most nobody hears of us
+PATIENCE_SECONDS = 30.0  # for a first or a next frame, before the camera counts as frozen
+FROZEN_SECONDS = 45.0  # in one call of a camera's; their timeouts are shorter
+DELIVERY_SECONDS = 1.0
+EARLY = 0.1  # of an interval, that a frame may be before its time; the next one is no earlier for that
+RECENT = 0.1  # the weight of the newest value in a running mean
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many frames are looked at.
+
+    Attributes:
+        interval_seconds: from one to the next; 0 for as many as can be had.
+        max_frames: after these it is done.
+        record_seconds: the verdict of a frame is recorded so often; None for events alone.
+    """
+
+    interval_seconds: float = 0.0
+    max_frames: int | None = None
+    record_seconds: float | None = None
+
+
+@dataclass
+class Figures:
+    """What a person wants to see of the work; running means.
+
+    Attributes:
+        network_seconds: taking a frame's views and classifying them takes.
+        age_seconds: of a live frame when its verdict was there.
+        frames_per_second: that are classified.
+    """
+
+    network_seconds: float = 0.0
+    age_seconds: float | None = None
+    frames_per_second: float = 0.0
+
+    def note(self, network_seconds: float, age_seconds: float | None, passed_seconds: float) -> None:
+        self.network_seconds = _mean(self.network_seconds, network_seconds)
+        self.age_seconds = None if age_seconds is None else _mean(self.age_seconds or 0.0, age_seconds)
+        if passed_seconds > 0:
+            self.frames_per_second = _mean(self.frames_per_second, 1 / passed_seconds)
+
+
+class CameraLoop:
+    """Classifies a camera's newest frames, and lets others make events of them.
+
+    Attributes:
+        name: of the camera, in all that is told and recorded.
+        verdict: on the latest frame.
+        frames: how many have been classified.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        capture: Callable[[], Capture],
+        network: RetryingClassifier,
+        recorder: Recorder,
+        sightings: EventRecorder,
+        *,
+        view: Roi,
+        pace: Pace,
+        schedule: Sequence[Span],
+        is_patient: bool,
+        say: Say,
+    ) -> None:
+        """
+        Args:
+            capture: opens the camera; called anew after each pause of the schedule.
+            is_patient: whether a live camera whose first picture does not hold the region is waited for, too.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: it cannot be known what the models take.
+        """
+        self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
+        self._sightings, self._view, self._pace, self._schedule = sightings, view, pace, schedule
+        self._is_patient = is_patient
+        # Of what the models take, for the camera's thread prepares frames, and must not share the models with ours.
+        self._choose = partial(choose, inputs=network.inputs)
+        self._capture: Capture | None = None
+        self._at_closing, self._at_view = Backoff(say), Backoff(say, "; frames are skipped until then")
+        self._looked_at = self._met_at = self._delivered_at = time.monotonic()  # classified, or skipped with a reason
+        self._due = float("-inf")  # by the camera's clock
+        self._is_resting = False
+        self.frames = 0
+        self.figures = Figures()
+        self.verdict: Verdict | None = None
+
+    @property
+    def skipped(self) -> int:
+        """Frames that a newer one has replaced before anyone looked."""
+        return self._capture.skipped if self._capture else 0
+
+    @property
+    def capture_milliseconds(self) -> float:
+        """See `edge.capture.capture.Capture`."""
+        return self._capture.capture_milliseconds if self._capture else 0.0
+
+    @property
+    def is_seeing(self) -> bool:
+        """Whether a frame was classified of late, so that the latest verdict tells something of the present."""
+        return self.verdict is not None and time.monotonic() - self._looked_at < self._sightings.gap_seconds
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from working just now; empty if nothing does."""
+        of_camera = self._capture.trouble if self._capture else ""
+        own = (of_camera, self._at_closing.reason, self._at_view.reason, self._network.trouble.reason)
+        return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is known and in hand why no frames are classified just now."""
+        capture = self._capture
+        is_lost = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
+        return self._is_resting or is_lost or bool(self._network.trouble.reason) or self._recorder.is_waiting
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether frames have really been classified of late, or we wait for what may come back.
+
+        A camera that gives nothing and says nothing, or cannot be closed, is neither: then all is better begun anew.
+        """
+        if is_held():
+            return False
+        patience_seconds = PATIENCE_SECONDS + 2 * self._pace.interval_seconds
+        return self.is_waiting or time.monotonic() - self._met_at < patience_seconds
+
+    def prepare(self, frame: Frame) -> None:
+        """Make ready what `run` needs of a frame, for a `Capture` to do it beside; in vain is better than too late.
+
+        Raises:
+            CameraError: what the camera gave cannot be converted.
+        """
+        if self._is_due(frame):
+            with suppress(RoiError):  # which comes again when the frame is looked at
+                frame.seen(self._view, self._choose)
+
+    def run(self, stop: threading.Event) -> Iterator[Stats]:
+        """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
+
+        Yields the stats first of all, then after each frame and, when there is none, twice a second.
+
+        Raises:
+            CameraError: the camera cannot be opened in the beginning, and nobody is patient.
+            LedgerError, SinkError: if the recorder raises what goes wrong.
+            RoiError: the region does not lie within a recording's picture, or a camera's first one.
+            ModelError, RuntimeMissingError: a model cannot be had, or has failed.
+        """
+        yield self._recorder.stats
+        yield from self._sightings.finish_former(stop)
+        yield from self._recorder.deliver(stop, has_new=True)
+        try:
+            yield from self._work(stop)
+            yield from self._finish(stop)
+        except (LedgerError, SinkError):
+            raise
+        except EdgeDetectError:
+            yield from self._finish(stop)  # what was seen is told all the same
+            raise
+        finally:
+            if self._capture:
+                self._capture.close()
+
+    def _work(self, stop: threading.Event) -> Iterator[Stats]:
+        while not stop.is_set():
+            if not is_open(self._schedule, datetime.now()):
+                yield from self._rest(stop)
+                continue
+            if self._capture is None:
+                self._capture = self._make_capture()
+                self._looked_at = self._met_at = time.monotonic()
+            frame = self._capture.latest(WAIT_SECONDS)
+            if frame is not None and self._is_due(frame):
+                yield from self._look(frame, stop)
+            elif frame is None and self._capture.is_over:
+                return
+            if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
+                yield from self._sightings.end(stop)
+            yield from self._deliver_now_and_then(stop)
+            yield self._recorder.stats
+            if self.frames == self._pace.max_frames:
+                return
+            yield from self._pause(stop)
+
+    def _finish(self, stop: threading.Event) -> Iterator[Stats]:
+        yield from self._sightings.end(stop)
+        yield from self._recorder.deliver(stop, has_new=True)
+
+    def _rest(self, stop: threading.Event) -> Iterator[Stats]:
+        """The schedule wants no frames now: the camera is free for others."""
+        self._is_resting = True
+        if self._capture:
+            self._capture.close()
+            self._capture = None
+        yield from self._sightings.end(stop)
+        while not stop.is_set() and not is_open(self._schedule, datetime.now()):
+            yield from self._deliver_now_and_then(stop)
+            yield self._recorder.stats
+            stop.wait(WAIT_SECONDS)
+        self._is_resting, self._due = False, float("-inf")
+
+    def _pause(self, stop: threading.Event) -> Iterator[Stats]:
+        """Until the next frame of a live camera is due, or the schedule wants none any more."""
+        if self._capture is None or not self._capture.is_live:
+            return
+        while not stop.is_set() and (left := self._due - time.monotonic()) > 0:
+            if not is_open(self._schedule, datetime.now()):
+                return
+            stop.wait(min(left, WAIT_SECONDS))
+            yield from self._deliver_now_and_then(stop)
+            yield self._recorder.stats
+
+    def _look(self, frame: Frame, stop: threading.Event) -> Iterator[Stats]:
+        assert self._capture is not None
+        away = self._network.trouble
+        if not away.is_due:  # when it is there again, a newer frame will be
+            stop.wait(min(away.seconds_left, WAIT_SECONDS))
+            return
+        seen = self._seen(frame)
+        if seen is None:
+            return
+        chosen, (pixels, own_size, _) = seen
+        verdict = self._network.verdict(self.name, pixels, own_size, frame.preparing_seconds, chosen.model)
+        if verdict is None:
+            return
+        now = time.monotonic()
+        age = now - frame.seconds if self._capture.is_live else None
+        self.figures.note(verdict.elapsed_seconds, age, now - self._looked_at)
+        self._looked_at = now
+        self._met(frame)
+        self.verdict = verdict
+        self.frames += 1
+        self._recorder.stats.count(verdict)
+        is_live, picture = self._capture.is_live, lambda: self._view.of(frame.pixels)
+        yield from self._sightings.follow(verdict, picture, frame, stop, is_live=is_live)
+
+    def _seen(self, frame: Frame) -> tuple[Input, Taken] | None:
+        """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
+        assert self._capture is not None
+        try:
+            seen = frame.seen(self._view, self._choose)
+        except RoiError as error:
+            if not (self._capture.is_live and (self._is_patient or self.frames)):
+                raise
+            self._at_view.failed(error)
+            self._met(frame)
+            return None
+        self._at_view.succeeded()
+        return seen
+
+    def _is_due(self, frame: Frame) -> bool:
+        return frame.seconds >= self._due - EARLY * self._pace.interval_seconds
+
+    def _met(self, frame: Frame) -> None:
+        self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
+
+    def _note_closing(self) -> None:
+        """Say what nobody else does; that a camera gives nothing, `Capture` says."""
+        if is_held():
+            self._at_closing.failed(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
+        else:
+            self._at_closing.succeeded()
+
+    def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Stats]:
+        """Not after each frame, for that asks the ledger; but at once when something was recorded."""
+        now, has_new = time.monotonic(), self._sightings.has_new
+        if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
+            self._delivered_at, self._sightings.has_new = now, False
+            self._note_closing()
+            yield from self._sightings.tidy(stop)
+            yield from self._recorder.deliver(stop, has_new=has_new)
+
+
+def _mean(before: float, now: float) -> float:
+    return now if not before else before + RECENT * (now - before)

@@ -1,0 +1,260 @@
+"""Webcams, network cameras and video files, by PyAV (FFmpeg's libraries)."""
+
+import errno
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edge import redact
+from edge.capture.frame import Frame
+from edge.capture.libav_frames import Conversion
+from edge.errors import CameraError, NotInstalledError, printable
+from edge.imaging.preprocess import reason_of
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+
+TIMEOUT_SECONDS = 10.0
+# Containers that cameras and recordings come in. FFmpeg knows hundreds more; some of them are lists of other files.
+RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
+STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
+MAX_PIXELS = 36_000_000  # of one frame, 8K; RGB takes three bytes of each
+# Who reads slower than a camera sends gets ever older pictures. We see it by never having to wait for one.
+BEHIND_SECONDS = 2.0
+_WAITED_SECONDS = 0.002
+
+
+class LibavCamera:
+    """A V4L2 device (/dev/video0), a network stream (rtsp://, http:// ...), or a video file, which is not live."""
+
+    def __init__(
+        self,
+        source: str,
+        size: tuple[int, int] | None = None,
+        frames_per_second: float | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """
+        Args:
+            size: (width, height) in pixels that a V4L2 device is asked for; it may take another that it has.
+            frames_per_second: that a V4L2 device is asked for.
+            timeout_seconds: for the opening, and for each frame; a V4L2 device has none.
+
+        Raises:
+            NotInstalledError: PyAV is missing.
+            CameraError: it cannot be opened, or there is no video in it.
+        """
+        av = _av()
+        self._is_device = not redact.is_address(source) and _is_device(source)
+        self.is_live = self._is_device or redact.is_address(source)
+        self.name = redact.shown(source) if redact.is_address(source) else printable(source)
+        self._timeout_seconds, self._conversion = timeout_seconds, Conversion(self.name)
+        url, format_, options = _how_to_open(source, self._is_device)
+        asked = _asked(size, frames_per_second) if self._is_device else {}
+        self._container: InputContainer | None = None
+        self._packets: Iterator[Packet[Any]] = iter(())
+        self._began = time.monotonic()  # with what waits for an answer
+        try:
+            self._container = av.open(
+                url,
+                "r",
+                format=format_,
+                options=options,
+                container_options=asked,
+                timeout=(timeout_seconds, timeout_seconds),
+                **_tolerance(av),
+            )
+            if not self._container.streams.video:
+                raise CameraError(f"{self.name}: there is no video in it")
+            self._stream = self._container.streams.video[0]
+            self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        except CameraError:
+            self.close()
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            self.close()
+            # Not `from error`: its text has the whole address in it.
+            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+        self._packets = self._container.demux()
+        self._decoded: deque[VideoFrame] = deque()
+        stream = self._stream
+        self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
+        self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        self._seconds, self._has_given = 0.0, False
+        self._lead = 0.0  # seconds that a recording's own times have fallen behind ours
+        self._is_behind, self._last_wait = False, time.monotonic()
+
+    def frame(self) -> Frame | None:
+        """The next one, whose conversion to RGB is left until its pixels are asked for.
+
+        Raises:
+            CameraError: a live stream has ended or failed, or nothing that can be decoded has come for too long.
+        """
+        deadline = time.monotonic() + 2 * self._timeout_seconds
+        while not self._decoded:
+            if self.is_live and time.monotonic() > deadline:
+                raise CameraError(f"{self.name}: nothing that can be decoded for {2 * self._timeout_seconds:g} s")
+            if not self._read():
+                if self.is_live:
+                    raise CameraError(f"{self.name}: the stream has ended")
+                if not self._has_given:
+                    raise CameraError(f"{self.name}: no frame in it can be decoded")
+                return None
+        decoded = self._decoded.popleft()
+        self._seconds, self._has_given = self._time_of(decoded), True
+        return self._conversion.frame(decoded, self._seconds)
+
+    def _time_of(self, frame: "VideoFrame") -> float:
+        """When it was taken; in a recording never before the one before, as in one put together of several."""
+        if self.is_live:
+            return time.monotonic()
+        following = self._seconds + self._frame_seconds if self._has_given else 0.0
+        time_ = frame.time
+        if time_ is None:  # as in a bare H.264 stream
+            return following
+        told = time_ - self._start_seconds
+        if told + self._lead < self._seconds:
+            self._lead = following - told
+        return told + self._lead
+
+    def close(self) -> None:
+        # What was read from a V4L2 device is a part of its memory, and must be given back before that is unmapped.
+        self._packets, self._decoded = iter(()), deque()
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _read(self) -> bool:
+        """Decode what comes next; False at the end. No packet of a device's is left when this returns: see `close`."""
+        packet = self._next_packet()
+        if packet is None:
+            return False
+        if packet.stream is self._stream:
+            self._decoded.extend(self._decode(packet))
+        return True
+
+    def _next_packet(self) -> "Packet[Any] | None":
+        av = _av()
+        self._began = time.monotonic()
+        try:
+            packet = next(self._packets, None)
+        except av.FFmpegError as error:
+            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+        now = time.monotonic()
+        if now - self._began > _WAITED_SECONDS:
+            self._last_wait = now
+        return packet
+
+    def _decode(self, packet: "Packet[Any]") -> "list[VideoFrame]":
+        """The frames that a packet completes; none if it is damaged, as now and then one is."""
+        av = _av()
+        if self.is_live:
+            self._keep_up(packet)
+        if self._is_device:
+            if not packet.size:  # the driver calls it damaged; to a decoder it would mean the end
+                return []
+            packet = _copy(packet)
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError:
+            return []
+
+    def _keep_up(self, packet: "Packet[Any]") -> None:
+        """Decode only key frames while we are behind; the frames between them can be taken up at a key frame alone."""
+        is_behind = time.monotonic() - self._last_wait > BEHIND_SECONDS
+        if is_behind and not self._is_behind:
+            self._is_behind, self._stream.codec_context.skip_frame = True, "NONKEY"
+        elif self._is_behind and not is_behind and packet.is_keyframe:
+            self._is_behind, self._stream.codec_context.skip_frame = False, "DEFAULT"
+
+    def _reason(self, error: Exception) -> str:
+        """What went wrong, without the address, which PyAV's texts have in them."""
+        av = _av()
+        if isinstance(error, av.error.HTTPUnauthorizedError):
+            return "the user or the password is wrong or missing (401)"
+        # FFmpeg has several errors for a wait that we have broken off.
+        if self.is_live and time.monotonic() - self._began >= self._timeout_seconds:
+            return f"no answer for {self._timeout_seconds:g} s"
+        if isinstance(error, av.error.InvalidDataError):
+            return "no video, or a damaged one"
+        if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
+            return "this PyAV does not support it"
+        number = getattr(error, "errno", None)
+        if number == errno.EINVAL and self._is_device:
+            return "it was stopped" if self._container else "none of its kinds of picture is supported"
+        if number == errno.EINVAL:
+            return f"{'not a valid address, or ' if self.is_live else ''}content of a kind that is not supported"
+        if number == errno.EIO and not self._is_device:
+            return "the connection broke off" if self._container else "cannot be reached, or sends no video"
+        if number == errno.ENOTTY:
+            return "not a camera"
+        if number == errno.EBUSY:
+            return "another program uses it"
+        if number == errno.EACCES and self._is_device:
+            return "permission denied; the user must be in the group video"
+        return (getattr(error, "strerror", None) or "cannot be read").lower()
+
+
+def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:
+    """What `av.open` is to be told: url, format, options of the container and of the decoders.
+
+    FFmpeg's option nobuffer is not among them: it throws away what was read while the stream was examined, with the
+    first key frame; and we read on as fast as we can, so that nothing stays in a buffer.
+    """
+    frames = {"max_pixels": str(MAX_PIXELS)}
+    if redact.is_address(source):
+        scheme = redact.scheme(source)
+        limits = {"protocol_whitelist": ",".join(redact.PROTOCOLS), "format_whitelist": STREAMS, **frames}
+        # Not by UDP, which loses packets on a wireless network and needs an open firewall.
+        rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
+        return scheme + source[len(scheme) :], None, limits | rtsp
+    if is_device:
+        return source, "v4l2", frames
+    limits = {"protocol_whitelist": "file", "format_whitelist": RECORDINGS, **frames}
+    return f"file:{os.path.abspath(source)}", None, limits
+
+
+def _copy(packet: "Packet[Any]") -> "Packet[Any]":
+    """In memory of our own. A raw frame lies where its packet does; a device takes its memory away when it is closed,
+    while another thread may still convert the last frame.
+    """
+    copy = _av().Packet(packet.size)
+    copy.update(packet)
+    return copy  # type: ignore[no-any-return]
+
+
+def _asked(size: tuple[int, int] | None, frames_per_second: float | None) -> dict[str, str]:
+    """What a device is asked for; no decoder may hear of it, for it would take the size as given, not as answered."""
+    video_size = {"video_size": f"{size[0]}x{size[1]}"} if size else {}
+    return video_size | ({"framerate": f"{frames_per_second:g}"} if frames_per_second else {})
+
+
+def _is_device(source: str) -> bool:
+    try:
+        mode = os.stat(source).st_mode
+    except (OSError, ValueError) as error:
+        raise CameraError(f"{printable(source)}: {reason_of(source, error)}") from error
+    if not stat.S_ISCHR(mode) and not stat.S_ISREG(mode):
+        raise CameraError(f"{printable(source)}: neither a video file nor a camera")
+    return stat.S_ISCHR(mode)
+
+
+def _tolerance(av: Any) -> dict[str, str]:
+    """What lets `av.open` take a title in any encoding; PyAV 19 does by itself, and knows no such option."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise NotInstalledError(
+            "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
+        ) from error
+    av.logging.set_level(None)  # FFmpeg would write to stderr, addresses with passwords among it
+    return av

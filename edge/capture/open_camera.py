@@ -1,0 +1,67 @@
+"""From what a user names as a camera to the camera."""
+
+import os
+import re
+from collections.abc import Callable
+
+from edge import redact
+from edge.capture.devices import found_cameras, picamera2_problem
+from edge.capture.frame import Camera
+from edge.capture.image_folder import ImageFolder
+from edge.capture.libav import LibavCamera
+from edge.capture.picamera import PiCamera
+from edge.errors import CameraError, printable
+from edge.imaging import preprocess
+
+SOURCES = "picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image, or a folder of images"
+
+
+def open_camera(
+    source: str,
+    size: tuple[int, int] | None = None,
+    frames_per_second: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Camera:
+    """
+    Args:
+        source: one of SOURCES.
+        size: (width, height) in pixels that a camera of this machine is asked for.
+        frames_per_second: that it is asked for; of a replay, how many images make a second of it.
+        say: is told of images of a folder that are skipped.
+
+    Raises:
+        CameraError: it cannot be opened.
+        NotInstalledError: what it needs is missing.
+    """
+    if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
+        return PiCamera(int(number[1] or 0), size, frames_per_second)
+    if redact.is_address(source):
+        return LibavCamera(source)
+    if source.startswith("/dev/video") and not os.path.exists(source):
+        raise CameraError(f"{printable(source)}: no such device; {_seen()}")
+    is_image = os.path.splitext(source)[1].lower() in preprocess.SUFFIXES
+    if os.path.isdir(source) or (is_image and os.path.exists(source)):
+        return ImageFolder(source, frames_per_second or 1.0, say)
+    if not os.path.lexists(source):
+        raise CameraError(f"{redact.shown(source)}: no such file or camera; a camera is {SOURCES}")
+    return LibavCamera(source, size, frames_per_second)
+
+
+def first_source() -> str:
+    """The Pi's own camera, or else the first V4L2 device.
+
+    Raises:
+        CameraError: there is no camera.
+    """
+    usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
+    if not usable:
+        raise CameraError(f"no camera found; {_what_there_is()}; or name one: {SOURCES}")
+    return usable[0].source
+
+
+def _what_there_is() -> str:
+    return f"{_seen()}; {picamera2_problem() or 'picamera2 is installed'}"
+
+
+def _seen() -> str:
+    return f"seen: {', '.join(map(str, found_cameras())) or 'neither by libcamera nor as /dev/video*'}"

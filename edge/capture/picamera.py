@@ -1,0 +1,140 @@
+"""The Raspberry Pi's own camera, by Picamera2."""
+
+import contextlib
+import logging
+import os
+import time
+from typing import Any
+
+from edge.capture import pixel_formats
+from edge.capture.frame import Frame
+from edge.errors import CameraError, NotInstalledError, printable
+
+SIZE = (1280, 720)
+TIMEOUT_SECONDS = 10.0
+# What Picamera2 and libcamera raise for a camera that is not there, is used by another program, or was pulled out.
+ERRORS = (RuntimeError, OSError, IndexError, KeyError, ValueError, TypeError)
+
+
+class PiCamera:
+    """Gives frames as fast as it is asked; each was completed after it was asked for."""
+
+    is_live = True
+
+    def __init__(
+        self,
+        number: int = 0,
+        size: tuple[int, int] | None = None,
+        frames_per_second: float | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        picamera2: Any = None,
+    ) -> None:
+        """
+        Args:
+            number: in the list that `rpicam-hello --list-cameras` shows.
+            size: (width, height) in pixels, even; None is SIZE. The sensor's own mode is chosen by libcamera to fit.
+            frames_per_second: None lets the camera expose longer in the dark, for 10 to 30 frames a second.
+            timeout_seconds: for a frame.
+            picamera2: the class, in place of `picamera2.Picamera2`.
+
+        Raises:
+            NotInstalledError: Picamera2 is missing.
+            CameraError: there is no such camera, or it cannot be used.
+        """
+        self.name = f"picamera2:{number}"
+        self._timeout_seconds = timeout_seconds
+        width, height = size or SIZE
+        if width % 2 or height % 2:
+            raise CameraError(f"{self.name}: width and height must be even, not {width} x {height}")
+        build = picamera2 or library()
+        self._camera: Any = None
+        try:
+            self._camera = build(number)
+            rate = {"FrameRate": frames_per_second} if frames_per_second else {}
+            # Named from the other end: BGR888 has the bytes R, G, B. Without a queue a frame is one of now, not one
+            # that has waited. The configuration of a preview, for that of a video exposes no longer than 1/30 s.
+            wanted = {"size": (width, height), "format": "BGR888"}
+            self._camera.configure(self._camera.create_preview_configuration(main=wanted, controls=rate, queue=False))
+            # What came of it: a camera that has no such format takes another without a word.
+            configured = self._camera.camera_configuration()
+            main, colours = configured["main"], str(configured.get("colour_space", ""))
+            self._layout, self._size, self._stride = str(main["format"]), tuple(main["size"]), int(main["stride"])
+            self._is_bt709 = "709" in colours
+            self._is_full_range = "sycc" in colours.lower() or "full" in colours.lower()
+            if self._layout not in pixel_formats.FORMATS:
+                raise CameraError(
+                    f"{self.name}: gives {printable(self._layout)}, which is not supported; if it is a webcam, name its"
+                    " /dev/video device"
+                )
+            self._camera.start()
+        except CameraError:
+            self.close()
+            raise
+        except ERRORS as error:
+            self.close()
+            raise CameraError(f"{self.name}: {_reason(error)}") from error
+
+    def frame(self) -> Frame:
+        """The next one; a copy of the camera's memory, converted to RGB when its pixels are asked for.
+
+        Raises:
+            CameraError: the camera has gone, or gives nothing for too long.
+        """
+        if self._camera is None:
+            raise CameraError(f"{self.name}: is closed")
+        try:
+            request = self._camera.capture_request(wait=self._timeout_seconds)
+            seconds = time.monotonic()
+            try:
+                buffer = request.make_buffer("main")
+            finally:
+                request.release()
+        except TimeoutError as error:
+            raise CameraError(f"{self.name}: no frame for {self._timeout_seconds:g} s; is its cable firm?") from error
+        except ERRORS as error:
+            raise CameraError(f"{self.name}: {_reason(error)}") from error
+        return Frame(
+            lambda: pixel_formats.rgb(
+                buffer,
+                self._layout,
+                (self._size[0], self._size[1]),
+                self._stride,
+                is_bt709=self._is_bt709,
+                is_full_range=self._is_full_range,
+            ),
+            seconds,
+        )
+
+    def close(self) -> None:
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            with contextlib.suppress(*ERRORS):
+                camera.close()
+
+
+def library() -> Any:
+    """The class `Picamera2`.
+
+    Raises:
+        NotInstalledError: it is not there, or does not load.
+    """
+    # Both would write to stderr, what we say ourselves in one line.
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
+    if not logging.getLogger("picamera2").handlers:
+        logging.getLogger("picamera2").addHandler(logging.NullHandler())
+    try:
+        import picamera2
+    except ModuleNotFoundError as error:
+        raise NotInstalledError(
+            "the Pi's camera needs picamera2: sudo apt install python3-picamera2, and an environment made with"
+            " --system-site-packages"
+        ) from error
+    except (ImportError, *ERRORS) as error:  # built against another numpy, say
+        raise NotInstalledError(f"picamera2 is installed but does not load: {_reason(error)}") from error
+    return picamera2.Picamera2
+
+
+def _reason(error: Exception) -> str:
+    """With the reason behind it, for Picamera2's own texts say little."""
+    texts = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
+    return printable(": ".join(text.rstrip(".") for text in texts if text) or type(error).__name__)

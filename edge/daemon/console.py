@@ -1,0 +1,46 @@
+"""A line of progress at the bottom of a terminal."""
+
+import contextlib
+import shutil
+import time
+from typing import TextIO
+
+from edge.delivery.stdout import Lines
+from edge.verdict import Answer, Recorded
+
+REDRAW_SECONDS = 0.2
+
+
+class Progress:
+    """Shows one line that is rewritten in place, and steps aside for other lines.
+
+    Where the stream is no terminal it shows nothing.
+    """
+
+    def __init__(self, lines: Lines, stream: TextIO) -> None:
+        self._lines, self._stream = lines, stream
+        self._is_terminal = stream.isatty()
+        self._shown_at = 0.0
+        self._is_shown = False
+
+    def write(self, answer: Answer | Recorded) -> None:
+        self.clear()
+        self._lines.write(answer)
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        if not self._is_terminal or (self._is_shown and now - self._shown_at < REDRAW_SECONDS):
+            return
+        # Cut, for a line that wraps cannot be taken back.
+        self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._shown_at, self._is_shown = now, True
+
+    def clear(self) -> None:
+        if self._is_shown:
+            self._write("\r\x1b[K")
+            self._is_shown = False
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal has been closed
+            self._stream.write(text)
+            self._stream.flush()

@@ -1,0 +1,72 @@
+"""Answers in the systemd journal, with fields to search by: `journalctl EDGE_DETECT_LABEL=FAKE`."""
+
+import os
+from collections.abc import Mapping
+
+from edge.delivery.stdout import line_of
+from edge.errors import SinkError, printable
+from edge.verdict import Answer, Failure, Recorded, Verdict
+
+SOCKET = "/run/systemd/journal/socket"
+INFO, WARNING = 6, 4  # syslog(3)
+
+
+def takes(descriptor: int, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether standard output (1) or error (2) goes to the journal: systemd.exec(5), $JOURNAL_STREAM."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}" and os.path.exists(SOCKET)
+
+
+class JournalLines:
+    """One entry an answer, readable and with its fields."""
+
+    def __init__(self, address: str = SOCKET) -> None:
+        import socket  # which most starts do not need
+
+        self._address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    def write(self, answer: Answer | Recorded) -> None:
+        """
+        Raises:
+            SinkError: the journal does not take it.
+        """
+        fields, message = {"SYSLOG_IDENTIFIER": "edge-detect"}, line_of(answer)
+        if isinstance(answer, Recorded):
+            fields["EDGE_DETECT_ID"] = str(answer.id)
+            if answer.moved_to is not None:
+                fields["EDGE_DETECT_MOVED_TO"] = printable(answer.moved_to)
+            if answer.sighting is not None:
+                fields["EDGE_DETECT_EVENT"] = answer.sighting.state
+                if answer.sighting.snapshot is not None:
+                    fields["EDGE_DETECT_SNAPSHOT"] = printable(answer.sighting.snapshot)
+            answer = answer.answer
+        fields["EDGE_DETECT_PATH"] = printable(answer.path)
+        if isinstance(answer, Failure):
+            fields |= {"PRIORITY": str(WARNING), "MESSAGE": f"{printable(answer.path)}: {answer.reason}"}
+            fields["EDGE_DETECT_ERROR"] = answer.reason
+        else:
+            fields |= _of_verdict(answer, message)
+        try:
+            self._socket.sendto(b"".join(_field(*field) for field in fields.items()), self._address)
+        except OSError as error:
+            raise SinkError(f"cannot write to the journal: {(error.strerror or '').lower()}") from error
+
+
+def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
+    fields = {
+        "PRIORITY": str(INFO),
+        "MESSAGE": message,
+        "EDGE_DETECT_LABEL": verdict.label,
+        "EDGE_DETECT_SCORE": f"{verdict.score:.6f}",
+        "EDGE_DETECT_CONFIDENCE": f"{verdict.confidence:.6f}",
+    }
+    return fields | {"EDGE_DETECT_MODEL": printable(verdict.model)} if verdict.model else fields
+
+
+def _field(name: str, value: str) -> bytes:
+    """As the journal's native protocol has it: printable text of one line is all that we send."""
+    return f"{name}={value}\n".encode("utf-8", "replace")

@@ -1,0 +1,393 @@
+"""From the bytes of a file to the pixels a network sees: the only place where that happens.
+
+Training, calibration, evaluation and the device all call `pixels`, so that a
+model never meets an image prepared in another way than the one it learnt from.
+
+What is done, in this order:
+
+1. The format must be on `FORMATS`; anything else is refused unopened.
+2. The first frame of an animation is used.
+3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
+   leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a
+   fraction of a full decode.
+4. The whole image is scaled to the wanted size with `RESAMPLING`; nothing is
+   cropped and the aspect ratio is not kept, as in the model's training.
+5. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
+   byte; floating-point samples are read as 0.0-1.0.
+6. Transparency is laid over white.
+7. The EXIF orientation is applied; of HEIC its decoder applies the image's own.
+"""
+
+import contextlib
+import os
+import re
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+
+from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.imaging import heic
+from edge.process.stderr import silenced
+
+Pixels = npt.NDArray[np.uint8]
+
+# Formats that photographs and generated images come in. Pillow knows dozens
+# more whose decoders few people test; hostile files are kept away from them.
+# JPEG includes MPO, the JPEGs with several pictures that some cameras write.
+# The first four are loaded with Pillow itself, the others when they are met.
+_OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.imaging.heic
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+)
+_JPEG = b"\xff\xd8\xff"
+FIGURE_SUFFIX = "_results.png"  # of what edge.imaging.annotate writes, which is no input of ours
+
+# Pillow's own default, and so that of the usual plain script; a change of
+# filter changes verdicts, so it is written into every model's description.
+RESAMPLING = Image.Resampling.BICUBIC
+REDUCING_GAP = 3
+
+MAX_BYTES = 256 * 1024 * 1024
+# What decoding may take: as much as a 1 GB board bears, and from 8 GB on what a
+# WebP of 48 megapixels needs. And what a pixel takes at most, by format and
+# mode, as tests/test_image.py measures it.
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+MAX_DECODING_BYTES = min(1_000_000_000, max(640_000_000, MEMORY_BYTES // 8))
+_BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}
+_BYTES_PER_PLAIN_PIXEL = 8
+_BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
+_NO_MEMORY = "not enough memory to decode it"
+
+# How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# We refuse what is too large ourselves, with a sentence; Pillow's softer
+# warning would only be noise on stderr.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF data is no reason to say anything: the pixels are what counts.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+# What Pillow's decoders are known to raise on damaged data.
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read(path: str | bytes | os.PathLike[str]) -> bytes:
+    """The whole content of a regular file.
+
+    Never blocks: a FIFO or a device is refused, not opened for good.
+
+    Raises:
+        UnreadableFileError: missing, forbidden, not a regular file, or over MAX_BYTES.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise UnreadableFileError(path, "is a folder, not a file")
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFileError(path, "is not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {MAX_BYTES}")
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                return file.readall()
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise UnreadableFileError(path, reason_of(path, error)) from error
+
+
+def reason_of(path: str | bytes | os.PathLike[str], error: OSError | ValueError) -> str:
+    """Why the operating system refused a file, in words for a person."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return "broken symbolic link"
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None) -> Pixels:
+    """The image as a network sees it.
+
+    Args:
+        path: the file; with `data` given it only names the image in errors.
+        size: (width, height) in pixels of the network's input.
+        data: the file's content, if it has been read already.
+
+    Returns:
+        RGB, uint8, shape (height, width, 3), C-contiguous.
+
+    Raises:
+        UnreadableFileError: the file cannot be read, or memory is short just now.
+        UndecodableImageError: the content is no acceptable image.
+    """
+    return pixels_and_size(path, size, data)[0]
+
+
+def pixels_and_size(
+    path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None
+) -> tuple[Pixels, tuple[int, int]]:
+    """Like `pixels`, with the (width, height) that the upright image itself has."""
+    scaled, own_size = _decoded(path, read(path) if data is None else data, lambda _: size)
+    return np.asarray(scaled), own_size
+
+
+def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
+    """The image for a person to look at: RGB, upright, aspect ratio kept, at most `longest` pixels a side."""
+
+    def within(size: tuple[int, int]) -> tuple[int, int]:
+        scale = min(1.0, longest / max(size))
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    return _decoded(path, read(path), within)[0]
+
+
+def decoded(path: str | bytes | os.PathLike[str], data: bytes | None = None) -> tuple[Image.Image, bool]:
+    """The whole image at its own resolution: RGB, upright; and whether its format is one that loses nothing.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `pixels`.
+    """
+    data = read(path) if data is None else data
+    lossless = not data.startswith(_JPEG) and data[4:8] != b"ftyp" and not _is_lossy_webp(data)
+    return _decoded(path, data, lambda size: size)[0], lossless
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    """Whether a WebP file holds a VP8 bitstream; those of the lossless kind are VP8L."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
+
+
+def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """A frame of a camera as a network sees it: what `pixels` makes of a PNG file of the same content.
+
+    Like a JPEG, a large one is first reduced by a whole number, to no less than
+    REDUCING_GAP times the size: there are many frames a second.
+
+    Args:
+        pixels: RGB, uint8, shape (height, width, 3).
+        size: (width, height) in pixels of the network's input.
+
+    Returns:
+        RGB, uint8, shape (height, width, 3), C-contiguous.
+    """
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return np.ascontiguousarray(pixels)
+    return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING, reducing_gap=REDUCING_GAP))
+
+
+def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
+    if not data:
+        raise UndecodableImageError(path, "the file is empty")
+    try:
+        image = _identified(path, data)
+    except UnidentifiedImageError:
+        raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
+    except MemoryError as error:
+        raise UnreadableFileError(path, _NO_MEMORY) from error
+    except DECODER_ERRORS as error:
+        raise UndecodableImageError(path, _reason(error)) from error
+    needed = _bytes_needed(image, data)
+    if needed > MAX_DECODING_BYTES:
+        raise UndecodableImageError(
+            path,
+            f"{image.width} x {image.height} pixels would take {needed // 1_000_000} MB to decode,"
+            f" more than the limit of {MAX_DECODING_BYTES // 1_000_000} MB",
+        )
+    return image
+
+
+def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
+    if data.startswith(_JPEG):  # what most files are; to look for others, Pillow loads four more of its plugins
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
+            return JpegImagePlugin.jpeg_factory(BytesIO(data))
+    if data[4:8] == b"ftyp":  # as it is in HEIC, AVIF and films
+        return heic.opened(path, data)
+    return Image.open(BytesIO(data), formats=_OF_PILLOW)
+
+
+def _bytes_needed(image: Image.Image, data: bytes) -> int:
+    if image.format == "HEIF":
+        return heic.bytes_needed(image, data)
+    return image.width * image.height * _bytes_per_pixel(image)
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    if image.format in _BYTES_PER_PIXEL:
+        return _BYTES_PER_PIXEL[image.format]
+    is_plain = image.mode in ("1", "L", "RGB", "I;16", "I", "F") and "transparency" not in image.info
+    return _BYTES_PER_PLAIN_PIXEL if is_plain else _BYTES_PER_OTHER_PIXEL
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image file whose pixels were decoded, as they lie in it.
+
+    Attributes:
+        image: in the mode that the file has; a JPEG at the scale that was asked for.
+        own_size: (width, height) of the whole image, upright.
+        orientation: by EXIF, 1 to 8; what `TRANSPOSITIONS` still has to be applied.
+    """
+
+    image: Image.Image
+    own_size: tuple[int, int]
+    orientation: int
+
+
+@contextlib.contextmanager
+def loaded(
+    path: str | bytes | os.PathLike[str], data: bytes, least_side: Callable[[tuple[int, int]], int]
+) -> Iterator[Loaded]:
+    """An image for as long as a `with` lasts, whose decoder errors come out as ours.
+
+    Args:
+        least_side: is given the upright (width, height) that the file's header tells; a JPEG is decoded at the smallest
+            DCT scale that leaves both sides so many pixels.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `pixels`.
+    """
+    with _opened(path, data) as image:
+        try:
+            stored = image.size  # a draft changes it
+            orientation = _orientation(image)
+            least = least_side(as_stored(stored, orientation))
+            image.draft("RGB", (least, least))
+            _load(image)
+            if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
+                stored, orientation = image.size, 1
+            elif image.format not in ("JPEG", "MPO"):  # elsewhere it may stand behind the pixels
+                orientation = _orientation(image)
+            yield Loaded(image, as_stored(stored, orientation), orientation)
+        except MemoryError as error:
+            raise UnreadableFileError(path, _NO_MEMORY) from error
+        except DECODER_ERRORS as error:
+            raise UndecodableImageError(path, _reason(error)) from error
+
+
+def side_to_decode(size: tuple[int, int]) -> int:
+    """How many pixels a side of a JPEG must keep that is scaled to `size` as a whole."""
+    return max(size) * REDUCING_GAP
+
+
+def whole(picture: Loaded, size: tuple[int, int]) -> Image.Image:
+    """All of it: RGB, upright, scaled to (width, height)."""
+    stored_size = as_stored(size, picture.orientation)
+    scaled = scalable(picture.image)
+    if scaled.size != stored_size:
+        scaled = scaled.resize(stored_size, RESAMPLING)
+    return turned(rgb(scaled), picture.orientation)
+
+
+def turned(stored: Image.Image, orientation: int) -> Image.Image:
+    """Upright, by an EXIF orientation."""
+    return stored.transpose(TRANSPOSITIONS[orientation]) if orientation > 1 else stored
+
+
+def _decoded(
+    path: str | bytes | os.PathLike[str],
+    data: bytes,
+    wanted: Callable[[tuple[int, int]], tuple[int, int]],
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright RGB image, scaled to what `wanted` makes of its upright (width, height); and those themselves."""
+    with loaded(path, data, lambda size: side_to_decode(wanted(size))) as picture:
+        return whole(picture, wanted(picture.own_size)), picture.own_size
+
+
+def _load(image: Image.Image) -> None:
+    if image.format == "TIFF":
+        with silenced(b""):  # libtiff writes its own remarks on damaged files to stderr
+            image.load()
+    elif image.format == "HEIF":
+        heic.load(image)
+    else:
+        image.load()
+
+
+def as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """The (width, height) that an image of this upright one has before it is turned; and the other way round."""
+    return size if orientation < 5 else size[::-1]
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or nonsense."""
+    if image.format == "HEIF":  # its decoder turns it upright
+        return 1
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DECODER_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def scalable(image: Image.Image) -> Image.Image:
+    """The image in a mode that scales without loss: RGB, RGBA, I (32-bit integers) or F."""
+    mode = image.mode
+    if mode in ("RGB", "I", "F") and "transparency" not in image.info:
+        return image
+    if mode.startswith("I;16"):
+        return image.convert("I")
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None  # only an in-place conversion returns None
+        return converted
+    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def rgb(scaled: Image.Image) -> Image.Image:
+    """RGB of an image in a mode that `scalable` gives, transparency over white."""
+    if scaled.mode == "RGBA":
+        white = Image.new("RGBA", scaled.size, "white")
+        return Image.alpha_composite(white, scaled).convert("RGB")
+    if scaled.mode == "I":
+        return _greyscale(np.clip(np.asarray(scaled), 0, 65535) >> 8)
+    if scaled.mode == "F":
+        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(scaled)), 0, 1) * 255))
+    return scaled
+
+
+def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    # Nothing, a number of Pillow's or libtiff's, or what Pillow says of a size of nothing.
+    if re.fullmatch(r"(decoder error )?-?\d*|not identified by this driver", text):
+        return "damaged image data"
+    return text

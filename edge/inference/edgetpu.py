@@ -1,0 +1,222 @@
+"""What there is of a Coral on this machine: devices, Google's library for them, compiled models.
+
+Nothing here prints, and nothing here opens a device: that does the runtime, in
+`edge.inference.runtime`. Sources: the "Get started" pages of coral.ai for the ids,
+the udev rule and the groups; edgetpu_c.h of google-coral/libedgetpu.
+"""
+
+import grp
+import os
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from edge.errors import CoralError, printable
+from edge.process.isolated import Crashed, TimedOut, run_isolated
+
+LIBRARY = "libedgetpu.so.1"
+USB, PCI = "usb", "pci"
+# A stick is 1a6e:089a until it has got its firmware, at the first use after it was plugged in, and 18d1:9302 then.
+USB_IDS = frozenset((("1a6e", "089a"), ("18d1", "9302")))
+PCI_ID = ("0x1ac1", "0x089a")
+PAGE_BYTES = 4096  # what the library needs of the kernel for a card on PCIe
+COMPILED = "_edgetpu"  # edgetpu_compiler puts it behind a model's name
+LOADING_SECONDS = 20.0
+
+_DEVICE = re.compile(r"(usb|pci)?(?::?(\d{1,3}))?")
+
+# The path that a library was loaded from, and its version if it has one; else the loader's words.
+_LOAD = """
+import ctypes, sys
+name = sys.argv[1]
+try:
+    library = ctypes.CDLL(name)
+except OSError as error:
+    print(error)
+    sys.exit(1)
+base = name.rpartition("/")[2].partition(".so")[0]
+paths = {line.split(None, 5)[5].strip() for line in open("/proc/self/maps") if line.count("/")}
+print(min((path for path in paths if path.rpartition("/")[2].startswith(base)), default=name))
+if hasattr(library, "edgetpu_version"):
+    library.edgetpu_version.restype = ctypes.c_char_p
+    print((library.edgetpu_version() or b"").decode())
+"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A Coral that is plugged in.
+
+    Attributes:
+        kind: "usb" or "pci".
+        node: what programs open, below /dev; None if there is none: no driver has taken a card, or no udev runs.
+        group: whose members may open it, by its permissions; None if no group but the super-user's.
+        is_ours: whether this process may open it.
+    """
+
+    kind: str
+    node: Path | None
+    group: str | None
+    is_ours: bool
+
+
+@dataclass(frozen=True)
+class Library:
+    """Google's library for the Edge TPU, or another in its place.
+
+    Attributes:
+        path: where it was loaded from.
+        version: in its own words, such as "RuntimeVersion(14)"; None if it has none.
+    """
+
+    path: str
+    version: str | None
+
+
+def devices(root: Path = Path("/")) -> list[Device]:
+    """The Corals that are plugged in, those on PCIe first.
+
+    Args:
+        root: below it, /sys and /dev.
+    """
+    nodes: list[Path | None] = [*sorted((root / "dev").glob("apex_*"))]
+    cards = [card for card in (root / "sys/bus/pci/devices").glob("*") if _words(card, "vendor", "device") == PCI_ID]
+    nodes += [None] * (len(cards) - len(nodes))
+    found = [_device(PCI, node) for node in nodes]
+    for stick in sorted((root / "sys/bus/usb/devices").glob("*")):
+        if _words(stick, "idVendor", "idProduct") in USB_IDS:
+            bus, number = _words(stick, "busnum", "devnum")
+            node = root / "dev/bus/usb" / bus.zfill(3) / number.zfill(3)
+            found.append(_device(USB, node if node.exists() else None))
+    return found
+
+
+def library(name: str = LIBRARY) -> Library:
+    """Google's library, as the loader finds it; it is loaded in another process, for it might crash.
+
+    Raises:
+        CoralError: it is missing, or cannot be loaded.
+    """
+    shown = printable(name)
+    try:
+        status, said = run_isolated(_LOAD, name, seconds=LOADING_SECONDS)
+    except Crashed as error:
+        raise CoralError(f"{shown}: crashes when it is loaded ({error}); install another version of it") from error
+    except TimedOut as error:
+        raise CoralError(f"{shown}: does not come back from loading within {LOADING_SECONDS:.0f} s") from error
+    lines = said.splitlines() or [""]
+    if not status:
+        return Library(lines[0], lines[1] if len(lines) > 1 and lines[1] else None)
+    if "/" not in name and "No such file" in lines[0]:
+        raise CoralError(f"{shown} is not installed: https://coral.ai/docs/accelerator/get-started says how")
+    raise CoralError(f"{shown}: cannot be loaded: {printable(lines[0].removeprefix(f'{name}: '))}")
+
+
+def page_bytes() -> int:
+    """The size of this kernel's memory pages; 16384 on a Pi 5 as it comes."""
+    return os.sysconf("SC_PAGE_SIZE")
+
+
+def has_pycoral() -> bool:
+    """Whether Google's pycoral is installed; the package index has another project by that name."""
+    found = find_spec("pycoral")  # no deeper: that would import it
+    places = found.submodule_search_locations or [] if found else []
+    return any(os.path.exists(os.path.join(place, "utils", "edgetpu.py")) for place in places)
+
+
+def compiled_path(model: Path) -> Path:
+    """Where the compiled form of a model is: beside it. A compiled one's is itself."""
+    return model if model.stem.endswith(COMPILED) else model.with_name(f"{model.stem}{COMPILED}{model.suffix}")
+
+
+def plain_path(model: Path) -> Path:
+    """Where the model is that a compiled one was made of: beside it. A plain one's is itself."""
+    return model.with_name(f"{model.stem.removesuffix(COMPILED)}{model.suffix}")
+
+
+def device_option(text: str) -> str | None:
+    """The spelling that the library wants of "usb", "pci", a number from 0 on, or "usb:1"; None if it is none of them.
+
+    An empty text, for any device, stays as it is.
+    """
+    match = _DEVICE.fullmatch(text)
+    if match is None or (match[1] and match[2] and ":" not in text):
+        return None
+    return (match[1] or "") + (f":{int(match[2])}" if match[2] else "")
+
+
+def require_device(option: str = "", found: list[Device] | None = None, pages: int | None = None) -> Device:
+    """The device that the library will take.
+
+    Args:
+        option: as `device_option` returns it.
+        found: None looks for them.
+        pages: the kernel's, in bytes; None asks it.
+
+    Raises:
+        CoralError: there is none, or it cannot be opened; with what to do.
+    """
+    kind, _, number = option.partition(":")
+    all_ = devices() if found is None else found
+    suitable = [device for device in all_ if kind in ("", device.kind)]
+    what = {USB: "Coral on USB", PCI: "Coral on PCIe"}.get(kind, "Coral")
+    if not suitable:
+        other = f", only one on {'PCIe' if all_[0].kind == PCI else 'USB'}" if all_ else ""
+        raise CoralError(f"no {what} is plugged in{other}")
+    place = int(number or 0)
+    if place >= len(suitable):
+        count = f"{len(suitable)}, number 0 to {len(suitable) - 1}" if len(suitable) > 1 else "one, number 0"
+        raise CoralError(f"there is no {what} number {place} here, only {count}")
+    device = suitable[place] if number else next((one for one in suitable if one.is_ours), suitable[0])
+    _require_usable(device, page_bytes() if pages is None else pages)
+    return device
+
+
+def _require_usable(device: Device, pages: int) -> None:
+    if device.node is None:
+        raise CoralError(
+            "a Coral is on PCIe, but has no driver (no /dev/apex_0): install gasket-dkms"
+            if device.kind == PCI
+            else "a Coral is on USB, but has no node in /dev/bus/usb: pass that folder on to this container"
+        )
+    if not device.is_ours:
+        remedy = (
+            f"sudo usermod -aG {device.group} USER, then log in anew"
+            if device.group
+            else "install the udev rule that comes with libedgetpu1-std, then plug it in anew"
+        )
+        raise CoralError(f"{device.node}: this account may not open the Coral: {remedy}")
+    if device.kind == PCI and pages != PAGE_BYTES:
+        raise CoralError(
+            f"{device.node}: the Coral on PCIe needs memory pages of {PAGE_BYTES} bytes, this kernel's have {pages}:"
+            " add kernel=kernel8.img to /boot/firmware/config.txt, and restart"
+        )
+
+
+def _device(kind: str, node: Path | None) -> Device:
+    try:
+        status = node.stat() if node else None
+    except OSError:  # unplugged just now
+        status = None
+    if node is None or status is None:
+        return Device(kind, None, None, is_ours=False)
+    group = None
+    if status.st_mode & 0o060 == 0o060 and status.st_gid:
+        try:
+            group = grp.getgrgid(status.st_gid).gr_name
+        except KeyError:
+            group = str(status.st_gid)
+    return Device(kind, node, group, os.access(node, os.R_OK | os.W_OK))
+
+
+def _words(folder: Path, *names: str) -> tuple[str, ...]:
+    """What these files of sysfs hold; empty texts for what is not there, or not there any more."""
+    return tuple(_word(folder / name) for name in names)
+
+
+def _word(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,225 @@
+"""A network on a Coral: tried beforehand in a process of its own, and what follows when the Coral goes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from edge.errors import CoralError, printable
+from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Classifier
+from edge.inference.edgetpu import (
+    LIBRARY,
+    compiled_path,
+    device_option,
+    has_pycoral,
+    library,
+    plain_path,
+    require_device,
+)
+from edge.inference.model import Model, default_path, description_path, is_compiled, load
+from edge.inference.runtime import installed, load_delegate
+from edge.process.isolated import Crashed, TimedOut, run_isolated
+
+ANY, AUTO = "any", "auto"
+# Half of the time after which systemd takes a service for dead (WatchdogSec= of our units): nothing else is done then.
+TRIAL_SECONDS = 30.0
+# A stick that another process has just let go of may be missing for a moment.
+ATTEMPTS, PAUSE_SECONDS = 5, 1.0
+
+_TRY = """
+import sys
+from edge.inference.failover import Accelerator
+from edge.errors import EdgeDetectError
+from edge.inference.runtime import interpreter
+device, library, runtime = sys.argv[1:]
+try:
+    delegate = Accelerator(device, library).delegate(runtime)
+    interpreter(sys.stdin.buffer.read(), runtime=runtime, delegate=delegate).invoke()
+except (EdgeDetectError, RuntimeError) as error:
+    print(" ".join(str(error).split()))
+    sys.exit(1)
+"""
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A Coral by way of its library, or another delegate in its place.
+
+    Attributes:
+        device: as `edge.inference.edgetpu.device_option` returns it.
+        library: a name for the loader, or a path. Another than Google's finds its devices by itself.
+        trial_seconds: how long it may take to start.
+    """
+
+    device: str = ""
+    library: str = LIBRARY
+    trial_seconds: float = TRIAL_SECONDS
+
+    def require(self, model: Model, runtime: str | None = None) -> None:
+        """See that this model runs on it; to be called while nothing holds it.
+
+        Raises:
+            RuntimeMissingError: see `edge.inference.runtime.interpreter`.
+            CoralError: something is missing, or does not work; with what to do.
+        """
+        if not is_compiled(model.content):
+            raise CoralError(f"{printable(model.path)}: not compiled for the Edge TPU: {_how_to_compile(model.path)}")
+        if self.library == LIBRARY:
+            require_device(self.device)
+        library(self.library)
+        name = installed(runtime)
+        shown = printable(self.library)
+        other = f"{shown} and {name} do not fit: install a build of libedgetpu for this runtime"
+        try:
+            status, said = run_isolated(
+                _TRY, self.device, self.library, name, content=model.content, seconds=self.trial_seconds
+            )
+        except Crashed as error:
+            raise CoralError(f"the Coral cannot be used: it crashes the runtime ({error}); {other}") from error
+        except TimedOut as error:
+            raise CoralError(f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in anew") from error
+        if status:
+            reason = printable(said.strip().rpartition("\n")[2]) or f"a trial ended with status {status}"
+            raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}")
+
+    def delegate(self, runtime: str | None = None) -> object:
+        """Take hold of it.
+
+        Raises:
+            RuntimeMissingError, CoralError: see `edge.inference.runtime.load_delegate`.
+        """
+        options = {"device": self.device} if self.device else {}
+        # pycoral does what we do; where it is, it may know better which library is its own. It is tflite-runtime's.
+        if self.library == LIBRARY and installed(runtime) == "tflite-runtime" and has_pycoral():
+            try:
+                from pycoral.utils.edgetpu import load_edgetpu_delegate
+            except ImportError:  # one for another Python
+                return load_delegate(self.library, options, runtime)
+            try:
+                delegate: object = load_edgetpu_delegate(options)
+            except (OSError, ValueError) as error:
+                reason = printable(" ".join(str(error).split()))
+                raise CoralError(f"pycoral cannot take hold of the Coral: {reason}") from error
+            return delegate
+        return load_delegate(self.library, options, runtime)
+
+    def taken(self, model: Model, runtime: str | None = None) -> object:
+        """What a Classifier calls: `require`, then `delegate`.
+
+        Raises:
+            RuntimeMissingError, CoralError: see there.
+        """
+        self.require(model, runtime)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self.delegate(runtime)
+            except CoralError:
+                time.sleep(PAUSE_SECONDS)
+        return self.delegate(runtime)
+
+
+def classifier(
+    path: Path | None,
+    threads: int,
+    runtime: str | None,
+    tpu: str,
+    library: str | None,
+    say: Callable[[str], None],
+    operating_point: str | None = None,
+) -> Classifier:
+    """A classifier on a Coral.
+
+    Args:
+        path: of a model or of its compiled form; None is the default model.
+        tpu: which Coral: ANY, a device of `edge.inference.edgetpu.device_option`; or AUTO, which takes the processor
+            if there is none, or none any more, and says so.
+        library: None is Google's.
+        operating_point: see `edge.inference.classifier.Classifier`.
+
+    Raises:
+        RuntimeMissingError, ModelError: see `edge.inference.classifier.Classifier`.
+        CoralError: something is missing, or does not work; with what to do.
+    """
+    path = path or default_path()
+    device = "" if tpu in (ANY, AUTO) else device_option(tpu)
+    assert device is not None  # the command line has seen to that
+    accelerator = Accelerator(device, library or LIBRARY)
+    if tpu != AUTO:
+        model = load_compiled(path)
+        return Classifier(model, threads, runtime, partial(accelerator.taken, model, runtime), operating_point)
+    plain = load(plain_path(path))
+    try:
+        model = load_compiled(path)
+        delegate = partial(accelerator.taken, model, runtime)
+        return _OrProcessor(model, threads, runtime, delegate, plain, say, operating_point)
+    except CoralError as error:
+        say(_instead(error))
+        return Classifier(plain, threads, runtime, operating_point=operating_point)
+
+
+def load_compiled(path: Path) -> Model:
+    """The compiled form of a model, described by its own JSON or by that of the model that it was made of.
+
+    Args:
+        path: of either.
+
+    Raises:
+        CoralError: there is none.
+        ModelError: see `edge.inference.model.load`.
+    """
+    compiled = compiled_path(path)
+    if not compiled.exists():
+        raise CoralError(f"{printable(compiled)}: there is no such file: {_how_to_compile(path)}")
+    model = load(compiled)
+    if model.description or not description_path(plain_path(path)).exists():
+        return model
+    origin = load(plain_path(path)).description
+    return replace(model, description=replace(origin, name=compiled.stem, sha256=model.sha256) if origin else None)
+
+
+class _OrProcessor(Classifier):
+    """Goes on without the Coral when that has gone, and says so."""
+
+    def __init__(
+        self,
+        model: Model,
+        threads: int,
+        runtime: str | None,
+        delegate: Callable[[], object],
+        plain: Model,
+        say: Callable[[str], None],
+        operating_point: str | None,
+    ) -> None:
+        super().__init__(model, threads, runtime, delegate, operating_point)
+        self._plain, self._say = plain, say
+
+    def run(self, pixels: Pixels) -> float:
+        try:
+            return super().run(pixels)
+        except CoralError as error:
+            self._goes_on_without(error)
+        return super().run(pixels)
+
+    def reopen(self) -> None:
+        try:
+            super().reopen()
+        except CoralError as error:
+            self._goes_on_without(error)
+
+    def _goes_on_without(self, error: CoralError) -> None:
+        self._say(_instead(error))
+        size = self.size
+        super().__init__(self._plain, self.threads, self._runtime, operating_point=self._operating_point)
+        if self.size != size:
+            raise CoralError(f"{printable(self._plain.path)}: takes another size of images than its compiled form")
+
+
+def _instead(error: CoralError) -> str:
+    return f"{error}; the processor does the work instead"
+
+
+def _how_to_compile(path: Path) -> str:
+    name = printable(plain_path(path).name)
+    return f"run `edgetpu_compiler {name}` on an x86-64 computer, and put what it writes beside {name}"

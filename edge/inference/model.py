@@ -1,0 +1,449 @@
+"""What a model is to a runner: a `.tflite` file and the JSON beside it that describes it."""
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edge import resources
+from edge.errors import ModelError, UnreadableFileError, printable
+from edge.imaging import preprocess
+from edge.verdict import LABELS as LABELS
+from edge.verdict import UNSURE as UNSURE
+
+THRESHOLD = 0.5  # REAL above it, FAKE at it and below
+DEFAULT = "compact_int8.tflite"
+BUNDLED = (DEFAULT, "photo_int8.tflite")  # in the order in which they are asked for an image
+FORMAT_VERSION = 3
+# 2 brought output_is, score_limit and domain; 3 views, fusion and operating points.
+READABLE_VERSIONS = (1, 2, 3)
+NO_UNSURE = ""  # in place of an operating point's name: one threshold, the description's own
+MOST_VIEWS = 64
+PROBABILITY, LOGIT = "probability", "logit"
+EDGE_TPU_OPERATION = b"edgetpu-custom-op"  # what edgetpu_compiler makes of the operations that it has compiled
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """real value = scale * (stored value - zero_point); scale 0 means that the tensor is not quantised."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The images that a model was measured on: (least, greatest) of their upright width and height, in pixels."""
+
+    width: tuple[int, int]
+    height: tuple[int, int]
+
+    def holds(self, size: tuple[int, int]) -> bool:
+        """Whether an image of this (width, height) may be one of them."""
+        return self.width[0] <= size[0] <= self.width[1] and self.height[0] <= size[1] <= self.height[1]
+
+    def reason_outside(self, size: tuple[int, int]) -> str | None:
+        """Why an image of this (width, height) is none of them, in words; None if it may be one."""
+        if self.holds(size):
+            return None
+        ranges = (self.width, self.height)
+        known = " x ".join(str(least) if least == most else f"{least}-{most}" for least, most in ranges)
+        return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
+
+    def distance(self, size: tuple[int, int]) -> float:
+        """How far an image of this (width, height) lies outside: the sum of |log ratio| over both sides; 0 inside."""
+        ranges = (self.width, self.height)
+        return sum(
+            max(math.log(least / length), math.log(length / greatest), 0.0)
+            for length, (least, greatest) in zip(size, ranges, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """Some crops of one picture, all at the same scale; see `edge.imaging.views` for where they lie.
+
+    Attributes:
+        crops: how many.
+        short_side: the picture is scaled down until its shorter side has so many pixels; None: it is not scaled.
+        weight: of each of these views in the mean of all.
+    """
+
+    crops: int
+    short_side: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a network is shown of a picture.
+
+    Attributes:
+        first: views that are always taken.
+        further: views that are added where the score of the first ones lies within `further_between`.
+        reduce_above: a picture is halved, as often as its shorter side keeps at least so many pixels; None: never.
+    """
+
+    first: tuple[ViewSet, ...]
+    further: tuple[ViewSet, ...] = ()
+    further_between: tuple[float, float] = (0.0, 1.0)
+    reduce_above: int | None = None
+
+    @property
+    def sets(self) -> tuple[ViewSet, ...]:
+        return self.first + self.further
+
+    @property
+    def first_count(self) -> int:
+        """Of the views that are always taken."""
+        return sum(one.crops for one in self.first)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of every view, the first ones first."""
+        return tuple(one.weight for one in self.sets for _ in range(one.crops))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """From the mean of the views' logits to the picture's: scale * mean + offset."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Two thresholds: FAKE below the one, REAL above the other, UNSURE between them.
+
+    Attributes:
+        name: what a user chooses it by.
+        false_alarms: measured share of real pictures called FAKE.
+        misses: measured share of generated ones called REAL.
+    """
+
+    name: str
+    false_alarms: float
+    misses: float
+    fake_below: float
+    real_above: float
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The JSON beside a model file.
+
+    Attributes:
+        width, height: of the input in pixels; layout NHWC, R G B, [0, 1] before quantisation.
+        resampling: the filter that scales images to it, by Pillow's name in lower case.
+        labels: the name of score 0 and of score 1.
+        threshold: a score above it is `labels[1]`.
+        sha256: of the model file, hexadecimal.
+        output_is: "probability", P(REAL) itself, or "logit", what its sigmoid is taken of. In 8 bits a probability
+            has few steps where it matters, near 0 and 1; a logit has as many there as anywhere.
+        score_limit: scores are kept within [limit, 1 - limit], for a model cannot be known to be more certain than
+            the number of images allows on which it was measured.
+        domain: None if nobody has said.
+        views: what of a picture the network is shown; None: the whole, scaled to its input.
+        fusion: how the logits of several views become one.
+        operating_points: to choose from; without any, `threshold` alone decides and no image is UNSURE.
+        operating_point: the name of the one that is used unless another is chosen; None: the first.
+        measured: what the conversion measured; nothing is decided by it.
+        calibration: which images an integer model was calibrated on; empty for float models.
+    """
+
+    name: str
+    width: int
+    height: int
+    resampling: str
+    sha256: str
+    input: Quantisation
+    output: Quantisation
+    labels: tuple[str, str] = LABELS
+    threshold: float = THRESHOLD
+    output_is: str = PROBABILITY
+    score_limit: float = 0.0
+    domain: Domain | None = None
+    views: Views | None = None
+    fusion: Fusion | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
+    operating_point: str | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelDescription":
+        """The reverse of `to_json`; fields of later versions that we do not know are left alone.
+
+        Raises:
+            ValueError: this is no description, or one of a later format.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("not a JSON object")
+        version = data.get("format_version")
+        if version not in READABLE_VERSIONS:
+            raise ValueError(f"format_version {version!r}; this edge-detect reads up to {FORMAT_VERSION}")
+        known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
+        later = data if version >= 3 else {}  # what an older description calls so means something else
+        try:
+            known["input"], known["output"] = _quantisation(data["input"]), _quantisation(data["output"])
+            known["labels"] = _two_labels(data["labels"])
+            known["threshold"] = float(data["threshold"])
+            known["score_limit"] = _score_limit(data.get("score_limit", 0.0))
+            if not known["score_limit"] < known["threshold"] < 1 - known["score_limit"]:
+                raise ValueError("threshold is not between score_limit and 1 - score_limit")
+            if data.get("output_is", PROBABILITY) not in (PROBABILITY, LOGIT):
+                raise ValueError(f"output_is is neither {PROBABILITY} nor {LOGIT}")
+            known["domain"] = _domain(data.get("domain"))
+            known["views"] = views_of(later.get("views"))
+            known["fusion"] = _fusion(later.get("fusion"))
+            points = known["operating_points"] = _operating_points(later.get("operating_points"))
+            chosen = known["operating_point"] = later.get("operating_point")
+            if chosen is not None and chosen not in [point.name for point in points]:
+                raise ValueError(f"operating_point {chosen!r} is none of the operating_points")
+            if points and UNSURE in known["labels"]:
+                raise ValueError(f"{UNSURE} cannot be one of two labels beside operating_points")
+            return cls(**known)
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]} is missing") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that was read and, where it has a description, checked against it."""
+
+    path: Path
+    content: bytes = field(repr=False)
+    description: ModelDescription | None
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def name(self) -> str:
+        return str(self.description.name) if self.description else self.path.stem
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.description.labels if self.description else LABELS
+
+    @property
+    def threshold(self) -> float:
+        return self.description.threshold if self.description else THRESHOLD
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint | None:
+        """The operating point of a name; None if `threshold` alone decides, as it always does without any point.
+
+        Args:
+            name: None is the description's default; NO_UNSURE asks for none.
+
+        Raises:
+            ModelError: the description has points, but none of this name.
+        """
+        points = {point.name: point for point in self.description.operating_points} if self.description else {}
+        if not points or name == NO_UNSURE:
+            return None
+        if name is None:
+            assert self.description  # it has points
+            name = self.description.operating_point or next(iter(points))
+        if name not in points:
+            known = printable(", ".join(points))
+            raise ModelError(f"{printable(self.path)}: no operating point {printable(name)}; there are {known}")
+        return points[name]
+
+
+def default_path() -> Path:
+    """The model that travels with the package and judges thumbnails."""
+    return resources.folder("models") / DEFAULT
+
+
+def bundled_paths() -> tuple[Path, ...]:
+    """The models that travel with the package, in the order in which they are asked for an image.
+
+    One that is not there is left out, the default model excepted: loading that tells what is wrong.
+    """
+    folder = resources.folder("models")
+    return tuple(folder / name for name in BUNDLED if name == DEFAULT or (folder / name).exists())
+
+
+def description_path(model: Path) -> Path:
+    """Where the JSON of a model file is."""
+    return model.with_suffix(".json")
+
+
+def load(path: Path | None = None, description: ModelDescription | None = None) -> Model:
+    """Read a model and its description; a file without one gets the contract's labels and threshold.
+
+    Args:
+        path: a `.tflite` file; None is the default model.
+        description: of this file, if `described` has read it already.
+
+    Raises:
+        ModelError: the file is missing, is no LiteRT model, or is not the one that its description describes.
+    """
+    path = path or default_path()
+    try:
+        content = preprocess.read(path)
+    except UnreadableFileError as error:
+        raise ModelError(f"{printable(path)}: cannot read the model: {error.reason}") from error
+    # "TFL3" is the file identifier in TensorFlow Lite's schema, at offset 4 as in every FlatBuffer.
+    if content[4:8] != b"TFL3":
+        raise ModelError(f"{printable(path)}: not a LiteRT model (.tflite)")
+    model = Model(path, content, description or described(path))
+    if model.description and model.description.sha256 != model.sha256:
+        beside = printable(description_path(path).name)
+        raise ModelError(f"{printable(path)}: damaged, or not the file that {beside} describes (SHA-256 differs)")
+    return model
+
+
+def described(model: Path) -> ModelDescription | None:
+    """The description beside a model file, which itself is not read; None if there is none.
+
+    Raises:
+        ModelError: it cannot be read, or asks for what this edge-detect does not do.
+    """
+    path = description_path(model)
+    if not os.path.lexists(path):
+        return None
+    try:
+        description = ModelDescription.from_json(preprocess.read(path).decode("utf-8"))
+    except UnreadableFileError as error:
+        raise ModelError(f"{error}") from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ModelError(f"{printable(path)}: cannot read the model's description: {printable(str(error))}") from error
+    if description.resampling != preprocess.RESAMPLING.name.lower():
+        raise ModelError(
+            f"{printable(path)}: the model was trained on images scaled with {printable(str(description.resampling))}, "
+            f"this edge-detect scales with {preprocess.RESAMPLING.name.lower()}"
+        )
+    return description
+
+
+def _two_labels(value: Any) -> tuple[str, str]:
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(label, str) for label in value)):
+        raise ValueError("labels is not a pair of names")
+    return printable(value[0]), printable(value[1])
+
+
+def _score_limit(value: Any) -> float:
+    if not 0 <= float(value) < 0.5:
+        raise ValueError("score_limit is not within 0 and 0.5")
+    return float(value)
+
+
+def _domain(value: Any) -> Domain | None:
+    if value is None:
+        return None
+    return Domain(_range(value["width"]), _range(value["height"]))
+
+
+def _range(value: Any) -> tuple[int, int]:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
+    if not is_pair or not 1 <= value[0] <= value[1]:
+        raise ValueError("domain does not give (least, greatest) in pixels")
+    return value[0], value[1]
+
+
+def views_of(value: Any) -> Views | None:
+    """What a description's JSON says under `views`.
+
+    Raises:
+        ValueError, KeyError, TypeError: the value does not describe views.
+    """
+    if value is None:
+        return None
+    first, further = _view_sets(value["first"]), _view_sets(value.get("further", []))
+    if not first:
+        raise ValueError("views has no first views")
+    views = Views(first, further)
+    if len(views.weights) > MOST_VIEWS:
+        raise ValueError(f"views has {len(views.weights)} crops; {MOST_VIEWS} is the most")
+    for name, sets in (("first", first), ("further", further)):
+        if sets and not sum(one.weight * one.crops for one in sets) > 0:
+            raise ValueError(f"the {name} views have no weight")
+    low, high = _two_numbers(value.get("further_between", [0.0, 1.0]), "further_between")
+    reduce_above = value.get("reduce_above")
+    if reduce_above is not None and not _is_count(reduce_above):
+        raise ValueError("reduce_above is not a number of pixels")
+    return Views(first, further, (low, high), reduce_above)
+
+
+def _view_sets(value: Any) -> tuple[ViewSet, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError("views does not give lists of view sets")
+    sets = []
+    for one in value:
+        crops, short_side, weight = one["crops"], one.get("short_side"), float(one.get("weight", 1.0))
+        if not _is_count(crops):
+            raise ValueError("crops of a view set is not a number from 1 on")
+        if short_side is not None and not _is_count(short_side):
+            raise ValueError("short_side of a view set is not a number of pixels")
+        if not 0 <= weight < math.inf:
+            raise ValueError("weight of a view set is not a number from 0 on")
+        sets.append(ViewSet(crops, short_side, weight))
+    return tuple(sets)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 1_000_000
+
+
+def _two_numbers(value: Any, name: str) -> tuple[float, float]:
+    """From 0 to 1, the lesser first."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{name} is not a pair of numbers")
+    low, high = float(value[0]), float(value[1])
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"{name} is not in order within 0 and 1")
+    return low, high
+
+
+def _fusion(value: Any) -> Fusion | None:
+    if value is None:
+        return None
+    if value.get("texture") is not None:
+        raise ValueError("fusion has a texture, which this edge-detect does not know")
+    scale, offset = float(value.get("scale", 1.0)), float(value.get("offset", 0.0))
+    if not 0 < scale < math.inf or not math.isfinite(offset):
+        raise ValueError("fusion does not give a scale above 0 and an offset")
+    return Fusion(scale, offset)
+
+
+def _operating_points(value: Any) -> tuple[OperatingPoint, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError("operating_points is not a list of them")
+    points: dict[str, OperatingPoint] = {}
+    for one in value:
+        name = one["name"]
+        if not isinstance(name, str) or not name or name in points:
+            raise ValueError("operating_points do not have a name each")
+        shares = float(one["false_alarms"]), float(one["misses"])
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError(f"false_alarms and misses of operating point {name} are not within 0 and 1")
+        below, above = _two_numbers([one["fake_below"], one["real_above"]], f"fake_below, real_above of {name}")
+        points[name] = OperatingPoint(name, *shares, below, above)
+    return tuple(points.values())
+
+
+def _quantisation(value: dict[str, Any]) -> Quantisation:
+    return Quantisation(str(value["dtype"]), float(value["scale"]), int(value["zero_point"]))
+
+
+def is_compiled(content: bytes) -> bool:
+    """Whether a model file was compiled for the Edge TPU."""
+    return EDGE_TPU_OPERATION in content

@@ -1,0 +1,100 @@
+"""The models at work for a run that goes on, whatever their Coral does."""
+
+from edge.errors import CoralError
+from edge.imaging.inputs import Input
+from edge.imaging.preprocess import Pixels
+from edge.inference.router import Router
+from edge.retry import Backoff, Say
+from edge.verdict import Verdict
+
+
+class RetryingClassifier:
+    """A router that is waited for while its Coral is away; not to be shared between threads.
+
+    Attributes:
+        trouble: whether it can be asked just now.
+    """
+
+    def __init__(self, router: Router, say: Say, *, once: bool) -> None:
+        """
+        Args:
+            once: raise what goes wrong, instead of saying it and trying again.
+        """
+        self._router, self._once = router, once
+        self._answered_by = ""  # the digest of a model
+        self.trouble = Backoff(say, "; trying again")
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the models take; can be pickled.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.inputs
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Of score 0 and of score 1; a verdict may also be UNSURE.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.labels`.
+        """
+        return self._router.labels
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """See `Router.digests`.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.digests
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the model that answered last; before any has, of the first one.
+
+        It may be another one than the file's that was asked for: without its Coral a model runs in its other form.
+        """
+        return self._answered_by or self._router.sha256(0)
+
+    def sha256(self, model: int) -> str:
+        """See `Router.sha256`.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.sha256(model)
+
+    def choose(self, own_size: tuple[int, int]) -> Input:
+        """What is to be taken of an image of this upright (width, height), and for which model.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `Router.inputs`.
+        """
+        return self._router.choose(own_size)
+
+    def verdict(
+        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, model: int = 0
+    ) -> Verdict | None:
+        """See `Router.verdict`; None if the Coral is away, and there is none before `trouble` is due.
+
+        Raises:
+            ModelError, RuntimeMissingError: a model cannot be had, or has failed.
+            CoralError: with `once`.
+        """
+        if not self.trouble.is_due:
+            return None
+        try:
+            if self.trouble.reason:
+                self._router.reopen()
+            verdict = self._router.verdict(path, pixels, own_size, seconds, model=model)
+            self._answered_by = self._router.sha256(model)
+        except CoralError as error:
+            if self._once:
+                raise
+            self.trouble.failed(error)
+            return None
+        self.trouble.succeeded()
+        return verdict

@@ -1,0 +1,1 @@
+"""The ledger: what was answered, in an SQLite file, and queries of it."""

@@ -1,0 +1,66 @@
+"""Answers as rows of the ledger, there and back."""
+
+import os
+from typing import Any
+
+from edge.verdict import LABELS, UNSURE, Answer, CameraEvent, Failure, Recorded, Verdict
+
+ANSWER_COLUMNS = (
+    "id, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to,"
+    " model, state, began_at, position, lasted_seconds, peak, snapshot"
+)
+
+
+def columns_of(answer: Answer, sighting: CameraEvent | None) -> dict[str, object]:
+    """What an answer itself says, by the columns that it is kept in."""
+    columns: dict[str, object]
+    if isinstance(answer, Verdict):
+        columns = {
+            "label": answer.label,
+            "score": answer.score,
+            "confidence": answer.confidence,
+            "outside": answer.outside,
+            "model": answer.model or None,
+            "elapsed_ms": round(answer.elapsed_seconds * 1000, 3),
+        }
+    else:
+        columns = {"error": answer.reason}
+    if sighting is not None:
+        columns |= {
+            "state": sighting.state,
+            "began_at": sighting.began_at,
+            "position": sighting.position,
+            "lasted_seconds": sighting.seconds,
+            "peak": sighting.peak,
+            "snapshot": None if sighting.snapshot is None else os.fsencode(sighting.snapshot),
+        }
+    return columns
+
+
+def recorded(row: tuple[Any, ...]) -> Recorded:
+    """The answer of a row with the columns that `ANSWER_COLUMNS` names."""
+    id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to, model, state, *seen = row
+    name = os.fsdecode(path)
+    answer: Answer
+    if label is None:
+        answer = Failure(name, error)
+    else:
+        if confidence is None:  # a row of the first versions
+            confidence = max(score, 1 - score)
+        seconds = (elapsed_ms or 0) / 1000
+        is_real = _is_real(label, score, confidence)
+        answer = Verdict(name, label, is_real, score, confidence, outside, seconds, model or "")
+    sighting = None
+    if state is not None:
+        began_at, position, seconds, peak, snapshot = seen
+        picture = None if snapshot is None else os.fsdecode(snapshot)
+        sighting = CameraEvent(state, began_at, position, seconds, peak, picture)
+    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to), sighting)
+
+
+def _is_real(label: str, score: float, confidence: float) -> bool:
+    if label in LABELS:
+        return label == LABELS[True]
+    if label == UNSURE:
+        return score > 0.5
+    return score == confidence  # a model with names of its own: the confidence is that of the label

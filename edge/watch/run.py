@@ -1,0 +1,167 @@
+"""Everything that a watcher needs, put together, and taken apart again at its end."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from edge import __version__
+from edge.daemon.session import Console, DaemonSettings, open_session, with_retries
+from edge.daemon.signals import Requests
+from edge.daemon.systemd import Notifier
+from edge.errors import MovedAwayError, SourceError, printable
+from edge.inference.retrying import RetryingClassifier
+from edge.inference.router import Router
+from edge.process.forkserver import start_server
+from edge.sources.filters import Names
+from edge.sources.folder import Folder
+from edge.stats import Stats
+from edge.watch.decode_pool import PRELOADED, DecodeLimits, DecodePool, usual_count
+from edge.watch.inference_pool import InferencePool
+from edge.watch.loop import WatchLoop
+from edge.watch.move import Sorter
+
+MOST_NETWORKS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings(DaemonSettings):
+    """What decides how a folder is watched; the names and meanings are those of the command's options."""
+
+    folder: str
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    poll: float | None = None
+    sort_into: str | None = None
+    decode_seconds: float = 30.0
+    workers: int | None = None
+    reclassify: bool = False
+
+
+def watch(
+    settings: WatchSettings, requests: Requests, notifier: Notifier, begun: Callable[[], None], *, once: bool
+) -> Stats:
+    """Watch a folder until we are asked to stop or, with `once`, until it is done.
+
+    Args:
+        begun: called when the folder is being watched.
+
+    Raises:
+        EdgeDetectError: it cannot begin, or not go on.
+    """
+    voice, commands = Console(settings), settings.commands
+    real_root = os.path.realpath(settings.folder)
+    sorter = _sorter(settings.sort_into, real_root)
+    source = partial(
+        Folder,
+        settings.folder,
+        settings.recursive,
+        Names(settings.include, settings.exclude),
+        except_folder=sorter.directory if sorter else None,
+        poll_seconds=settings.poll,
+    )
+    if not notifier.is_listening:
+        source()  # an error of the user's should show before anything is begun
+    start_server(PRELOADED)
+    with ExitStack() as stack:
+        router = with_retries(
+            lambda: _ready(settings.router(voice.say), every_model=settings.reclassify), voice, requests, notifier
+        )
+        if router is None:
+            return Stats()
+        stack.callback(router.close)  # a run with reloaded settings may need its Coral
+        told = stack.enter_context(open_session(settings, real_root, commands, voice, requests, notifier))
+        if told is None:
+            return Stats()
+        networks = [RetryingClassifier(one, voice.say, once=once) for one in _side_by_side(router)]
+        limits = DecodeLimits(seconds=settings.decode_seconds)
+        workers = stack.enter_context(DecodePool(settings.workers or usual_count(), real_root, router.inputs, limits))
+        watcher = WatchLoop(
+            settings.folder,
+            source,
+            networks[0],
+            stack.enter_context(InferencePool(networks)),
+            told.ledger,
+            workers,
+            told.outlets,
+            tell=voice.progress.write,
+            say=voice.say,
+            alive=lambda: alive(),
+            sorter=sorter,
+            reclassify=settings.reclassify,
+            is_patient=notifier.is_listening,
+            once=once,
+        )
+        status = partial(_status, watcher, real_root, time.time())
+
+        def alive() -> None:
+            if watcher.is_healthy:
+                notifier.alive(_summary(watcher))
+            told.server.serve(status)
+
+        try:
+            is_begun = False
+            for stats in watcher.run(requests.stop):
+                if not is_begun and (watcher.is_watching or notifier.is_listening):
+                    is_begun = True
+                    begun()
+                voice.progress.show(str(stats))
+                alive()
+        except MovedAwayError as error:
+            voice.say(f"{error}; begun anew there")
+            requests.reload = True
+        finally:
+            voice.progress.clear()
+            told.end(requests, alive, finish=once)
+            voice.conclude(watcher.stats, requests)
+        return watcher.stats
+
+
+def _ready(router: Router, *, every_model: bool) -> Router:
+    """With its first model at work, and the others found to be whole: an image needs them only later, if ever.
+
+    Args:
+        every_model: let all of them be at work once, so that it is known which file each runs from.
+    """
+    for model in reversed(range(len(router.inputs) if every_model else 1)):
+        router.classifier(model)
+    router.check()
+    return router
+
+
+def _side_by_side(router: Router) -> list[Router]:
+    """As many as there are cores for, but no more than MOST_NETWORKS, for each takes some memory."""
+    count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // router.classifier().threads))
+    others = [router.another() for _ in range(count - 1)]
+    return [router, *(other for other in others if other is not None)]
+
+
+def _sorter(directory: str | None, real_root: str) -> Sorter | None:
+    if directory is None:
+        return None
+    sorter = Sorter(directory, real_root)
+    if os.path.commonpath((sorter.directory, real_root)) == sorter.directory:
+        raise SourceError(f"{printable(directory)}: cannot sort into the folder that is watched, or one above it")
+    return sorter
+
+
+def _summary(watcher: WatchLoop) -> str:
+    trouble = f"; {watcher.trouble}" if watcher.trouble else ""
+    return f"{watcher.stats}, {watcher.queue} waiting{trouble}"
+
+
+def _status(watcher: WatchLoop, real_root: str, since: float) -> dict[str, Any]:
+    stats = watcher.stats
+    return {
+        "folder": real_root,
+        "pid": os.getpid(),
+        "version": __version__,
+        "since": since,
+        **stats.as_json(),
+        "waiting": watcher.queue,
+        "trouble": watcher.trouble or None,
+    }

@@ -47,7 +47,8 @@ class _OnDemand(MutableMapping[str, click.Command]):
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     envvar="EDGE_DETECT_CONFIG",
-    help="Settings, a table for each command.  [default: ~/.config/edge-detect.toml, else /etc/edge-detect.toml]",
+    help="Read settings from this TOML file, one table for each command.  [default: ~/.config/edge-detect.toml,"
+    " else /etc/edge-detect.toml]",
 )
 @click.pass_context
 def main(context: click.Context, config: Path | None) -> None:

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     "--images",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Measure with these, which are not altered.  [default: pictures that are made for it]",
+    help="Measure with the images in this folder; they are not altered.  [default: generated pictures]",
 )
-@option("--seconds", default=0.5, show_default=True, type=Seconds(), help="For each of some twenty measurements.")
-@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option(
+    "--seconds", default=0.5, show_default=True, type=Seconds(), help="Duration of each of about twenty measurements."
+)
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Try the record on this folder's disk, and leave nothing there.  [default: that of `edge-detect watch`]",
+    help="Measure ledger writes on this folder's disk; nothing is left there.  [default: the folder of `watch`]",
 )
 @model_options
 @click.pass_context

@@ -38,61 +38,104 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
 @option(
     "--source",
     metavar="SOURCE",
-    help="picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image, a folder of images."
+    help="Read frames from: picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image or a folder."
     "  [default: the Pi's camera, else the first webcam]",
 )
-@option("--name", "called", metavar="NAME", help="Of the camera, in all that is told.  [default: made of the source]")
-@option("--interval", type=Seconds(), metavar="SECONDS", help="From one frame that is classified to the next.")
-@option("--fps", type=Number(0.001, 1000), metavar="N", help="The same, as frames a second.")
-@option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after so many frames.")
-@option("--size", type=Size(), metavar="WIDTHxHEIGHT", help="That the camera is asked for.")
-@option("--rotate", type=click.Choice(["0", "90", "180", "270"]), default="0", help="Clockwise, in degrees.")
-@option("--flip", type=click.Choice(["horizontal", "vertical"]), help="After that.")
-@option("--region", metavar="X,Y,W,H", help="Classify this part of the picture; pixels, or per cent: 25%,0%,50%,100%.")
-@option("--schedule", multiple=True, metavar="HH:MM-HH:MM", help="Look at these times alone; may be repeated.")
+@option("--name", "called", metavar="NAME", help="Name the camera in every report.  [default: made of the source]")
+@option("--interval", type=Seconds(), metavar="N", help="Classify one frame every N seconds.")
+@option("--fps", type=Number(0.001, 1000), metavar="N", help="Classify N frames a second.")
+@option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
+@option("--size", type=Size(), metavar="WIDTHxHEIGHT", help="Resolution to request from the camera.")
+@option(
+    "--rotate",
+    type=click.Choice(["0", "90", "180", "270"]),
+    default="0",
+    help="Rotate the frame clockwise, in degrees.",
+)
+@option("--flip", type=click.Choice(["horizontal", "vertical"]), help="Mirror the frame after rotation.")
+@option(
+    "--region", metavar="X,Y,W,H", help="Classify only this part of the frame, in pixels or per cent: 25%,0%,50%,100%."
+)
+@option(
+    "--schedule", multiple=True, metavar="HH:MM-HH:MM", help="Classify only at these times of day; may be repeated."
+)
 @option("--event", metavar="LABEL", help="Report events of this label: FAKE or REAL.  [default: FAKE]")
 @option("--enter", default=0.8, show_default=True, type=SHARE, help="Smoothed probability at which an event begins.")
-@option("--leave", default=0.5, show_default=True, type=SHARE, help="And the lower one, at which it ends.")
-@option("--smooth", default=1.0, show_default=True, type=Number(0, 3600), help="Time constant, seconds.")
-@option("--least", default=1.0, show_default=True, type=Number(0, 3600), help="Seconds that make an event.")
+@option("--leave", default=0.5, show_default=True, type=SHARE, help="Smoothed probability at which an event ends.")
+@option(
+    "--smooth", default=1.0, show_default=True, type=Number(0, 3600), help="Time constant of the smoothing, in seconds."
+)
+@option(
+    "--least",
+    default=1.0,
+    show_default=True,
+    type=Number(0, 3600),
+    help="Seconds that an event must last to be reported.",
+)
 @option(
     "--cool-down",
     default=10.0,
     show_default=True,
     type=Number(0, 86_400),
-    help="Seconds after an event without another.",
+    help="Seconds after an event in which none begins.",
 )
-@option("--snapshots", type=click.Path(path_type=Path), metavar="DIR", help="Keep a picture of each event's parts.")
-@option("--plain", is_flag=True, help="Snapshots without the verdict below.")
-@option("--keep-mb", default=1000, show_default=True, type=click.IntRange(1), help="Of snapshots; the oldest go first.")
+@option(
+    "--snapshots",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Save a picture of each event's beginning and peak.",
+)
+@option("--plain", is_flag=True, help="Save snapshots without the verdict drawn below them.")
+@option(
+    "--keep-mb",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Delete the oldest snapshots above this total size, in MB.",
+)
 @option(
     "--keep-days",
     default=30.0,
     show_default=True,
     type=Number(0.001, 36_500),
-    help="Of snapshots, and of what --record has recorded.",
+    help="Delete snapshots and recorded frames older than this many days.",
 )
-@option("--free-mb", default=500, show_default=True, type=click.IntRange(0), help="Of the disk, which snapshots leave.")
+@option(
+    "--free-mb",
+    default=500,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Delete the oldest snapshots while the disk has less than this many MB free.",
+)
 @option(
     "--record",
     type=Number(0, 86_400),
-    metavar="SECONDS",
-    help="Also report the verdict of a frame every so many seconds.",
+    metavar="N",
+    help="Report the verdict of one frame every N seconds, beside the events.",
 )
-@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append what is told, as JSON; may be rotated.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@option(
+    "--log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append every report to this file as JSON; it may be rotated.",
+)
 @option(
     "--on-fake",
     metavar="COMMAND",
-    help="Run this when an event of FAKE begins, without a shell, the JSON on its input.",
+    help="Run this command when a FAKE event begins: no shell, JSON on its standard input.",
 )
-@option("--on-verdict", metavar="COMMAND", help="The same for all that is told.")
-@option("--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Time limit of each.")
+@option(
+    "--on-verdict", metavar="COMMAND", help="Run this command for every report: no shell, JSON on its standard input."
+)
+@option(
+    "--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Kill a command after this many seconds."
+)
 @state_option
 @model_options
 @click.pass_context
 def camera(context: click.Context, /, **options: Any) -> None:
-    """Classify the newest frames of a camera, and tell of events.
+    """Classify the newest frames of a camera, and report events.
 
     An event begins when the smoothed probability of FAKE has been high for a
     while, and ends when it has fallen. It is recorded like the answers of

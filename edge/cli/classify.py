@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     f"\n\n{EXIT_STATUS}",
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
-@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@option("--explain", is_flag=True, help="Also tell what each part of the picture that was looked at speaks for.")
-@option("--figure", is_flag=True, help="Also draw <name>_results.png beside each image: what spoke for what.")
-@option("--recursive", "-r", is_flag=True, help="Look into the sub-folders of folders.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@option("--explain", is_flag=True, help="Add the position and logit of each crop that the model judged.")
+@option("--figure", is_flag=True, help="Draw <name>_results.png beside each image: which parts spoke for FAKE.")
+@option("--recursive", "-r", is_flag=True, help="Include sub-folders.")
 @model_options
 def classify(
     paths: tuple[str, ...],
@@ -38,7 +38,7 @@ def classify(
 ) -> None:
     """Classify image files, and the images in folders.
 
-    A file that fails gets a line that says why, and the rest goes on.
+    A file that cannot be classified gets one line with the reason; the rest goes on.
     """
     gc.disable()  # nothing of what is made until the first verdict is garbage
     from edge.sources.files import images

@@ -7,7 +7,7 @@ import click
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script that completes our commands in a shell."""
+    """Print a shell completion script."""
     from click.shell_completion import get_completion_class
 
     script = get_completion_class(shell)

@@ -21,22 +21,22 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
     epilog="\b\nExamples:\n  edge-detect doctor\n  sudo edge-detect doctor --json > report.json\n\n"
     "Exit status: 0 no problem, 1 some problem, 2 the work could not be done."
 )
-@option("--json", "as_json", is_flag=True, help="One JSON object.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option(
     "--model",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Check this model too, and run it in place of those that came with edge-detect.",
+    help="Check this .tflite file too, and run it instead of the bundled models.",
 )
 @option(
     "--runtime",
     type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
-    help="Run the model with this LiteRT runtime.  [default: the one that is installed]",
+    help="Run the model with this LiteRT runtime.  [default: the installed one]",
 )
 @state_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: str | None, state: Path | None) -> None:
-    """Look for what keeps this from working on your board, and say what mends it.
+    """Check this board and installation, and print a fix for each problem.
 
     Nothing is changed, and nothing sent. A line is ok, absent (optional, and
     not there), a warning or a problem.

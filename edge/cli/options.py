@@ -87,7 +87,7 @@ def option(*names: str, **settings: Any) -> Decorator:
     """A click option that can also be set by EDGE_DETECT_ and its name in capitals, and in the settings file."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = PREFIX + long.removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, **settings)
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,28 +97,28 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--model",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Use this model for every image: a .tflite file, its .json beside it.  [default: of the models that came"
-        " with edge-detect, the one that was measured on images of this size]",
+        help="Use this .tflite file for every image; its .json must lie beside it.  [default: the bundled model for"
+        " the image's size]",
     )
     @option(
         "--false-alarms",
         type=OperatingPointName(),
         metavar="1%|3%|10%",
-        help="Call about this share of real pictures FAKE, as measured; a lower one leaves more pictures UNSURE."
-        "  [default: what the model's description says]",
+        help="Set the thresholds at which about this share of photographs is called FAKE; a lower share answers UNSURE"
+        " more often.  [default: the model's own, 3%]",
     )
     @option(
         "--no-unsure",
         is_flag=True,
-        help="Answer REAL or FAKE also where that is hardly better than a guess, never UNSURE.",
+        help="Always answer REAL or FAKE, even where that is hardly better than a guess.",
     )
-    @option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="For the network.")
+    @option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads that run the model.")
     @option(
         "--runtime",
         type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
-        help="Which LiteRT runtime.  [default: the one that is installed]",
+        help="Run the model with this LiteRT runtime.  [default: the installed one]",
     )
-    @option("--tpu", help="Let a Coral do the work; auto: the processor, if there is none.", **TPU)
+    @option("--tpu", help="Run the model on a Coral Edge TPU; auto falls back to the processor.", **TPU)
     @option("--tpu-library", metavar="FILE", hidden=True)  # another build of libedgetpu, or another delegate
     @functools.wraps(command)
     def with_model(**options: Any) -> Any:
@@ -186,7 +186,7 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--state",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="Where to remember what was answered.  [default: edge-detect below $XDG_STATE_HOME or ~/.local/state]",
+        help="Keep the ledger of answers in this folder.  [default: edge-detect in $XDG_STATE_HOME or ~/.local/state]",
     )(command)
 
 

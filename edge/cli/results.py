@@ -41,22 +41,22 @@ COLUMNS = (
     epilog="\b\nExamples:\n  edge-detect results --label FAKE --since 2h\n  edge-detect results --watch\n"
     "  edge-detect results prune --older-than 90d",
 )
-@option("--label", metavar="LABEL", help="FAKE, REAL or UNSURE; or ERROR for images without a verdict.")
-@option("--since", metavar="AGE", help="No older than that: 90s, 30m, 2h, 7d, 1w.")
+@option("--label", metavar="LABEL", help="Show only FAKE, REAL, UNSURE, or ERROR (images without a verdict).")
+@option("--since", metavar="AGE", help="Show only answers younger than this: 90s, 30m, 2h, 7d, 1w.")
 @option(
     "--folder",
     type=click.Path(),
     metavar="DIR",
-    help="Of files that were below it then; or of this camera.",
+    help="Show only answers for files below this folder, or for the camera of this name.",
 )
-@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a heading.")
-@option("--watch", is_flag=True, help="Then go on with what is answered, until Ctrl-C.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header row.")
+@option("--watch", is_flag=True, help="Keep printing new answers until Ctrl-C.")
 @option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Whose record.  [default: your account's, and the services' as far as you may read them]",
+    help="Read the ledger in this folder.  [default: your account's, and those of services that you may read]",
 )
 @click.pass_context
 def results(
@@ -69,7 +69,7 @@ def results(
     watch: bool,
     state: Path | None,
 ) -> None:
-    """What was answered, also while a watcher runs."""
+    """Show past answers, also while a watcher runs."""
     from edge.store import queries
 
     if context.invoked_subcommand is not None:
@@ -86,10 +86,10 @@ def results(
 
 
 @results.command(epilog="Example: edge-detect results prune --older-than 90d")
-@option("--older-than", required=True, metavar="AGE", help="90s, 30m, 2h, 7d, 1w.")
+@option("--older-than", required=True, metavar="AGE", help="Delete answers older than this: 90s, 30m, 2h, 7d, 1w.")
 @click.pass_obj
 def prune(state: Path | None, older_than: str) -> None:
-    """Forget old answers of files that are gone or were sorted, and old events of cameras.
+    """Delete old answers for files that are gone or were sorted, and old camera events.
 
     The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
     """

@@ -14,18 +14,18 @@ from edge.cli.options import TPU, Seconds
 if TYPE_CHECKING:
     from edge.service.units import Service
 
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps without doing them.")
 
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of both services; the names and meanings are those of the commands that they run."""
+    """Options of both services, with the names and meanings of the commands that they run."""
     for option in (
         DRY_RUN,
-        click.option("--model", type=click.Path(), metavar="FILE"),
-        click.option("--tpu", **TPU),
-        click.option("--on-verdict", metavar="COMMAND"),
-        click.option("--on-fake", metavar="COMMAND"),
-        click.option("--log", type=click.Path(), metavar="FILE"),
+        click.option("--model", type=click.Path(), metavar="FILE", help="Use this .tflite file for every image."),
+        click.option("--tpu", help="Run the model on a Coral Edge TPU.", **TPU),
+        click.option("--on-verdict", metavar="COMMAND", help="Run this command for every answer."),
+        click.option("--on-fake", metavar="COMMAND", help="Run this command for each FAKE."),
+        click.option("--log", type=click.Path(), metavar="FILE", help="Append every answer to this file as JSON."),
     ):
         command = option(command)
     return command
@@ -36,14 +36,14 @@ def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "  edge-detect service status\n  sudo edge-detect service uninstall",
 )
 def service() -> None:
-    """The background service, run by systemd."""
+    """Install, inspect or remove the systemd services."""
 
 
 @service.group()
 def install() -> None:
     """Set up the service: account, unit and drop-in, settings, folders.
 
-    May be called again, with all the options that it shall have.
+    Run it again with all wanted options to change an installed service.
     """
 
 
@@ -51,13 +51,15 @@ def install() -> None:
     "watch", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install watch /srv/inbox"
 )
 @click.argument("folder", type=click.Path())
-@click.option("--include", multiple=True, metavar="PATTERN", help="As for `edge-detect watch`, like the following.")
-@click.option("--exclude", multiple=True, metavar="PATTERN")
-@click.option("--poll", type=Seconds(), metavar="SECONDS")
-@click.option("--sort-into", type=click.Path(), metavar="DIR")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Classify only matching names; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names; may be repeated.")
+@click.option("--poll", type=Seconds(), metavar="N", help="List the folder every N seconds; needed on NFS and SMB.")
+@click.option(
+    "--sort-into", type=click.Path(), metavar="DIR", help="Move each answered file to its label's folder in DIR."
+)
 @shared_options
 def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
-    """Watch FOLDER from now on, also after the next start of the machine."""
+    """Install a service that watches FOLDER, also after a reboot."""
     from edge.service.units import Watch
 
     for pattern in (*options["include"], *options["exclude"]):
@@ -68,11 +70,13 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
 
 
 @install.command("camera", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install camera --tpu")
-@click.option("--source", metavar="SOURCE", help="As for `edge-detect camera`, like the following.")
-@click.option("--snapshots", type=click.Path(), metavar="DIR")
+@click.option("--source", metavar="SOURCE", help="Read frames from this camera, address or file.")
+@click.option(
+    "--snapshots", type=click.Path(), metavar="DIR", help="Save a picture of each event's beginning and peak."
+)
 @shared_options
 def install_camera(dry_run: bool, **options: Any) -> None:
-    """Classify what the camera sees from now on, also after the next start of the machine."""
+    """Install a service that classifies camera frames, also after a reboot."""
     from edge.service.units import Camera
 
     variables, folders = _settled(options, "snapshots", "log")

@@ -11,9 +11,9 @@ from edge.cli.options import option
 
 
 @click.command(epilog="Exit status: 0 all watchers work, 1 one is in trouble or silent, 3 none runs.")
-@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def status(as_json: bool) -> None:
-    """What the running watchers and cameras of your account are doing; with sudo, those of the services."""
+    """Show what your running watchers and cameras are doing; with sudo, the services too."""
     from edge.daemon.status import ask
 
     told = list(ask())

@@ -13,7 +13,7 @@ from edge.cli.reload import run
 if TYPE_CHECKING:
     from edge.watch.run import WatchSettings
 
-PATTERN = "Such as '*.jpg', or 'drafts/*' below the folder; capitals count for nothing; may be repeated."
+PATTERN = "Examples: '*.jpg', 'drafts/*'. Case is ignored; may be repeated."
 
 
 @click.command(
@@ -23,36 +23,56 @@ PATTERN = "Such as '*.jpg', or 'drafts/*' below the folder; capitals count for n
     f"\n\n{EXIT_STATUS}",
 )
 @click.argument("folder", type=click.Path())
-@option("--once", is_flag=True, help="Stop when every image in the folder is answered.")
-@option("--recursive", "-r", is_flag=True, help="Look into sub-folders too.")
-@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@option("--include", multiple=True, metavar="PATTERN", help=f"Look at these names alone. {PATTERN}")
-@option("--exclude", multiple=True, metavar="PATTERN", help=f"Leave these names alone. {PATTERN}")
+@option("--once", is_flag=True, help="Exit once every image in the folder is answered.")
+@option("--recursive", "-r", is_flag=True, help="Include sub-folders.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@option("--include", multiple=True, metavar="PATTERN", help=f"Classify only matching names. {PATTERN}")
+@option("--exclude", multiple=True, metavar="PATTERN", help=f"Skip matching names. {PATTERN}")
 @option(
     "--poll",
     type=Seconds(),
-    metavar="SECONDS",
-    help="List the folder so often, instead of waiting for the kernel's word: for NFS and SMB.",
+    metavar="N",
+    help="List the folder every N seconds instead of using inotify; needed on NFS and SMB.",
 )
 @option(
     "--sort-into",
     type=click.Path(),
     metavar="DIR",
-    help="Move each file to REAL, FAKE or UNSURE in there, what is no image to UNREADABLE; where its name is taken, a"
-    " number is added to it.",
+    help="Move each answered file to REAL, FAKE, UNSURE or UNREADABLE in DIR; a taken name gets a number.",
 )
 @option(
     "--reclassify",
     is_flag=True,
-    help="Answer files again that another model has answered: the new answer takes the place of the former one, and"
-    " goes to every output. Files that were moved out of the folder, by --sort-into say, are left alone.",
+    help="Classify files again that another model answered, and replace their answers. Files that left the folder"
+    " are not classified again.",
 )
-@option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append every answer, as JSON; may be rotated.")
-@option("--on-fake", metavar="COMMAND", help="Run it for each FAKE, without a shell, the JSON on its standard input.")
-@option("--on-verdict", metavar="COMMAND", help="The same for every answer, errors too.")
-@option("--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Time limit of each.")
-@option("--decode-seconds", default=30.0, show_default=True, type=Seconds(), help="Processor time for an image.")
-@option("--workers", type=click.IntRange(1, 64), help="Processes that decode.  [default: one a core, memory allowing]")
+@option(
+    "--log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append every answer to this file as JSON; it may be rotated.",
+)
+@option("--on-fake", metavar="COMMAND", help="Run this command for each FAKE: no shell, JSON on its standard input.")
+@option(
+    "--on-verdict",
+    metavar="COMMAND",
+    help="Run this command for every answer and error: no shell, JSON on its standard input.",
+)
+@option(
+    "--command-seconds", default=60.0, show_default=True, type=Seconds(), help="Kill a command after this many seconds."
+)
+@option(
+    "--decode-seconds",
+    default=30.0,
+    show_default=True,
+    type=Seconds(),
+    help="Limit of processor time to decode one image, in seconds.",
+)
+@option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Number of decoding processes.  [default: one for each core, if memory allows]",
+)
 @state_option
 @model_options
 @click.pass_context

@@ -46,5 +46,5 @@ class Backoff:
     def succeeded(self) -> None:
         """It worked."""
         if self.reason:
-            self._say(f"over: {self.reason}")
+            self._say(f"recovered: {self.reason}")
         self.reason, self._wait_seconds, self._due = "", FIRST_SECONDS, 0.0

@@ -31,7 +31,8 @@ import json, sys
 from importlib import import_module
 from pathlib import Path
 import numpy as np
-from edge import image, model
+from edge.imaging import preprocess
+from edge.inference import model
 
 runtime = import_module(sys.argv[1] + ".interpreter")
 kernels = getattr(runtime.OpResolverType, sys.argv[2])
@@ -40,7 +41,7 @@ network.allocate_tensors()
 takes, returns = network.get_input_details()[0]["index"], network.get_output_details()[0]["index"]
 found = []
 for path in sorted(Path("{IMAGES}").rglob("*.jpg")):
-    network.set_tensor(takes, (image.pixels(path, (32, 32)).astype(int) - 128).astype(np.int8)[None])
+    network.set_tensor(takes, (preprocess.pixels(path, (32, 32)).astype(int) - 128).astype(np.int8)[None])
     network.invoke()
     found.append(int(network.get_tensor(returns)[0, 0]))
 print(json.dumps(found))

@@ -193,7 +193,7 @@ def test_a_region_is_classified_alone(camera: Any, filmed: Path) -> None:
         (["--event", "UNSURE"], "no event is made of frames that the model is not sure of; use FAKE or REAL"),
         (["--enter", "0.2"], "--leave must not be above --enter"),
         (["--fps", "1", "--interval", "1"], "exclude each other"),
-        (["--size", "big"], "no size"),
+        (["--size", "big"], "not a valid size"),
         (["--source", "/nowhere.mp4"], "no such file or camera"),
         (["--source", "/dev/video99"], "no such device"),
         (["--source", "picamera2"], "python3-picamera2"),

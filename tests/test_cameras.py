@@ -75,7 +75,7 @@ def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
         ("user:PWD@cam/x", r"^\.\.\.@cam/x: no such file"),
         ("rtsp://127.0.0.1:1/", "connection refused$"),
         ("pipe://1", "^pipe://1: not an address"),
-        ("edge/cameras/__init__.py", "^edge/cameras/__init__.py: (no video|content of a kind)"),
+        ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|content of a kind)"),
     ],
 )
 def test_a_name_that_is_no_camera(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_a_name_that_is_no_camera(source: str, said: str, monkeypatch: pytest.Mo
 def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> None:
     program = (
         "import sys; sys.modules['picamera2'] = None\n"
-        "from edge.cameras import devices, opening\n"
+        "from edge.capture import devices, open_camera\n"
         "print(devices.found_cameras())\n"
-        "opening.open_camera(sys.argv[1] if sys.argv[1:] else opening.first_source())"
+        "open_camera.open_camera(sys.argv[1] if sys.argv[1:] else open_camera.first_source())"
     )
     for arguments, error in (
         (["picamera2"], "NotInstalledError: the Pi's camera"),

@@ -216,7 +216,7 @@ def test_an_account_without_a_home_is_told_to_name_a_state_folder(inbox: Path, b
     variables = environment()
     variables.pop("HOME", None)
     # Still the super-user's group, for the interpreter may lie in the super-user's home.
-    program = "import os, sys; from edge.record.state import default_folder; os.setuid(54321); default_folder()"
+    program = "import os, sys; from edge.store.state import default_folder; os.setuid(54321); default_folder()"
     done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=60)
     assert "LedgerError: this account has no home folder" in done.stderr
 

@@ -170,7 +170,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, brightness: Path) -> None:
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 200
     assert said.count("; trying again") <= 3
-    assert "over: " in said
+    assert "recovered: " in said
 
 
 @pytest.mark.timeout(180)
@@ -254,7 +254,7 @@ def test_a_service_waits_for_its_state_folder_from_the_beginning(
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert said.count("; trying again") == 1
-    assert "over: " in said
+    assert "recovered: " in said
 
 
 def test_a_folder_that_goes_and_comes_back_is_waited_for(tmp_path: Path, brightness: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_folder_that_goes_and_comes_back_is_waited_for(tmp_path: Path, brightn
     assert process.returncode == 0
     lines = said.splitlines()
     assert sum("moved, deleted or unmounted; trying again" in line for line in lines) == 1
-    assert sum(line.startswith("edge-detect: over: ") for line in lines) == 1
+    assert sum(line.startswith("edge-detect: recovered: ") for line in lines) == 1
     assert "Traceback" not in said
 
 

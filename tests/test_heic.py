@@ -230,7 +230,7 @@ def test_the_largest_photo_that_is_accepted_takes_no_more_memory_than_promised(
 
     write(int((preprocess.MAX_DECODING_BYTES / heic.bytes_per_pixel(write(64))) ** 0.5) // 2 * 2 - 1)
     program = (
-        "import sys, pillow_heif; from edge import image\n"
+        "import sys, pillow_heif; from edge.imaging import preprocess\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "before = peak(); preprocess.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
     )

@@ -200,7 +200,7 @@ def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
     Image.new(mode, (side, side)).save(tmp_path / name, **options)
     # VmHWM, for what getrusage tells includes the peak of the process that has started this one.
     program = (
-        "import sys; from edge import image\n"
+        "import sys; from edge.imaging import preprocess\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "before = peak(); preprocess.pixels(sys.argv[1], (32, 32)); print((peak() - before) * 1024)"
     )

@@ -117,7 +117,7 @@ def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
     assert thread.outcomes() == []
     moody.failure = None
     assert [one.task.path for one in fetched(thread, 2)] == ["a", "b"]
-    assert said == ["pulled out; trying again", "over: pulled out"]
+    assert said == ["pulled out; trying again", "recovered: pulled out"]
 
 
 def test_an_error_is_raised_after_the_verdicts_before_it(thread: InferencePool, moody: Moody) -> None:

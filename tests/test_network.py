@@ -90,7 +90,7 @@ def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
     verdict = asked(network, photo)
     assert verdict is not None
     assert verdict.model == "photo_like_int8"
-    assert said == ["pulled out; trying again", "over: pulled out"]
+    assert said == ["pulled out; trying again", "recovered: pulled out"]
 
 
 def test_once_a_coral_that_has_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_a_sink_that_fails_is_said_once_and_told_later(tmp_path: Path) -> None:
         assert outlet.deliver(at_once=True)
         assert not outlet.deliver(at_once=True)
         assert listener.heard == ["a", "b", "c"]
-        assert said[1:] == ["over: nobody hears"]
+        assert said[1:] == ["recovered: nobody hears"]
 
 
 def log_ids(path: Path) -> list[int]:

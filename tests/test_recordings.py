@@ -146,7 +146,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_without_pyav_it_is_said_what_to_install(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['av'] = None\nfrom edge.capture.libav import LibavCamera\nStream('x.mp4')"
+    program = "import sys; sys.modules['av'] = None\nfrom edge.capture.libav import LibavCamera\nLibavCamera('x.mp4')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True
     )

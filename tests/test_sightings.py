@@ -94,4 +94,4 @@ def test_it_is_known_that_the_ledger_is_waited_for(tmp_path: Path) -> None:
         assert waiting
         assert all(waiting)
         assert not recorder.is_waiting
-    assert said == ["full; trying again", "over: full"]
+    assert said == ["full; trying again", "recovered: full"]

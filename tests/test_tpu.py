@@ -156,7 +156,7 @@ def test_a_watcher_waits_for_its_coral_and_loses_no_file(
     assert len(troubles) == 3, said
     assert "the Coral failed: " in troubles[0]
     assert troubles[1].endswith("there is no such device; trying again")
-    assert troubles[2].startswith("edge-detect: over: ")
+    assert troubles[2].startswith("edge-detect: recovered: ")
     assert watcher.process.returncode == 0
 
 

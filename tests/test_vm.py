@@ -140,7 +140,7 @@ def test_a_camera_that_fails_or_is_unplugged_is_found_again(machine: VirtualMach
         machine.run("v4l2-ctl", "-d", "/dev/video0", "-c", "inject_v4l2_buf_flag_error=1")
     for control, reason in (("inject_fatal_streaming_error", "input/output error"), ("disconnect", "no such device")):
         machine.run("v4l2-ctl", "-d", "/dev/video0", "-c", f"{control}=1")
-        told = [f"edge-detect: /dev/video0: {reason}; trying again", f"edge-detect: over: /dev/video0: {reason}"]
+        told = [f"edge-detect: /dev/video0: {reason}; trying again", f"edge-detect: recovered: /dev/video0: {reason}"]
         machine.until(lambda told=told: said()[-2:] == told, f"{control} was not got over")
     assert len(said()) == 5, "a damaged frame is not a lost camera"
 
@@ -148,7 +148,7 @@ def test_a_camera_that_fails_or_is_unplugged_is_found_again(machine: VirtualMach
     machine.until(lambda: "event ended" in said()[-1], "the event goes on without a camera")
     assert any("no such device; seen: " in line for line in said())
     machine.sh(f"echo vivid.0 >{DRIVER}/bind")
-    machine.until(lambda: said()[-1].startswith("edge-detect: over: "), "it was not found again")
+    machine.until(lambda: said()[-1].startswith("edge-detect: recovered: "), "it was not found again")
     assert "event began" in said()[-2]
     assert len(said()) <= 10, "said once for each reason"
     machine.sh("kill -INT $(cat /tmp/pid)")

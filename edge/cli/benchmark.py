@@ -58,7 +58,7 @@ def benchmark(
 
     from edge.benchmark import report, run
     from edge.benchmark.board import machine, thread_counts
-    from edge.record.state import default_folder
+    from edge.store.state import default_folder
 
     _end_by_signals()
     # A Coral leaves nothing to threads, and has one user at a time.

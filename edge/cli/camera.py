@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli.commands import ReloadableCommand
-from edge.cli.options import EXIT_STATUS, Number, Seconds, lines, model_options, option, state_option
+from edge.cli.options import Number, Seconds, lines, model_options, option, state_option
 from edge.cli.reload import run
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ SHARE = Number(0, 1)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
-    """Of a picture: WIDTHxHEIGHT."""
+    """Parses WIDTHxHEIGHT, both in pixels."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
         width, by, height = str(value).lower().partition("x")
         if not (by and width.isdecimal() and height.isdecimal() and 0 < int(width) < 1e5 and 0 < int(height) < 1e5):
-            self.fail(f"{value!r} is no size; write it as 1280x720.", param, context)
+            self.fail(f"{value!r} is not a valid size; write it as 1280x720.", param, context)
         return int(width), int(height)
 
 
@@ -33,7 +33,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
     cls=ReloadableCommand,
     epilog="\b\nExamples:\n  edge-detect camera\n  edge-detect camera --source rtsp://camera.local/stream --fps 2"
     " --snapshots ./seen\n  edge-detect camera --source clip.mp4 --json"
-    f"\n\n{EXIT_STATUS}",
+    "\n\nExit status: 0 stopped, or at the end of a recording; 2 the work could not be done; 129, 130 or 143 a signal"
+    " ended a recording early.",
 )
 @option(
     "--source",
@@ -161,7 +162,7 @@ def _settings(options: dict[str, Any]) -> "CameraSettings":
     from edge.camera.schedule import span
     from edge.camera.snapshots import SnapshotLimits
     from edge.capture import roi
-    from edge.record.state import default_folder
+    from edge.store.state import default_folder
 
     given = dict(options)
     source, called = given["source"], given["called"]

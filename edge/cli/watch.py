@@ -100,7 +100,7 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
 
 
 def _settings(options: dict[str, Any]) -> "WatchSettings":
-    from edge.record.state import default_folder
+    from edge.store.state import default_folder
     from edge.watch.run import WatchSettings
 
     as_json, state = options["as_json"], options["state"]

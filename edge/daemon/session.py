@@ -19,10 +19,10 @@ from edge.delivery.outbox import CommandOutlet, Outlet
 from edge.delivery.stdout import Lines, Output, Sink
 from edge.errors import CoralError, LedgerError
 from edge.inference.router import Router
-from edge.record.state import alone
 from edge.retry import Backoff, Say
 from edge.stats import Stats
 from edge.store.ledger import Ledger
+from edge.store.state import alone
 
 T = TypeVar("T")
 

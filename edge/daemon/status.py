@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import LedgerError, printable
-from edge.record.state import default_folder
+from edge.store.state import default_folder
 
 SUFFIX = ".status"
 PATIENCE_SECONDS = 5.0

@@ -9,7 +9,7 @@ from edge.doctor.choices import Chosen
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host
 from edge.errors import LedgerError, printable
-from edge.record.state import default_folder
+from edge.store.state import default_folder
 
 MB = 1_000_000
 LEAST_MEMORY = (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edge import redact
 from edge.errors import DurationError, LedgerError, printable
-from edge.record.state import default_folder
 from edge.store import schema
 from edge.store.rows import ANSWER_COLUMNS, recorded
+from edge.store.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
 SERVICES = Path("/var/lib/edge-detect")  # where systemd keeps the state of our units

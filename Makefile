@@ -5,13 +5,20 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run test test-systemd test-arm test-picamera test-vm soak bench models format clean
+.PHONY: run check test test-systemd test-arm test-picamera test-vm soak bench models format clean
 
 # Classify the bundled sample images, thumbnails and photos, as after a fresh installation.
 run: $(VENV)/installed
 	@rm -rf .run
 	$(BIN)/edge-detect watch tests/data/cifake/test --recursive --once --state .run
 	$(BIN)/edge-detect watch tests/data/photos --recursive --once --state .run
+
+# Linter, types and the quick tests, without TensorFlow: in about a minute after installation.
+check: $(VENV)/installed-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quick -n 2 --dist loadfile
 
 # Linter, types and tests.
 test: $(VENV)/installed-dev
@@ -64,9 +71,13 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+$(VENV)/installed-check: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
 $(VENV)/installed-dev: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,convert,dev]'
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed $(VENV)/installed-check
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

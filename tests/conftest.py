@@ -26,9 +26,52 @@ CIFAKE = DATA / "cifake"
 MODELS = DATA / "models"
 CHECKOUT = Path(__file__).parent.parent
 
+# Left out by --quick: they need TensorFlow, or kill, measure and wait for minutes.
+SLOW = {
+    "benchmark",
+    "camera_live",
+    "capture",
+    "conversion",
+    "convert",
+    "convert_check",
+    "convert_photo",
+    "crash",
+    "doctor_broken",
+    "doctor_command",
+    "fuzz",
+    "gpu_kit",
+    "heic",
+    "image",
+    "package",
+    "photo_data",
+    "photo_measures",
+    "photo_probe",
+    "property",
+    "recordings",
+    "robust_training",
+    "rtsp",
+    "service",
+    "soak",
+    "streams",
+    "tpu",
+    "train",
+    "watch_arrivals",
+    "watch_photos",
+    "workers",
+}
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Report = dict[str, dict[str, Any]]
 Examine = Callable[..., tuple[int, Report]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="Leave out the slow tests and those that need TensorFlow.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_slow = collection_path.stem.removeprefix("test_") in SLOW
+    return True if is_slow and config.getoption("--quick") else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -75,7 +75,7 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
     ]
     by_keras = description.measured.get("accuracy_keras")
     return {
-        "formats": f"Of single crops of the pictures to choose by, at one threshold: Keras {by_keras:.2%}, "
+        "formats": f"Of the pictures to choose by, from the mean of all views at one threshold: Keras {by_keras:.2%}, "
         + ", ".join(formats)
         + " are right."
         if by_keras

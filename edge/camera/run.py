@@ -86,30 +86,30 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
     Raises:
         EdgeDetectError: it cannot begin, or not go on.
     """
-    voice, commands, stats = Console(settings), settings.commands, Stats()
+    console, commands, stats = Console(settings), settings.commands, Stats()
     is_reload = notifier.is_reloading
-    pictures, opened = _pictures(settings, is_patient=notifier.is_listening), _opening(settings, voice.say)
+    pictures, opened = _pictures(settings, is_patient=notifier.is_listening), _opening(settings, console.say)
     with ExitStack() as stack:
-        router = with_retries(lambda: _router(settings, voice.say), voice, requests, notifier)
+        router = with_retries(lambda: _router(settings, console.say), console, requests, notifier)
         if router is None:
             return stats
         stack.callback(router.close)  # a run with reloaded settings may need its Coral
         label = _label(settings.event, router.labels)
         if settings.on_fake is not None and label != "FAKE":
             raise SettingsError(f"--on-fake is for events of FAKE, not of {printable(label)}: use --on-verdict")
-        told = stack.enter_context(open_session(settings, settings.name, commands, voice, requests, notifier))
-        if told is None:
+        session = stack.enter_context(open_session(settings, settings.name, commands, console, requests, notifier))
+        if session is None:
             return stats
         once = settings.is_recording or settings.pace.max_frames is not None
         recorder = Recorder(
-            told.ledger,
+            session.ledger,
             settings.name,
-            told.outlets,
+            session.outlets,
             stats,
-            voice.say,
+            console.say,
             once=once,
         )
-        network, pace = RetryingClassifier(router, voice.say, once=once), settings.pace
+        network, pace = RetryingClassifier(router, console.say, once=once), settings.pace
         sightings = EventRecorder(
             settings.name,
             network,
@@ -119,13 +119,13 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
             record_seconds=pace.record_seconds,
             keep_seconds=settings.limits.seconds,
             snapshots=pictures,
-            say=voice.say,
+            say=console.say,
         )
         observer = CameraLoop(
             settings.name,
             lambda: Capture(
                 opened,
-                voice.say,
+                console.say,
                 prepare=observer.prepare,
                 is_patient=notifier.is_listening or observer.frames > 0,
             ),
@@ -136,14 +136,14 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
             pace=pace,
             schedule=settings.schedule,
             is_patient=notifier.is_listening and not is_reload,
-            say=voice.say,
+            say=console.say,
         )
         status = partial(_status, observer, sightings, stats, time.time())
 
         def alive() -> None:
             if observer.is_healthy:
                 notifier.alive(_summary(observer, sightings, stats))
-            told.server.serve(status)
+            session.server.serve(status)
 
         try:
             is_begun, refreshed_at = False, float("-inf")
@@ -157,16 +157,16 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
                     continue
                 refreshed_at = time.monotonic()
                 if observer.is_seeing:
-                    voice.progress.show(_line(observer, sightings, label))
+                    console.progress.show(_line(observer, sightings, label))
                 else:
-                    voice.progress.clear()
+                    console.progress.clear()
                 stats.sample()
                 alive()
         finally:
-            voice.progress.clear()
-            told.end(requests, alive, finish=recorder.once)
+            console.progress.clear()
+            session.end(requests, alive, finish=recorder.once)
             if observer.frames or requests.stop.is_set():
-                voice.conclude(stats, requests)
+                console.conclude(stats, requests)
     return stats
 
 

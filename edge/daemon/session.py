@@ -63,10 +63,10 @@ class Console:
         progress: the answers' lines, with a line of progress below at a terminal.
     """
 
-    def __init__(self, told: DaemonSettings) -> None:
-        self._as_json = told.as_json
+    def __init__(self, settings: DaemonSettings) -> None:
+        self._as_json = settings.as_json
         self._warning = "<4>" if journal.takes(2) else ""  # sd-daemon(3)
-        self.progress = Progress(told.lines, sys.stderr)
+        self.progress = Progress(settings.lines, sys.stderr)
 
     def say(self, line: str) -> None:
         """A remark."""
@@ -92,14 +92,14 @@ class Session:
     """
 
     def __init__(
-        self, told: DaemonSettings, ledger: Ledger, root: str, voice: Console, commands: list[Command]
+        self, settings: DaemonSettings, ledger: Ledger, root: str, console: Console, commands: list[Command]
     ) -> None:
-        sinks: list[Sink] = [Output(voice.progress), *([JsonLog(told.log)] if told.log else [])]
+        sinks: list[Sink] = [Output(console.progress), *([JsonLog(settings.log)] if settings.log else [])]
         ledger.keep_subscribed(root, [*(sink.name for sink in sinks), *(command.name for command in commands)])
-        quick = [Outlet(ledger, root, sink, voice.say) for sink in sinks]
+        quick = [Outlet(ledger, root, sink, console.say) for sink in sinks]
         while ledger.remarks:
-            voice.say(ledger.remarks.pop(0))
-        self._slow = [CommandOutlet(told.state, root, command, voice.say) for command in commands]
+            console.say(ledger.remarks.pop(0))
+        self._slow = [CommandOutlet(settings.state, root, command, console.say) for command in commands]
         self.ledger = ledger
         self.outlets: list[Outlet | CommandOutlet] = [*quick, *self._slow]
         self.server = StatusServer(root)
@@ -122,7 +122,12 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(
-    told: DaemonSettings, root: str, commands: list[Command], voice: Console, requests: Requests, notifier: Notifier
+    settings: DaemonSettings,
+    root: str,
+    commands: list[Command],
+    console: Console,
+    requests: Requests,
+    notifier: Notifier,
 ) -> Iterator[Session | None]:
     """Everyone who listens; None if we were stopped while waiting for the ledger's disk.
 
@@ -134,19 +139,19 @@ def open_session(
         BusyError: another process does the same work.
     """
     with ExitStack() as stack:
-        ledger = with_retries(lambda: Ledger(told.state), voice, requests, notifier)
+        ledger = with_retries(lambda: Ledger(settings.state), console, requests, notifier)
         if ledger is None:
             yield None
             return
         stack.enter_context(ledger)
-        stack.enter_context(alone(told.state, root))
-        ready = Session(told, ledger, root, voice, commands)
+        stack.enter_context(alone(settings.state, root))
+        ready = Session(settings, ledger, root, console, commands)
         stack.callback(ready.abandon)
         stack.enter_context(ready.server)
         yield ready
 
 
-def with_retries(make: Callable[[], T], voice: Console, requests: Requests, notifier: Notifier) -> T | None:
+def with_retries(make: Callable[[], T], console: Console, requests: Requests, notifier: Notifier) -> T | None:
     """What is made; None if we were stopped before.
 
     Who is patient waits until there is a Coral, or the disk has room and can be written to.
@@ -154,7 +159,7 @@ def with_retries(make: Callable[[], T], voice: Console, requests: Requests, noti
     Raises:
         LedgerError, CoralError: it cannot be made, and nobody is patient.
     """
-    trouble = Backoff(voice.say, "; trying again")
+    trouble = Backoff(console.say, "; trying again")
     while True:
         try:
             made = make()

@@ -53,7 +53,7 @@ def watch(
     Raises:
         EdgeDetectError: it cannot begin, or not go on.
     """
-    voice, commands = Console(settings), settings.commands
+    console, commands = Console(settings), settings.commands
     real_root = os.path.realpath(settings.folder)
     sorter = _sorter(settings.sort_into, real_root)
     source = partial(
@@ -69,15 +69,15 @@ def watch(
     start_server(PRELOADED)
     with ExitStack() as stack:
         router = with_retries(
-            lambda: _ready(settings.router(voice.say), every_model=settings.reclassify), voice, requests, notifier
+            lambda: _ready(settings.router(console.say), every_model=settings.reclassify), console, requests, notifier
         )
         if router is None:
             return Stats()
         stack.callback(router.close)  # a run with reloaded settings may need its Coral
-        told = stack.enter_context(open_session(settings, real_root, commands, voice, requests, notifier))
-        if told is None:
+        session = stack.enter_context(open_session(settings, real_root, commands, console, requests, notifier))
+        if session is None:
             return Stats()
-        networks = [RetryingClassifier(one, voice.say, once=once) for one in _side_by_side(router)]
+        networks = [RetryingClassifier(one, console.say, once=once) for one in _side_by_side(router)]
         limits = DecodeLimits(seconds=settings.decode_seconds)
         workers = stack.enter_context(DecodePool(settings.workers or usual_count(), real_root, router.inputs, limits))
         watcher = WatchLoop(
@@ -85,11 +85,11 @@ def watch(
             source,
             networks[0],
             stack.enter_context(InferencePool(networks)),
-            told.ledger,
+            session.ledger,
             workers,
-            told.outlets,
-            tell=voice.progress.write,
-            say=voice.say,
+            session.outlets,
+            tell=console.progress.write,
+            say=console.say,
             alive=lambda: alive(),
             sorter=sorter,
             reclassify=settings.reclassify,
@@ -101,7 +101,7 @@ def watch(
         def alive() -> None:
             if watcher.is_healthy:
                 notifier.alive(_summary(watcher))
-            told.server.serve(status)
+            session.server.serve(status)
 
         try:
             is_begun = False
@@ -109,15 +109,15 @@ def watch(
                 if not is_begun and (watcher.is_watching or notifier.is_listening):
                     is_begun = True
                     begun()
-                voice.progress.show(str(stats))
+                console.progress.show(str(stats))
                 alive()
         except MovedAwayError as error:
-            voice.say(f"{error}; begun anew there")
+            console.say(f"{error}; begun anew there")
             requests.reload = True
         finally:
-            voice.progress.clear()
-            told.end(requests, alive, finish=once)
-            voice.conclude(watcher.stats, requests)
+            console.progress.clear()
+            session.end(requests, alive, finish=once)
+            console.conclude(watcher.stats, requests)
         return watcher.stats
 
 

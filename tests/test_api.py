@@ -284,8 +284,9 @@ def test_without_a_coral_auto_warns_and_others_fail(caplog: pytest.LogCaptureFix
 def test_a_coral_that_was_gone_is_opened_again(
     tmp_path: Path, brightness: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = tmp_path / "gone"
+    gone, loads = tmp_path / "gone", tmp_path / "loads"
     monkeypatch.setenv("TEST_DELEGATE_GONE", str(gone))
+    monkeypatch.setenv("TEST_DELEGATE_LOADS", str(loads))
     image = picture(tmp_path / "bright.png", 230)
     with Classifier(router(brightness, tpu="any", library=str(compiled(tmp_path)))) as classifier:
         assert classifier.classify(image).model == "brightness_int8_edgetpu"
@@ -294,7 +295,9 @@ def test_a_coral_that_was_gone_is_opened_again(
             with pytest.raises(CoralError):
                 classifier.classify(image)
         gone.unlink()
+        before = loads.stat().st_size
         assert classifier.classify(image).label == "REAL"
+        assert loads.stat().st_size > before
 
 
 def test_the_public_names_are_in_one_place() -> None:

@@ -134,7 +134,7 @@ def test_a_service_waits_for_the_folder_of_its_snapshots(observe: Callable[..., 
         (tmp_path / "disk").unlink()
         running.until(lambda running: (tmp_path / "disk/seen").is_dir())
         said = running.stop()
-    assert "over: " in said, "without another picture"
+    assert "recovered: " in said, "without another picture"
     assert os.listdir(tmp_path / "disk/seen") == []
 
 

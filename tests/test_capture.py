@@ -285,7 +285,7 @@ def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: C
     taken(capture)
     until(lambda: not capture.trouble)
     told = "steps: no answer for 0.1 s; waiting for one"
-    assert said == [told, f"over: {told}"]
+    assert said == [told, f"recovered: {told}"]
 
 
 def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[..., Capture]) -> None:
@@ -333,7 +333,7 @@ def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[...,
         assert shows_quadrants(taken(capture).pixels)
         capture.close()
     assert said[0].startswith(f"http://127.0.0.1:{port}/video: ")
-    assert said[-1].startswith("over: ")
+    assert said[-1].startswith("recovered: ")
     assert "GeHeim" not in "".join(said)
 
 

@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 from edge.errors import CoralError, UndecodableImageError, UnreadableFileError, printable
 from edge.imaging import preprocess, views
 from edge.imaging.inputs import Input, choose, take
-from edge.inference.edgetpu import device_option
+from edge.inference.edgetpu import tpu_choice
 from edge.inference.router import Router, router
 from edge.verdict import Verdict
 
@@ -76,7 +76,7 @@ class Classifier:
         Raises:
             ImageError: it cannot be read, or is no acceptable image.
             ModelError, RuntimeMissingError: its model cannot be had, or has failed.
-            CoralError: the Coral has failed; the next call tries it anew.
+            CoralError: the Coral has failed; the next call opens it again.
             TypeError: it is none of these.
             ValueError: the classifier is closed.
         """
@@ -181,15 +181,10 @@ def _device(tpu: object) -> str | None:
         return None
     if not isinstance(tpu, str | int):
         raise TypeError(f"tpu is a text, a number, True, False or None, not {_type(tpu)}")
-    text = str(tpu).lower()
-    if text in ("false", "no", "off", ""):
-        return None
-    if text in ("any", "true", "yes", "on"):
-        return "any"
-    device = text if text == "auto" else device_option(text)
-    if device is None:
-        raise CoralError(f"tpu={tpu!r} is none of usb, pci, auto, a number from 0 on, usb:1 and the like")
-    return device
+    try:
+        return tpu_choice(tpu)
+    except ValueError as error:
+        raise CoralError(f"tpu={error}") from error
 
 
 def _type(value: object) -> str:

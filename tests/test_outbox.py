@@ -68,7 +68,7 @@ def test_a_sink_that_fails_is_said_once_and_told_later(tmp_path: Path) -> None:
         for name in "abc":
             record(ledger, name)
             outlet.deliver()
-        assert said == ["nobody hears; it is told of the answers later"]
+        assert said == ["nobody hears; it receives pending answers on retry"]
         listener.is_deaf = False
         assert outlet.deliver(at_once=True)
         assert not outlet.deliver(at_once=True)

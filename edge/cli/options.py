@@ -47,17 +47,12 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
     name = "tpu"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        from edge.inference.edgetpu import device_option
+        from edge.inference.edgetpu import tpu_choice
 
-        text = str(value).lower()
-        if text in ("false", "no", "off", ""):
-            return None
-        if text in ("any", "true", "yes", "on"):
-            return "any"
-        device = text if text == "auto" else device_option(text)
-        if device is None:
-            self.fail(f"{value!r} is none of usb, pci, auto, a number from 0 on, usb:1 and the like.", param, context)
-        return device
+        try:
+            return tpu_choice(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, context)
 
 
 class OperatingPointName(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not

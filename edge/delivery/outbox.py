@@ -26,7 +26,7 @@ class Outlet:
         self._ledger, self._folder, self._sink = ledger, folder, sink
         self._accepted: tuple[tuple[int, int], int] | None = None  # which ledger's answers the sink has, up to which
         self.name = sink.name
-        self.trouble = Backoff(say, "; it is told of the answers later")
+        self.trouble = Backoff(say, "; it receives pending answers on retry")
         ledger.subscribe(folder, sink.name)
 
     def deliver(self, *, at_once: bool = False) -> bool:

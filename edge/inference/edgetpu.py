@@ -146,6 +146,23 @@ def device_option(text: str) -> str | None:
     return (match[1] or "") + (f":{int(match[2])}" if match[2] else "")
 
 
+def tpu_choice(value: object) -> str | None:
+    """What `--tpu` and its setting mean: None for the processor, "any", "auto", or a device as the library spells it.
+
+    Raises:
+        ValueError: it is none of them; the text names those that there are.
+    """
+    text = str(value).lower()
+    if text in ("false", "no", "off", ""):
+        return None
+    if text in ("any", "true", "yes", "on"):
+        return "any"
+    device = text if text == "auto" else device_option(text)
+    if device is None:
+        raise ValueError(f"{value!r} is none of usb, pci, auto, a number from 0 on, usb:1 and the like")
+    return device
+
+
 def require_device(option: str = "", found: list[Device] | None = None, pages: int | None = None) -> Device:
     """The device that the library will take.
 

@@ -112,7 +112,7 @@ def watch(
                 console.progress.show(str(stats))
                 alive()
         except MovedAwayError as error:
-            console.say(f"{error}; begun anew there")
+            console.say(f"{error}; starting again there")
             requests.reload = True
         finally:
             console.progress.clear()

@@ -38,19 +38,19 @@ models: $(VENV)/installed-dev
 
 # The service under a real systemd in a container; as the super-user, with debootstrap and systemd-container.
 test-systemd: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m systemd tests/test_systemd.py
+	$(BIN)/python -m pytest -m systemd tests/system/test_systemd.py
 
 # An installation on emulated ARM boards; as the super-user, with debootstrap and qemu-user-static.
 test-arm: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m arm tests/test_arm.py
+	$(BIN)/python -m pytest -m arm tests/system/test_arm.py
 
 # The real Picamera2 on a virtual camera; as the super-user, with debootstrap.
 test-picamera: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m picamera tests/test_virtual_camera.py
+	$(BIN)/python -m pytest -m picamera tests/system/test_virtual_camera.py
 
 # A Video4Linux camera, and its service, in a virtual machine; as the super-user, with debootstrap and qemu-system-x86.
 test-vm: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m vm tests/test_vm.py
+	$(BIN)/python -m pytest -m vm tests/system/test_vm.py
 
 # Ten minutes of files pouring in, kills and restarts; prints what it has seen.
 soak: $(VENV)/installed-dev

@@ -19,45 +19,36 @@ from PIL import Image
 from edge.doctor.finding import STATES
 
 if TYPE_CHECKING:
-    from tests.watching import Watching
+    from tests.support.watching import Watching
 
-DATA = Path(__file__).parent / "data"
+TESTS = Path(__file__).parent
+DATA = TESTS / "data"
 CIFAKE = DATA / "cifake"
 MODELS = DATA / "models"
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = TESTS.parent
 
 # Left out by --quick: they need TensorFlow, or kill, measure and wait for minutes.
 SLOW = {
-    "benchmark",
-    "camera_live",
-    "capture",
-    "conversion",
-    "convert",
-    "convert_check",
-    "convert_photo",
-    "crash",
-    "doctor_broken",
-    "doctor_command",
-    "fuzz",
-    "gpu_kit",
-    "heic",
-    "image",
-    "package",
-    "photo_data",
-    "photo_measures",
-    "photo_probe",
-    "property",
-    "recordings",
-    "robust_training",
-    "rtsp",
-    "service",
-    "soak",
-    "streams",
-    "tpu",
-    "train",
-    "watch_arrivals",
-    "watch_photos",
-    "workers",
+    "edge/benchmark/test_benchmark",
+    "edge/camera/test_camera_live",
+    "edge/capture/test_capture",
+    "edge/capture/test_pixel_formats",
+    "edge/capture/test_recordings",
+    "edge/capture/test_rtsp",
+    "edge/capture/test_streams",
+    "edge/cli/test_tpu",
+    "edge/doctor/test_broken",
+    "edge/doctor/test_command",
+    "edge/imaging/test_fuzz",
+    "edge/imaging/test_heic",
+    "edge/imaging/test_preprocess",
+    "edge/service/test_service",
+    "edge/test_package",
+    "edge/watch/test_arrivals",
+    "edge/watch/test_crash",
+    "edge/watch/test_decode_pool",
+    "edge/watch/test_property",
+    "edge/watch/test_watch_photos",
 }
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -70,8 +61,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    is_slow = collection_path.stem.removeprefix("test_") in SLOW
-    return True if is_slow and config.getoption("--quick") else None
+    if not config.getoption("--quick"):
+        return None
+    path = collection_path.relative_to(TESTS).with_suffix("").as_posix()
+    return True if path in SLOW or path in ("train", "convert") else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -160,7 +153,7 @@ def samples(folder: Path) -> list[Path]:
 @pytest.fixture
 def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"]]:
     """Starts `edge-detect watch` on the inbox, as often as asked, and ends what it has started."""
-    from tests.watching import Watching  # which needs this module
+    from tests.support.watching import Watching  # which needs this module
 
     started: list[Watching] = []
 

@@ -25,7 +25,8 @@ HEAD_BYTES = 16 + 4 * _MOST_BRANDS
 SUFFIXES = (".heic", ".heif")
 _LEAST_PILLOW = (11, 1)
 
-# What a pixel takes at most, as tests/test_heic.py measures it: as YCbCr, cropped and turned, as RGB, and as Pillow's.
+# Bytes per pixel at most, measured by tests/edge/imaging/test_heic.py: the YCbCr planes, cropped and rotated, then RGB,
+# then Pillow's own copy.
 _BYTES_PER_PIXEL = 12
 _BYTES_PER_TRANSPARENT_PIXEL = 14
 _BYTES_PER_DEEP_PIXEL = 21  # of 10 or 12 bits, which are two bytes on the way

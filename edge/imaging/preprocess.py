@@ -60,7 +60,7 @@ REDUCING_GAP = 3
 MAX_BYTES = 256 * 1024 * 1024
 # What decoding may take: as much as a 1 GB board bears, and from 8 GB on what a
 # WebP of 48 megapixels needs. And what a pixel takes at most, by format and
-# mode, as tests/test_image.py measures it.
+# mode, as tests/edge/imaging/test_preprocess.py measures it.
 MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MAX_DECODING_BYTES = min(1_000_000_000, max(640_000_000, MEMORY_BYTES // 8))
 _BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}

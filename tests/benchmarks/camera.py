@@ -32,7 +32,7 @@ from edge.inference.classifier import Classifier
 from edge.inference.model import default_path, load
 from tests.benchmarks.photos import PHOTO, enlarged
 from tests.conftest import command, environment
-from tests.videos import served, video
+from tests.support.videos import served, video
 
 SIZE = (640, 480)
 FRAMES = 600

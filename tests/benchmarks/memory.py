@@ -17,7 +17,7 @@ import click
 import psutil
 
 from tests.conftest import command, environment
-from tests.videos import served
+from tests.support.videos import served
 
 MB = 1_000_000
 SHARES = 10

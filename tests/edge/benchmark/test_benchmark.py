@@ -1,0 +1,280 @@
+"""`edge-detect benchmark`: what it tells and what it leaves alone; how fast anything is, is no matter of tests."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.benchmark import board, run
+from edge.benchmark.commands import nearest_folder
+from edge.benchmark.report import table, text
+from edge.benchmark.rounds import Round, Timing, measure, steps
+from edge.benchmark.workload import copies, of_folder
+from edge.errors import BenchmarkError
+from tests.conftest import MODELS, Run, command, environment, picture, samples
+from tests.support.delegates import compiled
+from tests.support.photos import ROUTED, two_models
+
+PHOTO_LIKE = ROUTED[1]
+STAGES = {"read", "decode", "quantise", "invoke", "digest and record", "all of these"}
+QUICK = ("--seconds", "0.1", "--threads", "1")
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
+    edge_detect: Run, inbox: Path, tmp_path: Path, brightness: Path
+) -> None:
+    samples(inbox)
+    (inbox / "broken.jpg").write_text("no image")
+    (inbox / "notes.txt").write_text("not for us")
+    before = contents(inbox)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "temporary").mkdir()
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f'[watch]\nlog = "{tmp_path}/log.jsonl"\n[benchmark]\nstate = "{tmp_path}/state"\n')
+    variables = environment(
+        HOME=str(tmp_path / "home"),
+        TMPDIR=str(tmp_path / "temporary"),
+        EDGE_DETECT_SORT_INTO=str(tmp_path / "sorted"),
+        EDGE_DETECT_ON_VERDICT=f"touch {tmp_path}/commanded",
+    )
+    arguments = ("--config", settings, "benchmark", "--images", inbox, "--json", "--model", brightness, *QUICK)
+    done = edge_detect(*arguments, env=variables, timeout=110)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (workload,) = told["workloads"]
+    assert (workload["images"], workload["bad"]) == (20, 1)
+    assert set(workload["stages"]) == STAGES
+    for timing in (*workload["stages"].values(), workload["decoding"], *told["invoke"].values()):
+        assert 0 < timing["median_seconds"] <= timing["p95_seconds"]
+        assert timing["per_second"] > 0
+        assert timing["cpu_seconds"] >= 0
+    assert list(told["invoke"]) == list(workload["watch"]) == ["1"]
+    assert told["best_threads"] == 1
+    limit = workload["limit"]
+    assert limit["per_second"] == min(limit["decoding"], limit["invoke"])
+    watched = workload["watch"]["1"]
+    assert workload["share_of_limit"] == pytest.approx(watched["per_second"] / limit["per_second"])
+    assert watched["images"] >= 2
+    assert watched["peak_bytes"] > 10_000_000
+    assert set(told["start_up"]) == {"classify", "needed", "help", "ratio", "peak_bytes"}
+    assert all(value > 0 for value in told["start_up"].values())
+    assert told["network"]["model"] == workload["model"] == brightness.name
+    assert (workload["views"], workload["most_views"]) == (1, 1)
+    assert workload["invoke"] == told["invoke"]
+    assert contents(inbox) == before
+    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
+    for name in ("sorted", "log.jsonl", "commanded"):
+        assert not (tmp_path / name).exists(), "the settings of `watch` are not for the benchmark"
+
+
+def test_without_images_it_makes_some_and_prints_tables_for_a_person(edge_detect: Run, tmp_path: Path) -> None:
+    done = edge_detect("benchmark", *QUICK, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "no --images: generated pictures are measured" in done.stderr
+    assert "generated thumbnails, 32 x 32" in done.stdout
+    assert "generated photos, 4000 x 3000" in done.stdout
+    assert done.stdout.count("watch reaches") == 2
+    for stage in STAGES:
+        assert len(re.findall(rf"^{stage} +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$", done.stdout, re.MULTILINE)) == 2
+    assert done.stdout.splitlines()[-1] == "best: --threads 1"
+    assert (
+        not [path for path in (tmp_path / "home").rglob("*") if path.is_file()] if (tmp_path / "home").exists() else 1
+    )
+
+
+def test_of_a_model_that_takes_views_it_tells_how_many(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+    """That model is sure of white and black, and takes further views of a grey."""
+    for number, grey in enumerate((245, 245, 10, 125)):
+        picture(inbox / f"{number}.png", grey, (320, 240), seed=number)
+    arguments = ("benchmark", "--images", inbox, "--state", tmp_path, "--model", PHOTO_LIKE, *QUICK)
+    done = edge_detect(*arguments, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert f"{inbox}, 4 images of 4; by photo_like_int8.tflite" in done.stdout
+    assert "views of an image: 7.0 taken on average, 13 at most" in done.stdout  # (3 * 5 + 13) / 4
+    assert "bare photo_like_int8.tflite, threads" in done.stdout
+
+
+def test_the_images_of_a_folder_are_measured_by_the_models_that_they_go_to(inbox: Path) -> None:
+    for number, size in enumerate([(32, 32), (320, 240), (33, 32)]):
+        picture(inbox / f"{number}.png", size=size, seed=number)
+    thumbnails, photos = of_folder(inbox, two_models().choose)
+    assert [Path(path).name for path in thumbnails.paths] == ["0.png", "2.png"]
+    assert [Path(path).name for path in photos.paths] == ["1.png"]
+    assert (thumbnails.input.model, photos.input.model) == (0, 1)
+    assert photos.name.endswith("1 images of 3")
+
+
+def test_both_models_are_measured_each_with_its_images(inbox: Path, tmp_path: Path) -> None:
+    picture(inbox / "thumbnail.png", size=(32, 32))
+    picture(inbox / "photo.png", 245, (320, 240))
+    said: list[str] = []
+    measured = run.benchmark(
+        run.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1),
+        said.append,
+    )
+    assert [(one.model, one.most_views) for one in measured.workloads] == [
+        ("compact_int8.tflite", 1),
+        ("photo_like_int8.tflite", 13),
+    ]
+    lines = list(text(measured))
+    assert lines[1].startswith("compact_int8.tflite and photo_like_int8.tflite on ")
+    assert len([line for line in lines if line.startswith("bare ")]) == 2
+    told = measured.as_json()
+    assert told["network"]["model"] == "compact_int8.tflite"
+    assert [(one["model"], one["views"], one["most_views"], set(one["stages"])) for one in told["workloads"]] == [
+        ("compact_int8.tflite", 1, 1, STAGES),
+        ("photo_like_int8.tflite", 5, 13, STAGES),
+    ]
+
+
+def test_nothing_to_measure_is_one_line(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+    def refused(folder: Path) -> str:
+        done = edge_detect("benchmark", "--images", folder, *QUICK)
+        assert (done.returncode, done.stdout) == (2, "")
+        return str(done.stderr.splitlines()[-1])
+
+    assert refused(tmp_path / "nowhere").endswith("nowhere: no such folder")
+    assert refused(inbox).endswith("inbox: no images in it")
+    for name in ("a.jpg", "b.png"):
+        (inbox / name).write_text("no image")
+    assert refused(inbox).endswith("inbox: none of 2 images can be decoded")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_it_leaves_nothing_behind(
+    inbox: Path, tmp_path: Path, brightness: Path, number: signal.Signals, status: int
+) -> None:
+    samples(inbox)
+    for name in ("state", "temporary"):
+        (tmp_path / name).mkdir()
+    variables = environment(HOME=str(tmp_path), TMPDIR=str(tmp_path / "temporary"))
+    words = command(
+        "benchmark", "--images", inbox, "--seconds", "20", "--model", brightness, "--state", tmp_path / "state"
+    )
+    running = subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    said = []
+    for line in running.stderr:
+        said.append(line)
+        if "the network" in line:
+            break
+    running.send_signal(number)
+    output, errors = running.communicate(timeout=60)
+    assert running.returncode == status, (said, errors)
+    assert "Traceback" not in errors
+    assert output == ""
+    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
+
+
+def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    assert board.warnings(tmp_path, 0) == []
+    write("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
+    write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
+    write("sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "600000\n")
+    write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1800000\n")
+    write("proc/loadavg", "99.50 3.00 1.00 2/300 4711\n")
+    told = board.warnings(tmp_path, 0)
+    for fragment in ("voltage is too low", "it is throttled", "powersave", "600 of 1800 MHz", "99.50"):
+        assert len([line for line in told if fragment in line]) == 1, told
+    write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # it was so before, and is no more
+    assert board.throttling(tmp_path) == []
+
+
+def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    stat = tmp_path / "proc/stat"
+    os.mkfifo(stat)  # read twice, with other numbers each time
+    writer = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            f'echo "cpu 100 0 0 900 0 0 0 0 0 0" > "{stat}"; sleep 0.3; echo "cpu 150 0 0 930 0 0 0 20" > "{stat}"',
+        ]
+    )
+    told = board.warnings(tmp_path, 0.2)
+    writer.wait()
+    assert told == [
+        "other programs keep the processor 50% busy",
+        "other virtual machines take 20% of the processor's time",
+    ]
+
+
+def test_the_board_and_the_threads_that_are_tried(tmp_path: Path) -> None:
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
+    assert board.machine(tmp_path).board == "Raspberry Pi 4 Model B Rev 1.4"
+    assert [board.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
+        [1],
+        [1, 2],
+        [1, 2, 3],
+        [1, 2, 4],
+        [1, 2, 4, 6],
+    ]
+
+
+def test_timings_are_of_the_middle_turn_and_of_single_images() -> None:
+    slow, usual = (Round(2, seconds, seconds / 2, (seconds / 2,) * 2) for seconds in (10.0, 1.0))
+    timing = Timing((usual, slow, usual))
+    assert (timing.per_second, timing.cpu_seconds) == (2.0, 0.25)
+    assert (timing.median_seconds, timing.p95_seconds) == (0.5, 5.0)
+
+
+def test_ways_are_measured_in_turns_there_and_back() -> None:
+    called: list[str] = []
+
+    def way(name: str) -> int:
+        called.append(name)
+        return 3
+
+    measured = measure({name: steps(lambda name=name: way(name)) for name in "ab"}, 0.0, rounds=3)
+    assert "".join(called) == "ab" + "ab" + "ba" + "ab"
+    assert [turn.images for turn in measured["a"].rounds] == [3, 3, 3]
+
+
+def test_images_are_taken_from_all_over_a_folder_and_copied_as_often_as_wanted(inbox: Path, tmp_path: Path) -> None:
+    for number in range(300):
+        picture(inbox / f"{number:03}.png", size=(2, 2), seed=number)
+    (chosen,) = of_folder(inbox)
+    assert chosen.name.endswith("150 images of 300")
+    assert Path(chosen.paths[-1]).name == "298.png"
+    assert copies(chosen, tmp_path / "copies", 200) == 200
+    assert len(list((tmp_path / "copies").iterdir())) == 200
+    with pytest.raises(BenchmarkError, match="no such folder"):
+        of_folder(tmp_path / "nowhere")
+
+
+def test_the_disk_is_that_of_the_state_folder_or_of_where_it_will_be(tmp_path: Path) -> None:
+    assert nearest_folder(tmp_path / "not" / "yet") == tmp_path
+    assert nearest_folder(tmp_path) == tmp_path
+
+
+def test_a_table_is_aligned() -> None:
+    assert list(table(["", "ms"], [["read", "1.5"], ["decode", "10.0"]])) == [
+        "          ms",
+        "read     1.5",
+        "decode  10.0",
+    ]
+
+
+def test_a_coral_has_one_user_at_a_time_and_no_threads(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+    samples(inbox)
+    library = compiled(tmp_path)
+    options = ("--tpu", "--tpu-library", library, "--model", MODELS / "brightness_int8_edgetpu.tflite")
+    done = edge_detect("benchmark", "--images", inbox, "--seconds", "0.1", "--json", *options, timeout=110)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert list(told["invoke"]) == list(told["workloads"][0]["watch"]) == ["1"]
+    assert told["network"]["model"] == "brightness_int8_edgetpu.tflite"

@@ -1,0 +1,338 @@
+"""The camera's loop, on a live camera whose picture the test decides."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.camera.event_detector import Rules
+from edge.camera.event_recorder import EventRecorder
+from edge.camera.loop import CameraLoop, Pace
+from edge.capture.capture import Capture, is_held
+from edge.capture.frame import Frame
+from edge.capture.roi import Roi, region
+from edge.delivery.outbox import Outlet
+from edge.delivery.recorder import Recorder
+from edge.errors import CameraError, CoralError, RoiError, SinkError
+from edge.imaging.preprocess import Pixels
+from edge.inference import model
+from edge.inference.classifier import Classifier
+from edge.inference.retrying import RetryingClassifier
+from edge.inference.router import Router
+from edge.stats import Stats
+from edge.store.ledger import Ledger
+from edge.verdict import Recorded, Verdict
+from tests.support.photos import ROUTED, two_models
+
+PATIENCE = 30.0
+PHOTO_LIKE = ROUTED[1]
+BRIGHT, DARK = 240, 15
+RULES = Rules(smooth_seconds=0, least_seconds=0, cool_down_seconds=0, gap_seconds=0.5)
+
+
+class Scene:
+    """A camera that shows one level of grey; `level` is raised if it is an error."""
+
+    name, is_live = "scene", True
+
+    def __init__(self) -> None:
+        self.level: int | Exception = DARK
+        self.width, self.height = 40, 30
+
+    def frame(self) -> Frame:
+        time.sleep(0.01)
+        if isinstance(self.level, Exception):
+            raise self.level
+        return Frame(np.full((self.height, self.width, 3), self.level, np.uint8), time.monotonic())
+
+    def close(self) -> None:
+        pass
+
+
+class Coral(Classifier):
+    """Computes on the processor, and is away while it is told to be."""
+
+    is_away = False
+
+    def verdict(
+        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
+    ) -> Verdict:
+        if self.is_away:
+            raise CoralError("away")
+        self.latest = int(pixels.mean())
+        return super().verdict(path, pixels, own_size, seconds, explain=explain)
+
+    def reopen(self) -> None:
+        pass
+
+
+class DaemonSettings:
+    """A sink."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.is_full = False
+
+    def tell(self, batch: Any) -> None:
+        if self.is_full:
+            raise SinkError("full")
+        told: Recorded
+        for told in batch:
+            assert told.sighting is not None
+            self.states.append(told.sighting.state)
+
+
+@dataclass
+class Work:
+    scene: Scene
+    coral: Coral
+    told: DaemonSettings
+    said: list[str]
+    observer: CameraLoop
+    steps: Iterator[Stats]
+    stats: Stats
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it never came about"
+            next(self.steps)
+
+
+@contextmanager
+def observed(
+    state: Path,
+    brightness: Path,
+    *,
+    router: Router | None = None,
+    scene: Scene | None = None,
+    view: Roi | None = None,
+    pace: Pace | None = None,
+    rules: Rules = RULES,
+    is_patient: bool = False,
+) -> Iterator[Work]:
+    scene, told, said, coral = scene or Scene(), DaemonSettings(), [], Coral(model.load(brightness))
+    pace = pace or Pace()
+    with Ledger(state) as ledger:
+        outlets = [Outlet(ledger, "scene", told, said.append)]
+        stats = Stats()
+        recorder = Recorder(ledger, "scene", outlets, stats, said.append, once=False)
+        network = RetryingClassifier(router or Router.of(coral), said.append, once=False)
+        sightings = EventRecorder(
+            "scene",
+            network,
+            recorder,
+            label="FAKE",
+            rules=rules,
+            record_seconds=None,
+            keep_seconds=3600,
+            snapshots=None,
+            say=said.append,
+        )
+        observer = CameraLoop(
+            "scene",
+            lambda: Capture(lambda: scene, said.append, prepare=observer.prepare),
+            network,
+            recorder,
+            sightings,
+            view=view or Roi(),
+            pace=pace,
+            schedule=(),
+            is_patient=is_patient,
+            say=said.append,
+        )
+        steps = observer.run(threading.Event())
+        try:
+            yield Work(scene, coral, told, said, observer, steps, stats)
+        finally:
+            steps.close()  # type: ignore[attr-defined]  # of a generator
+
+
+def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness) as work:
+        work.until(lambda: work.told.states == ["began"])
+        work.coral.is_away = True
+        work.until(lambda: "away" in work.observer.trouble)
+        assert work.observer.is_healthy
+        work.scene.level = BRIGHT
+        work.until(lambda: work.told.states == ["began", "ended"])
+        frames, work.coral.is_away = work.observer.frames, False
+        work.until(lambda: work.observer.frames == frames + 1)
+        assert work.coral.latest > 200
+        assert not work.observer.trouble
+
+
+def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, view=Roi(region("0,0,40,30"))) as work:
+        work.until(lambda: work.observer.frames)
+        work.scene.width = 20
+        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
+        assert work.observer.is_healthy
+        frames, work.scene.width = work.observer.frames, 40
+        work.until(lambda: work.observer.frames > frames)
+        assert not work.observer.trouble
+
+
+def test_a_region_that_was_never_there_is_a_mistake_unless_we_are_patient(tmp_path: Path, brightness: Path) -> None:
+    view = Roi(region("0,0,400,30"))
+    with observed(tmp_path, brightness, view=view) as work, pytest.raises(RoiError):
+        work.until(lambda: work.observer.frames)
+    with observed(tmp_path, brightness, view=view, is_patient=True) as work:
+        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
+
+
+def test_who_could_not_be_told_is_told_also_between_two_frames(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, pace=Pace(interval_seconds=3600)) as work:
+        work.told.is_full = True
+        work.until(lambda: "full" in work.observer.trouble)
+        work.told.is_full = False
+        work.until(lambda: work.told.states == ["began"])
+        assert work.observer.frames == 1
+
+
+def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) -> None:
+    class Recording(Scene):
+        is_live = False
+
+    with observed(tmp_path, brightness, scene=Recording()) as work:
+        work.until(lambda: work.told.states == ["began"])
+        work.scene.level = CameraError("damaged")
+        with pytest.raises(CameraError, match="damaged"):
+            work.until(lambda: False)
+        assert work.told.states == ["began", "ended"]
+
+
+@pytest.mark.parametrize(("interval", "looked_at"), [(0.0, range(1, 31)), (0.3, range(1, 31, 3))])
+def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
+    tmp_path: Path, brightness: Path, interval: float, looked_at: range
+) -> None:
+    class Recording(Scene):
+        is_live, given = False, 0
+
+        def frame(self) -> Frame | None:
+            self.given += 1
+            level = np.full((30, 40, 3), self.given, np.uint8)
+            return Frame(level, self.given / 10) if self.given <= 30 else None
+
+    with observed(tmp_path, brightness, scene=Recording(), pace=Pace(interval_seconds=interval)) as work:
+        seen = []
+        for _ in work.steps:
+            if work.observer.frames > len(seen):
+                seen.append(work.coral.latest)
+        assert seen == list(looked_at)
+        assert work.observer.skipped == 0
+
+
+def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightness: Path) -> None:
+    class Recording(Scene):
+        is_live = False
+
+    view = Roi(region("0,0,400,30"))
+    with observed(tmp_path, brightness, scene=Recording(), view=view) as work, pytest.raises(RoiError):
+        work.until(lambda: work.observer.frames)
+
+
+def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness) as work:
+        work.scene.level = BRIGHT
+        work.until(lambda: work.observer.frames)
+        with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
+            database.execute("ALTER TABLE answers RENAME TO lost")  # what cannot be written for whatever reason
+        assert not work.observer.is_waiting
+        work.scene.level = DARK
+        work.until(lambda: work.observer.is_waiting)
+        assert work.observer.is_healthy
+        assert "answers" in work.observer.trouble
+
+
+def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: Path, brightness: Path) -> None:
+    let_go = threading.Event()
+
+    class Frozen(Scene):
+        def frame(self) -> Frame:
+            let_go.wait()
+            return super().frame()
+
+    Capture(Frozen, [].append).close()
+    with observed(tmp_path, brightness) as work:
+        work.until(lambda: "not let go of" in work.observer.trouble)
+        assert not work.observer.is_healthy
+        let_go.set()
+        while is_held():
+            time.sleep(0.01)
+        work.until(lambda: not work.observer.trouble)
+        assert work.observer.is_healthy
+
+
+def test_each_frame_goes_to_the_model_that_is_for_its_size(tmp_path: Path, brightness: Path) -> None:
+    with observed(tmp_path, brightness, router=two_models()) as work:
+
+        def told() -> tuple[str, str | None]:
+            frames = work.observer.frames
+            work.until(lambda: work.observer.frames > frames + 1)  # one of the former size may have been under way
+            assert work.observer.verdict is not None
+            return work.observer.verdict.model, work.observer.verdict.outside
+
+        work.scene.width, work.scene.height = 320, 240
+        assert told() == ("photo_like_int8", None)
+        work.scene.width, work.scene.height = 32, 32
+        assert told() == ("compact_int8", None)
+        work.scene.width, work.scene.height = 640, 480
+        assert told() == ("photo_like_int8", None)
+        assert not work.observer.trouble
+
+
+def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other(
+    tmp_path: Path, brightness: Path
+) -> None:
+    class Slow(Classifier):
+        def run(self, pixels: Pixels) -> float:
+            time.sleep(0.02)  # for each of 5 to 13 views; a frame comes every hundredth of a second
+            return super().run(pixels)
+
+    scene = Scene()
+    scene.width, scene.height = 320, 240
+    with observed(tmp_path, brightness, router=Router.of(Slow(model.load(PHOTO_LIKE))), scene=scene) as work:
+        work.until(lambda: work.observer.frames == 3)
+        assert work.observer.skipped > 3
+        scene.level = BRIGHT
+        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "REAL")
+        assert work.observer.frames <= 5, "none of the frames that came meanwhile was kept for later"
+
+
+def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
+    scene = Scene()
+    scene.width, scene.height = 320, 240
+    with observed(tmp_path, brightness, router=two_models(), scene=scene, view=Roi(region("9,9,32,32"))) as work:
+        work.until(lambda: work.observer.frames)
+        assert work.observer.verdict is not None
+        assert work.observer.verdict.model == "compact_int8"
+
+
+def test_a_frame_that_is_unsure_is_counted_as_that_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
+    """At the operating point 1% that network calls levels below about 106 FAKE, and those above 138 REAL."""
+    unsure, scene = Classifier(model.load(PHOTO_LIKE), operating_point="1%"), Scene()
+    scene.level, scene.width, scene.height = 115, 320, 240
+    with observed(tmp_path, brightness, router=Router.of(unsure), scene=scene, rules=replace(RULES, enter=0.6)) as work:
+        work.until(lambda: work.observer.frames == 5)
+        assert work.observer.verdict is not None
+        assert work.observer.verdict.label == "UNSURE"
+        assert 1 - work.observer.verdict.score > 0.6, "it would be enough"
+        assert work.stats.labels == {"UNSURE": 5}
+        assert work.told.states == []
+        scene.level = DARK
+        work.until(lambda: work.told.states == ["began"])
+        scene.level = 115
+        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "UNSURE")
+        assert work.told.states == ["began"], "but it goes on"
+        scene.level = BRIGHT
+        work.until(lambda: work.told.states == ["began", "ended"])

@@ -1,0 +1,347 @@
+"""The thread that reads a camera: newest frames, lost cameras, ends."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.capture.capture import AHEAD, Capture, is_held
+from edge.capture.frame import Camera, Frame
+from edge.capture.image_folder import ImageFolder
+from edge.capture.libav import LibavCamera
+from edge.errors import CameraError, NotInstalledError
+from tests.conftest import CHECKOUT, environment, picture
+from tests.support.videos import Server, served, shows_quadrants, video
+
+PATIENCE = 60.0
+END = threading.Event()  # of a test: until then a camera stands still that waits for it
+
+
+def levels(*frames: Frame) -> list[int]:
+    return [int(frame.pixels[0, 0, 0]) for frame in frames]
+
+
+class Steps:
+    """A live camera that does what it is told, one step for each frame: a number is a frame of that brightness, None an
+    end, an error is raised, and a function is called first."""
+
+    name, is_live = "steps", True
+
+    def __init__(self, *steps: object) -> None:
+        self._steps = iter(steps)
+        self.closed = 0
+
+    def frame(self) -> Frame | None:
+        step = next(self._steps)
+        if isinstance(step, Exception):
+            raise step
+        if callable(step):
+            step()
+            return self.frame()
+        return None if step is None else Frame(np.full((2, 2, 3), step, np.uint8), 0.0)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Recording(Steps):
+    is_live = False
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Capture]]:
+    started: list[Capture] = []
+
+    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: Any) -> Capture:
+        started.append(Capture(open_, say, **options))
+        return started[-1]
+
+    END.clear()
+    yield capture
+    END.set()
+    for one in started:
+        one.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+
+
+def taken(capture: Capture) -> Frame:
+    frame = capture.latest(PATIENCE)
+    assert frame is not None, "it never came"
+    return frame
+
+
+def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Capture]) -> None:
+    go_on = threading.Event()
+    capture = start(lambda: Steps(1, 2, 3, go_on.wait, 4, END.wait))
+    until(lambda: capture.captured == 3)
+    assert capture.latest().pixels[0, 0, 0] == 3
+    assert capture.latest(0.01) is None, "the same frame twice"
+    go_on.set()
+    assert taken(capture).pixels[0, 0, 0] == 4
+    assert (capture.captured, capture.skipped) == (4, 2)
+    assert capture.is_live
+    assert capture.name == "steps"
+    assert capture.capture_milliseconds > 0
+    assert capture.frames_per_second > 0
+
+
+def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp_path: Path) -> None:
+    for place in range(5):
+        picture(tmp_path / f"{place}.png", grey=40 * place + 30)
+    capture = start(lambda: ImageFolder(tmp_path))
+    seconds = []
+    while not capture.is_over:
+        frame = capture.latest(1.0)
+        if frame is not None:
+            seconds.append(frame.seconds)
+    assert seconds == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert (capture.captured, capture.skipped, capture.is_live) == (5, 0, False)
+    assert not capture.trouble
+    assert capture.latest(0.01) is None
+
+
+def test_of_a_recording_some_frames_are_made_ready_ahead_and_none_is_lost(start: Callable[..., Capture]) -> None:
+    count, prepared, began = 10 * AHEAD, [], threading.Event()
+
+    def prepare(frame: Frame) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        prepared.extend(levels(frame))
+
+    camera = Recording(began.wait, *range(count), None)
+    capture = start(lambda: camera, prepare=prepare)
+    began.set()
+    until(lambda: len(prepared) == AHEAD)  # the first did not have to wait, the last waits for room
+    assert capture.captured == AHEAD
+    assert levels(*(taken(capture) for _ in range(count))) == list(range(count))
+    assert capture.latest(PATIENCE) is None
+    assert capture.is_over
+    assert prepared == sorted(set(prepared))
+    assert (capture.captured, capture.skipped, camera.closed) == (count, 0, 1)
+
+
+def test_a_recording_can_be_left_in_the_middle(start: Callable[..., Capture]) -> None:
+    camera = Recording(*range(100), None)
+    capture = start(lambda: camera)
+    assert levels(taken(capture)) == [0]
+    until(lambda: capture.captured == AHEAD + 1)
+    capture.close()
+    assert camera.closed == 1
+    assert not is_held()
+    assert capture.captured <= AHEAD + 2
+
+
+def test_of_a_large_recording_one_frame_waits(start: Callable[..., Capture]) -> None:
+    large = np.broadcast_to(np.uint8(0), (2160, 3840, 3))
+    prepared: list[float] = []
+
+    class Large(Steps):
+        is_live = False
+
+        def frame(self) -> Frame | None:
+            return Frame(large, float(next(self._steps)))  # type: ignore[arg-type]
+
+    start(lambda: Large(*range(9)), prepare=lambda frame: prepared.append(frame.seconds))
+    until(lambda: prepared == [1.0])  # the first waits, the second is ready and waits for room
+    time.sleep(0.2)
+    assert prepared == [1.0]
+
+
+def test_a_frame_of_a_recording_that_cannot_be_made_ready_is_an_error_after_those_before(
+    start: Callable[..., Capture],
+) -> None:
+    is_met = threading.Event()
+
+    def prepare(frame: Frame) -> None:
+        if levels(frame) == [3]:
+            is_met.set()
+            raise CameraError("cannot be converted")
+
+    capture = start(lambda: Recording(*range(9), None), prepare=prepare)
+    assert is_met.wait(PATIENCE)
+    assert levels(*(taken(capture) for _ in range(3))) == [0, 1, 2]
+    with pytest.raises(CameraError, match="cannot be converted"):
+        capture.latest(PATIENCE)
+
+
+def test_of_a_live_camera_only_what_is_asked_for_is_prepared(start: Callable[..., Capture]) -> None:
+    prepared: list[int] = []
+    capture = start(lambda: Steps(1, 2, 3, END.wait), prepare=lambda frame: prepared.extend(levels(frame)))
+    until(lambda: capture.captured == 3)
+    taken(capture)
+    assert prepared == [3]
+
+
+def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
+    good = range(3 * AHEAD)
+    capture = start(lambda: Recording(*good, CameraError("damaged")), is_patient=True)
+    assert levels(*(taken(capture) for _ in good)) == list(good)
+    with pytest.raises(CameraError, match="damaged"):
+        capture.latest(PATIENCE)
+    assert not capture.is_over
+
+
+def test_a_camera_that_is_not_there_at_the_beginning_is_an_error_unless_we_are_patient(
+    start: Callable[..., Capture],
+) -> None:
+    attempts = []
+
+    def open_() -> Camera:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise CameraError("not there")
+        return Steps(1, END.wait)
+
+    with pytest.raises(CameraError, match="not there"):
+        start(open_).latest(PATIENCE)
+    assert len(attempts) == 1
+    said: list[str] = []
+    capture = start(open_, said.append, is_patient=True)
+    until(lambda: capture.is_reopening)
+    assert capture.trouble == "not there"
+    assert taken(capture).pixels[0, 0, 0] == 1
+    assert not capture.is_reopening
+    assert said == ["not there; trying again"]
+
+
+def test_what_is_not_installed_is_not_waited_for(start: Callable[..., Capture]) -> None:
+    def open_() -> Camera:
+        raise NotInstalledError("no PyAV")
+
+    with pytest.raises(NotInstalledError, match="no PyAV"):
+        start(open_, is_patient=True).latest(PATIENCE)
+
+
+def test_a_defect_of_ours_is_not_hidden_by_the_thread(start: Callable[..., Capture]) -> None:
+    capture = start(lambda: Steps(ZeroDivisionError("a defect")), is_patient=True)
+    with pytest.raises(ZeroDivisionError):
+        capture.latest(PATIENCE)
+
+
+@pytest.mark.parametrize("loss", [None, CameraError("steps: pulled out")])
+def test_a_lost_camera_is_closed_and_opened_again(start: Callable[..., Capture], loss: object) -> None:
+    cameras = [Steps(1, loss), Steps(2, END.wait)]
+    said: list[str] = []
+    remaining = iter(cameras)
+    capture = start(lambda: next(remaining), said.append)
+    assert taken(capture).pixels[0, 0, 0] == 1
+    assert taken(capture).pixels[0, 0, 0] == 2
+    assert [camera.closed for camera in cameras] == [1, 0]
+    assert said == [f"{loss or 'steps: gives no more frames'}; trying again"]
+    assert capture.trouble == str(loss or "steps: gives no more frames"), "over after one frame"
+
+
+def test_frames_that_cannot_be_converted_are_a_lost_camera(start: Callable[..., Capture]) -> None:
+    def wrong() -> np.ndarray:
+        raise CameraError("steps: cannot be converted")
+
+    class Strange(Steps):
+        def frame(self) -> Frame:
+            time.sleep(0.01)
+            return Frame(wrong, 0.0)
+
+    said: list[str] = []
+    remaining = iter([Strange(), Strange(), Steps(3, END.wait)])
+    capture = start(lambda: next(remaining), said.append)
+    until(lambda: (frame := capture.latest(1.0)) and frame.pixels[0, 0, 0] == 3)
+    assert said == ["steps: cannot be converted; trying again"]
+
+
+def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..., Capture]) -> None:
+    def gone() -> Camera:
+        raise CameraError("gone")
+
+    capture = start(gone, is_patient=True)
+    until(lambda: capture.is_reopening)
+    assert capture.seconds_in_call == 0
+    frozen = threading.Event()
+    capture = start(lambda: Steps(1, frozen.wait, 2, None))
+    taken(capture)
+    until(lambda: capture.seconds_in_call > 0.1)
+    assert not capture.is_reopening
+    frozen.set()
+
+
+def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: Callable[..., Capture]) -> None:
+    said: list[str] = []
+    frozen = threading.Event()
+    capture = start(lambda: Steps(1, frozen.wait, 2, END.wait), said.append, silence_seconds=0.1)
+    taken(capture)
+    until(lambda: capture.latest() is None and said)
+    assert capture.latest(0.1) is None
+    assert capture.trouble == "steps: no answer for 0.1 s; waiting for one"
+    frozen.set()
+    taken(capture)
+    until(lambda: not capture.trouble)
+    told = "steps: no answer for 0.1 s; waiting for one"
+    assert said == [told, f"recovered: {told}"]
+
+
+def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[..., Capture]) -> None:
+    capture = start(lambda: Steps(1, END.wait))
+    taken(capture)
+    assert not is_held()
+    capture.close()
+    assert is_held()
+    END.set()
+    until(lambda: not is_held())
+
+
+def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom edge.capture.capture import Capture\nfrom edge.capture.libav import LibavCamera\n"
+        "capture = Capture(lambda: LibavCamera(sys.argv[1], timeout_seconds=600), print)\n"
+        "assert capture.latest(30) is not None\n"
+        "while capture.latest(1) is not None: pass\n"
+        "capture.close()\nprint('end')"
+    )
+    with served(tmp_path) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", program, server.address("/stall")],
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[..., Capture], tmp_path: Path) -> None:
+    said: list[str] = []
+    server = Server(tmp_path)
+    address, port = server.address("/video", "u:GeHeim@"), server.port
+    capture = start(lambda: LibavCamera(address, timeout_seconds=5), said.append)
+    assert shows_quadrants(taken(capture).pixels)
+    server.close()
+    until(lambda: capture.is_reopening)
+    with served(tmp_path, port):
+        before = capture.captured
+        until(lambda: capture.captured > before)
+        until(lambda: not capture.trouble)
+        assert shows_quadrants(taken(capture).pixels)
+        capture.close()
+    assert said[0].startswith(f"http://127.0.0.1:{port}/video: ")
+    assert said[-1].startswith("recovered: ")
+    assert "GeHeim" not in "".join(said)
+
+
+def test_a_video_file_is_seen_whole(start: Callable[..., Capture], tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", count=12)
+    capture = start(lambda: LibavCamera(str(path)))
+    seen = []
+    while not capture.is_over:
+        if (frame := capture.latest(1.0)) is not None:
+            seen.append(frame.seconds)
+    assert seen == pytest.approx([place / 10 for place in range(12)])

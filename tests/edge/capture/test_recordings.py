@@ -1,0 +1,153 @@
+"""Video files: their colours, their times, and what is no video."""
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.capture.libav import LibavCamera
+from edge.errors import CameraError
+from tests.conftest import CHECKOUT, environment
+from tests.support.videos import BT601, BT709, COLOURS, corners, jpeg, shows_quadrants, sound, video
+
+
+def pictures(stream: LibavCamera) -> list[np.ndarray]:
+    found = []
+    while (frame := stream.frame()) is not None:
+        found.append(frame.pixels)
+    stream.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "size"),
+    [
+        ("a.avi", "mpeg4", "yuv420p", (66, 50)),
+        ("a.mp4", "libx264", "yuv420p", (66, 50)),
+        ("a.mkv", "libx264", "yuv444p", (67, 51)),
+        ("a.ts", "mpeg2video", "yuv420p", (66, 50)),
+        ("a.avi", "mjpeg", "yuvj420p", (67, 51)),
+        ("a.mov", "mjpeg", "yuvj422p", (66, 50)),
+        ("a.mkv", "ffv1", "bgr0", (67, 51)),
+        ("a.mkv", "ffv1", "gray", (67, 51)),
+    ],
+)
+def test_every_codec_gives_its_colours_without_padding(
+    tmp_path: Path, name: str, codec: str, pixel_format: str, size: tuple[int, int]
+) -> None:
+    found = pictures(LibavCamera(str(video(tmp_path / name, codec, pixel_format, size))))
+    assert len(found) == 5
+    for pixels in found:
+        assert pixels.shape == (size[1], size[0], 3)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+        if pixel_format == "gray":
+            assert (pixels[..., 0] == pixels[..., 1]).all()
+            assert corners(pixels)[3].min() > 200
+        else:
+            assert shows_quadrants(pixels), corners(pixels)
+
+
+def test_the_standard_of_the_colours_is_respected(tmp_path: Path) -> None:
+    (pixels, *_) = pictures(LibavCamera(str(video(tmp_path / "hd.mp4", "libx264", standard=BT709))))
+    assert shows_quadrants(pixels), corners(pixels)
+
+
+@pytest.mark.parametrize("standard", [BT601, BT709])
+@pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
+def test_a_recording_that_says_how_it_was_held_comes_out_upright(
+    tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
+) -> None:
+    """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
+    (pixels, *_) = pictures(
+        LibavCamera(str(video(tmp_path / "held.mp4", "libx264", standard=standard, rotation=rotation)))
+    )
+    assert pixels.shape == ((66, 50, 3) if rotation != 180 else (50, 66, 3))
+    assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
+
+
+def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) -> None:
+    stream = LibavCamera(str(video(tmp_path / "a.mp4")))
+    assert not stream.is_live
+    assert stream.name == str(tmp_path / "a.mp4")
+    seconds = [frame.seconds for frame in iter(stream.frame, None)]
+    assert seconds == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    stream.close()
+    stream.close()
+
+
+def test_time_goes_on_where_a_recording_was_put_together_of_two(tmp_path: Path) -> None:
+    part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
+    (tmp_path / "a.ts").write_bytes(part + part)
+    stream = LibavCamera(str(tmp_path / "a.ts"))
+    seconds = [frame.seconds for frame in iter(stream.frame, None)]
+    stream.close()
+    assert len(seconds) >= 11
+    assert all(0 < after - before < 0.3 for before, after in pairwise(seconds)), seconds
+
+
+def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
+    stream = LibavCamera(str(video(tmp_path / "a.h264", "libx264")))
+    seconds = [frame.seconds for frame in iter(stream.frame, None)]
+    stream.close()
+    assert len(seconds) == 5
+    assert seconds[0] == 0
+    assert all(after - before > 0.01 for before, after in pairwise(seconds)), seconds
+
+
+def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.avi", title="Film")
+    content = path.read_bytes()
+    assert content.count(b"Film") == 1
+    path.write_bytes(content.replace(b"Film", b"\xff\xe9\xe8\xa0"))
+    assert len(pictures(LibavCamera(str(path)))) == 5
+
+
+def test_a_change_of_the_size_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(jpeg(64, 48) + jpeg(96, 64) + jpeg(33, 21))
+    found = pictures(LibavCamera(str(tmp_path / "a.mjpeg")))
+    assert [pixels.shape for pixels in found] == [(48, 64, 3), (64, 96, 3), (21, 33, 3)]
+    assert all(shows_quadrants(pixels) for pixels in found)
+
+
+def test_damage_costs_some_frames_and_no_more(tmp_path: Path) -> None:
+    pieces = [jpeg(64, 48) for _ in range(9)]
+    pieces[4] = pieces[4][:200] + bytes(len(pieces[4]) - 202) + pieces[4][-2:]
+    pieces[5] = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(pieces))
+    found = pictures(LibavCamera(str(tmp_path / "a.mjpeg")))
+    assert 7 <= len(found) < 9
+    assert shows_quadrants(found[-1])
+
+
+def test_an_enormous_frame_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
+    video(tmp_path / "a.avi", "mjpeg", "yuvj420p", (8000, 5000), count=1)
+    with pytest.raises(CameraError, match="no frame in it can be decoded"):
+        pictures(LibavCamera(str(tmp_path / "a.avi")))
+
+
+def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+    whole = video(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{tmp_path}/whole.mp4'\n")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nwhole.mp4\n#EXT-X-ENDLIST\n")
+    sound(tmp_path / "sound.mkv")
+    names = ["cut.mp4", "text.mp4", "empty.mp4", "list.mp4", "list.m3u8", "sound.mkv", "missing.mp4", "nul\0l.mp4", "."]
+    for name in names:
+        with pytest.raises(CameraError) as caught:
+            pictures(LibavCamera(str(tmp_path / name)))
+        assert "\n" not in str(caught.value)
+        assert name.split("\0")[0] in str(caught.value) or name == "."
+
+
+def test_without_pyav_it_is_said_what_to_install(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['av'] = None\nfrom edge.capture.libav import LibavCamera\nLibavCamera('x.mp4')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True
+    )
+    assert "NotInstalledError: webcams, network cameras and video files need PyAV: pip install" in done.stderr

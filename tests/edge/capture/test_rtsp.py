@@ -1,0 +1,109 @@
+"""Network cameras by RTSP, from a real server; needs GStreamer's on this machine."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge.capture.capture import Capture
+from edge.capture.libav import LibavCamera
+from edge.errors import CameraError
+from tests.conftest import CHECKOUT
+from tests.support.videos import RED
+
+PYTHON = "/usr/bin/python3"
+NEEDS = "import gi; gi.require_version('GstRtspServer', '1.0')"
+PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base -good -ugly"
+
+
+class Server:
+    def __init__(self, port: int) -> None:
+        self.port = port
+        script = CHECKOUT / "tests" / "support" / "rtsp_server.py"
+        self.process = subprocess.Popen([PYTHON, script, str(port)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def address(self, path: str, user: str = "") -> str:
+        return f"rtsp://{user}127.0.0.1:{self.port}{path}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    if not shutil.which(PYTHON) or subprocess.run([PYTHON, "-c", NEEDS], capture_output=True).returncode:
+        pytest.skip(f"needs GStreamer's RTSP server: apt install {PACKAGES}")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    running = Server(port)
+    yield running
+    running.kill()
+
+
+# GStreamer puts luma of 16-235 into JPEGs, where 0-255 is meant.
+@pytest.mark.parametrize(("path", "tolerance"), [("/h264", 12), ("/jpeg", 32)])
+def test_a_stream_shows_its_colours(server: Server, path: str, tolerance: int) -> None:
+    stream = LibavCamera(server.address(path))
+    for _ in range(20):
+        frame = stream.frame()
+        assert frame is not None
+        assert frame.pixels.shape == (248, 328, 3)
+        assert np.abs(frame.pixels.astype(int) - RED).max() <= tolerance
+    assert stream.is_live
+    stream.close()
+
+
+def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
+    assert stream.frame() is not None
+    assert stream.name == server.address("/secret")
+    stream.close()
+    for user in ("", "u:GeHeim@", "u:p%40sss@"):
+        with pytest.raises(CameraError) as caught:
+            LibavCamera(server.address("/secret", user))
+        assert str(caught.value) == f"{server.address('/secret')}: the user or the password is wrong or missing (401)"
+    with pytest.raises(CameraError, match=r"/none: server returned 404 not found$"):
+        LibavCamera(server.address("/none"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_camera_that_stands_still_is_given_up(server: Server) -> None:
+    stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
+    assert stream.frame() is not None
+    server.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(CameraError, match=r"/h264: no answer for 3 s$"):
+        list(iter(stream.frame, None))
+    stream.close()
+    with pytest.raises(CameraError, match=r"/h264: no answer for 3 s$"):
+        LibavCamera(server.address("/h264"), timeout_seconds=3)
+
+
+def test_a_camera_that_was_restarted_is_found_again(server: Server) -> None:
+    said: list[str] = []
+    address = server.address("/secret", "u:p%40ss@")
+    with Capture(lambda: LibavCamera(address, timeout_seconds=5), said.append) as capture:
+        assert capture.latest(30) is not None
+        server.kill()
+        deadline = time.monotonic() + 60
+        while not capture.is_reopening:
+            assert time.monotonic() < deadline, "the loss was not seen"
+            time.sleep(0.01)
+        again = Server(server.port)
+        try:
+            before = capture.captured
+            while capture.captured == before or capture.latest(1.0) is None:
+                assert time.monotonic() < deadline, "it was not found again"
+        finally:
+            again.kill()
+    assert said[0].startswith(f"{server.address('/secret')}: ")
+    assert "p%40ss" not in "".join(said)

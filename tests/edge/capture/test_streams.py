@@ -1,0 +1,143 @@
+"""Network cameras: a real server, its end, its silence, its password."""
+
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge import redact
+from edge.capture.libav import LibavCamera
+from edge.errors import CameraError
+from tests.conftest import CHECKOUT, environment
+from tests.support.videos import Server, served, shows_quadrants, video
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with served(tmp_path) as running:
+        yield running
+
+
+def until_it_fails(stream: LibavCamera) -> CameraError:
+    with pytest.raises(CameraError) as caught:
+        list(iter(stream.frame, None))
+    stream.close()
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_stream_is_live_and_shows_its_colours(server: Server) -> None:
+    stream = LibavCamera(server.address("/video"))
+    first, second = stream.frame(), stream.frame()
+    assert first is not None
+    assert second is not None
+    assert stream.is_live
+    assert shows_quadrants(first.pixels)
+    assert second.seconds >= first.seconds
+    stream.close()
+
+
+def test_the_end_of_a_stream_is_an_error(server: Server) -> None:
+    error = until_it_fails(LibavCamera(server.address("/end")))
+    assert str(error) in (
+        f"{server.address('/end')}: the stream has ended",
+        f"{server.address('/end')}: the connection broke off",  # as FFmpeg 8 says of a length that is not known
+    )
+
+
+def test_a_silent_stream_is_given_up(server: Server) -> None:
+    error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
+    assert str(error).endswith(": no answer for 1 s")
+
+
+def test_a_video_without_a_picture_for_us(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
+    with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
+        LibavCamera(server.address("/page"))
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:1/x: connection refused$"):
+        LibavCamera("rtsp://127.0.0.1:1/x")
+
+
+def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
+    assert stream.frame() is not None
+    assert stream.name == server.address("/secret")
+    stream.close()
+    with pytest.raises(CameraError) as caught:
+        LibavCamera(server.address("/secret", "u:wrongword@"))
+    assert str(caught.value) == f"{server.address('/secret')}: the user or the password is wrong or missing (401)"
+    assert "wrongword" not in "".join(traceback.format_exception(caught.value)).replace('"u:wrongword@"', "")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_error_of_a_stream_holds_the_password() -> None:
+    """Each kind of error in a process of its own, with all that it writes; it raises without being caught."""
+    for rest in ("127.0.0.1:1/x", "nowhere.invalid/x", "127.0.0.1:1/a@b", "[::1", "127.0.0.1:99999/x"):
+        program = "import sys; from edge.capture.libav import LibavCamera; LibavCamera(sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", program, f"rtsp://name:GeHeim@{rest}"],
+            cwd=CHECKOUT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert "CameraError" in done.stderr
+        assert "GeHeim" not in done.stdout + done.stderr
+        assert "name:" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("rtsp://cam/stream1", "rtsp://cam/stream1"),
+        ("RTSP://user:PWD@cam:554/h264?x=1", "rtsp://cam:554/h264..."),
+        ("rtsp://user:PWD@cam/stream1", "rtsp://cam/stream1"),
+        ("rtsp://PWD@cam/", "rtsp://cam/"),
+        ("rtsp://user:P%40WD@cam/", "rtsp://cam/"),
+        ("rtsp://user:PWD@PWD@cam/", "rtsp://cam/"),
+        ("rtsp://user:PWD/PWD@cam/x", "rtsp://cam/x"),
+        ("rtsp://user:PWD?PWD#PWD@cam/x", "rtsp://cam/x"),
+        ("http://cam/video.cgi?user=admin&pwd=PWD", "http://cam/video.cgi..."),
+        ("rtsp://cam/user=admin_password=PWD_channel=1.sdp", "rtsp://cam/..."),
+        ("rtsp://cam/user%3Dadmin_password%3DPWD", "rtsp://cam/..."),
+        ("rtsp://cam;password=PWD", "rtsp://..."),
+        ("rtsp://user:PWD@[fe80::1]:8554/x", "rtsp://[fe80::1]:8554/x"),
+        ("rtsp://user:PWD", "rtsp://..."),
+        ("rtsp://user:PWD/x", "rtsp://..."),
+        ("udp://@:1234", "udp://:1234"),
+        ("rtsp://cam/\x1b[2J", "rtsp://cam/\\x1b[2J"),
+        ("rtsp:/user:PWD@cam/x", "...@cam/x"),
+        ("user:PWD@cam/x?pwd=PWD", "...@cam/x..."),
+        ("rtsp:/cam/x?pwd=PWD", "rtsp:/cam/x..."),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_password(given: str, expected: str) -> None:
+    assert redact.shown(given) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", ["file:///etc/passwd", "concat://a", "pipe://0", "gopher://x/", "rtsp://", "rtsp://a b/", "rtsp://a/\n"]
+)
+def test_other_addresses_are_refused(wrong: str) -> None:
+    with pytest.raises(CameraError, match="not an address") as caught:
+        LibavCamera(wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_playlist_of_the_network_cannot_name_files_of_ours(server: Server, tmp_path: Path) -> None:
+    head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
+    own = video(tmp_path / "own.ts", "mpeg2video")
+    (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")
+    stream = LibavCamera(server.address("/honest.m3u8"))
+    assert stream.frame() is not None
+    stream.close()
+    for name in (f"file://{own}", str(own), f"concat:{own}|{own}", f"subfile,,start,0,end,9999,,:{own}"):
+        (tmp_path / "hostile.m3u8").write_text(f"{head}{name}\n#EXT-X-ENDLIST\n")
+        with pytest.raises(CameraError):
+            LibavCamera(server.address("/hostile.m3u8"), timeout_seconds=2).frame()

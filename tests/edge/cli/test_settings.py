@@ -1,0 +1,114 @@
+"""Settings: options, environment, file; and a reload."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import age, command, environment, picture
+from tests.support.watching import PATIENCE, Watching
+
+
+def watch(inbox: Path, model: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*options[:0], "watch", inbox, "--once", "--json", "--model", model, *options),
+        cwd=inbox.parent,
+        env=environment(HOME=str(inbox.parent), **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def fill(inbox: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png", "c.PNG", "d.png.part", "e.dat")):
+        age(picture(inbox / "x.png", seed=number)).rename(inbox / name)
+
+
+def names(done: subprocess.CompletedProcess[str]) -> list[str]:
+    import json
+
+    assert done.returncode == 0, done.stderr
+    return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
+
+
+def test_the_option_wins_over_the_environment_and_that_over_the_file(inbox: Path, brightness: Path) -> None:
+    fill(inbox)
+    (inbox.parent / ".config").mkdir()
+    (inbox.parent / ".config" / "edge-detect.toml").write_text('[watch]\nexclude = ["a*", "b*"]\n')
+    assert names(watch(inbox, brightness, "--state", "1")) == ["c.PNG"]
+    assert names(watch(inbox, brightness, "--state", "2", EDGE_DETECT_EXCLUDE="c*")) == ["a.png", "b.png"]
+    assert names(watch(inbox, brightness, "--state", "3", "--exclude", "b*", EDGE_DETECT_EXCLUDE="c*")) == [
+        "a.png",
+        "c.PNG",
+    ]
+
+
+def test_names_can_be_chosen_and_unfinished_ones_are_never_taken(inbox: Path, brightness: Path) -> None:
+    fill(inbox)
+    assert names(watch(inbox, brightness, "--state", "1")) == ["a.png", "b.png", "c.PNG"]
+    assert names(watch(inbox, brightness, "--state", "2", "--include", "*")) == ["a.png", "b.png", "c.PNG", "e.dat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[watch]\npol = 3\n", "[watch] pol is no setting; there are command-seconds, "),
+        ("[wach]\n", "wach is none of its tables, which are [benchmark], [camera], [classify], "),
+        ("poll = 3\n", "poll is none of its tables"),
+        ("[watch\n", "no TOML"),
+        ("[watch]\npoll = 'often'\n", "'often' is not a valid float"),
+        ("[watch]\npoll = 0\n", "0.1"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(inbox: Path, brightness: Path, text: str, reason: str) -> None:
+    file = inbox.parent / "settings.toml"
+    file.write_text(text)
+    done = subprocess.run(
+        command("--config", file, "watch", inbox, "--once", "--model", brightness),
+        env=environment(HOME=str(inbox.parent)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert reason in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_named_must_be_there(inbox: Path) -> None:
+    done = subprocess.run(
+        command("--config", inbox / "none.toml", "watch", inbox), env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("none.toml: no such file or directory")
+
+
+def test_sighup_reads_the_file_anew_and_keeps_the_old_settings_if_it_is_no_good(
+    inbox: Path, watching: Callable[..., Watching]
+) -> None:
+    import signal
+
+    settings = inbox.parent / ".config" / "edge-detect.toml"
+    settings.parent.mkdir()
+    settings.write_text('[watch]\nexclude = ["no*"]\n')
+    watcher = watching()
+    picture(inbox / "first.png", seed=1)
+    picture(inbox / "no.png", seed=2)
+    watcher.until(lambda w: w.names == ["first.png"])
+
+    settings.write_text('[watch]\nexlude = ["no*"]\n')
+    watcher.process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    picture(inbox / "second.png", seed=3)
+    watcher.until(lambda w: w.names == ["first.png", "second.png"])
+
+    settings.write_text('[watch]\nexclude = ["first*"]\n')
+    watcher.process.send_signal(signal.SIGHUP)
+    watcher.until(lambda w: sorted(w.names) == ["first.png", "no.png", "second.png"])
+    said = watcher.stop()
+    assert watcher.process.wait(PATIENCE) == 0
+    assert "the settings stay as they were" in said
+    assert "exlude is no setting" in said

@@ -1,0 +1,264 @@
+"""`--tpu` on the command line, in the environment and in the settings; and a watcher whose Coral comes and goes."""
+
+import contextlib
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.inference.model import load
+from edge.service.units import Watch, drop_in_text
+from tests.conftest import MODELS, Run, age, command, environment, picture
+from tests.support.delegates import compiled
+from tests.support.watching import PATIENCE, Watching
+
+COMPILED = MODELS / "brightness_int8_edgetpu.tflite"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("library"))
+
+
+def test_alone_it_leaves_the_next_word_alone(tmp_path: Path, edge_detect: Run, brightness: Path, library: Path) -> None:
+    picture(tmp_path / "bright.png", 230)
+    options = ("--model", brightness, "--tpu-library", library)
+    for words in (("--tpu", "bright.png"), ("--tpu=usb", "bright.png"), ("--tpu", "--", "bright.png")):
+        done = edge_detect("classify", *options, *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("REAL")
+    for name in ("usb", "1", "auto", "--tpu"):
+        picture(tmp_path / f"{name}.png", 230).rename(tmp_path / name)
+    done = edge_detect("classify", *options, "--tpu", "usb", "1", "auto", "--", "--tpu")
+    assert done.stdout.count("REAL") == 4, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "options", "is_used"),
+    [
+        ("true", "", (), True),
+        ("usb", "", (), True),
+        ("", "", (), False),
+        ("0", "", (), True),
+        ("", "[classify]\ntpu = true\n", (), True),
+        ("", '[classify]\ntpu = "usb:0"\n', (), True),
+        ("", "[classify]\ntpu = 0\n", (), True),
+        ("", "[classify]\ntpu = false\n", (), False),
+        ("no", "[classify]\ntpu = true\n", (), False),
+        ("true", "", ("--tpu=no",), False),
+    ],
+)
+def test_it_can_be_set_everywhere(
+    tmp_path: Path,
+    brightness: Path,
+    library: Path,
+    edge_detect: Run,
+    variable: str,
+    file: str,
+    options: tuple[str, ...],
+    is_used: bool,
+) -> None:
+    """The delegate refuses, so it shows whether it was asked."""
+    (tmp_path / "settings.toml").write_text(file)
+    variables = {"EDGE_DETECT_TPU": variable} if variable else {}
+    refusing = {"TEST_DELEGATE": "refuse", "EDGE_DETECT_TPU_LIBRARY": str(library)}
+    done = edge_detect(
+        *("--config", tmp_path / "settings.toml", "classify", "--model", brightness, *options),
+        picture(tmp_path / "image.png"),
+        env=environment(HOME=str(tmp_path), **variables, **refusing),
+    )
+    assert done.returncode == (2 if is_used else 0), done.stderr
+    assert ("there is no such device" in done.stderr) == is_used
+
+
+def test_a_value_that_means_nothing_is_refused(tmp_path: Path, edge_detect: Run) -> None:
+    done = edge_detect("classify", "--tpu=gpu", "x.png")
+    assert done.returncode == 2
+    assert "'gpu' is none of usb, pci, auto" in done.stderr
+    (tmp_path / "settings.toml").write_text("[classify]\ntpu = []\n")
+    done = edge_detect("--config", "settings.toml", "classify", "x.png")
+    assert done.returncode == 2
+    assert "[classify] tpu: " in done.stderr
+    assert "--tpu[=usb|pci|N|auto]" in edge_detect("classify", "--help").stdout
+
+
+def test_without_a_compiled_model_or_a_coral_it_is_one_line(tmp_path: Path, edge_detect: Run, brightness: Path) -> None:
+    image = picture(tmp_path / "image.png")
+    done = edge_detect("classify", "--tpu", image)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "compact_int8_edgetpu.tflite: there is no such file: run `edgetpu_compiler" in line or "Coral" in line
+    done = edge_detect("classify", "--tpu=usb:99", "--model", brightness, image)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "Coral" in line
+    assert done.stdout == ""
+    auto = edge_detect("classify", "--tpu=auto", image, image)
+    assert auto.returncode == 0
+    assert len(auto.stdout.splitlines()) == 2
+    assert len(auto.stderr.splitlines()) <= 1, "and none where there is a Coral"
+
+
+def test_a_compiled_model_alone_says_what_it_needs(tmp_path: Path, edge_detect: Run) -> None:
+    done = edge_detect("classify", "--model", COMPILED, picture(tmp_path / "image.png"))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "compiled for the Edge TPU, and runs on a Coral alone: --tpu" in line
+
+
+def test_one_that_goes_in_the_middle_ends_the_work_with_the_line(
+    tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
+) -> None:
+    """It goes when the first image's figure is there."""
+    images = [picture(tmp_path / name, 230) for name in ("first.png", "second.png")]
+    done = edge_detect(
+        *("classify", "--figure", "--tpu", "--tpu-library", library, "--model", brightness, *images),
+        env=environment(HOME=str(tmp_path), TEST_DELEGATE_GONE=str(tmp_path / "first_results.png")),
+    )
+    assert done.returncode == 2
+    assert len(done.stdout.splitlines()) == 1
+    (line,) = done.stderr.splitlines()
+    assert "the Coral failed: " in line
+    assert "device disconnected" in line
+
+
+@pytest.fixture
+def pulled(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """While there is such a file, the Coral is pulled out."""
+    monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "pulled"))
+    return tmp_path / "pulled"
+
+
+def test_a_watcher_waits_for_its_coral_and_loses_no_file(
+    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
+) -> None:
+    watcher = watching("--tpu", "--tpu-library", str(library))
+    age(picture(inbox / "first.png", 230, seed=1))
+    watcher.until(lambda w: w.names == ["first.png"])
+    pulled.touch()
+    for number in range(2, 7):
+        age(picture(inbox / f"{number}.png", 230 if number % 2 else 20, seed=number))
+    time.sleep(2.5)  # long enough for some attempts in vain
+    assert watcher.names == ["first.png"]
+    pulled.unlink()
+    watcher.until(lambda w: len(w.names) == 6)
+    labels = {Path(str(answer["path"])).stem: answer["label"] for answer in watcher.answers}
+    assert labels == {"first": "REAL", "2": "FAKE", "3": "REAL", "4": "FAKE", "5": "REAL", "6": "FAKE"}
+    said = watcher.stop()
+    # However often it was tried: that it failed, that there is none, that it is back.
+    troubles = [line for line in said.splitlines() if line.startswith("edge-detect: ")]
+    assert len(troubles) == 3, said
+    assert "the Coral failed: " in troubles[0]
+    assert troubles[1].endswith("there is no such device; trying again")
+    assert troubles[2].startswith("edge-detect: recovered: ")
+    assert watcher.process.returncode == 0
+
+
+def test_a_watcher_that_is_stopped_while_its_coral_is_away_answers_at_the_next_start(
+    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
+) -> None:
+    options = ("--tpu", "--tpu-library", str(library))
+    watcher = watching(*options)
+    age(picture(inbox / "first.png", 230, seed=1))
+    watcher.until(lambda w: w.names == ["first.png"])
+    pulled.touch()
+    age(picture(inbox / "second.png", 230, seed=2))
+    time.sleep(1.5)
+    said = watcher.stop()
+    assert watcher.process.returncode == 0, said
+    pulled.unlink()
+    again = watching(*options)
+    again.until(lambda w: w.names == ["second.png"])
+
+
+def test_with_auto_a_watcher_goes_on_with_the_processor(
+    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
+) -> None:
+    watcher = watching("--tpu=auto", "--tpu-library", str(library))
+    age(picture(inbox / "first.png", 230, seed=1))
+    watcher.until(lambda w: w.names == ["first.png"])
+    pulled.touch()
+    for number in range(2, 5):
+        age(picture(inbox / f"{number}.png", 20, seed=number))
+    watcher.until(lambda w: len(w.names) == 4)
+    assert [answer["label"] for answer in watcher.answers] == ["REAL", "FAKE", "FAKE", "FAKE"]
+    said = watcher.stop()
+    assert said.count("the processor does the work instead") == 1
+    (ledger,) = inbox.parent.rglob("*.sqlite*")
+    with contextlib.closing(sqlite3.connect(ledger)) as recorded:
+        by = [row[0] for row in recorded.execute("SELECT model_sha256 FROM answers ORDER BY id")]
+    plain = COMPILED.with_name("brightness_int8.tflite")
+    assert by == [load(COMPILED).sha256, *[load(plain).sha256] * 3], (
+        "each answer is recorded with the model that gave it"
+    )
+
+
+def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_dead(
+    inbox: Path, library: Path, pulled: Path, brightness: Path, tmp_path: Path, listener: socket.socket
+) -> None:
+    picture(inbox / "first.png", 230)
+    pulled.touch()
+    process = subprocess.Popen(
+        command("watch", inbox, "--json", "--tpu", "--tpu-library", library, "--model", brightness),
+        env=environment(HOME=str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="60000000"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert listener.recv(4096) == b"READY=1"
+        told = listener.recv(4096)
+        assert told.startswith(b"WATCHDOG=1")
+        assert b"there is no such device" in told
+        assert process.poll() is None
+        pulled.unlink()
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["label"] == "REAL"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    assert said.count("; trying again") == 1
+
+
+def test_a_reload_takes_hold_of_the_coral_again(inbox: Path, library: Path, watching: Callable[..., Watching]) -> None:
+    watcher = watching("--tpu", "--tpu-library", str(library))
+    age(picture(inbox / "first.png", 230, seed=1))
+    watcher.until(lambda w: w.names == ["first.png"])
+    watcher.process.send_signal(signal.SIGHUP)
+    age(picture(inbox / "second.png", 230, seed=2))
+    watcher.until(lambda w: w.names == ["first.png", "second.png"])
+    assert watcher.stop() != ""
+    assert watcher.process.wait(PATIENCE) == 0
+
+
+def test_once_ends_with_the_line_when_the_coral_goes(
+    inbox: Path, library: Path, pulled: Path, edge_detect: Run, brightness: Path
+) -> None:
+    age(picture(inbox / "first.png", 230, seed=1))
+    pulled.touch()
+    done = edge_detect(
+        *("watch", inbox, "--once", "--tpu", "--tpu-library", library, "--model", brightness),
+        env=environment(HOME=str(inbox.parent)),
+    )
+    assert done.returncode == 2
+    assert "there is no such device" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["--tpu", "--tpu=usb"])
+def test_the_service_may_open_a_coral_only_if_it_has_one(tmp_path: Path, edge_detect: Run, value: str) -> None:
+    done = edge_detect("service", "install", "watch", value, tmp_path, "--dry-run")
+    assert f'EDGE_DETECT_TPU="{value.removeprefix("--tpu=") if "=" in value else "any"}"' in done.stdout, done.stderr
+    assert "DeviceAllow=char-usb_device rw" in done.stdout
+    with_it = drop_in_text(Watch("/srv/in", (), {"EDGE_DETECT_TPU": "any"}), Path("/x"))
+    for line in ("PrivateDevices=no", "DevicePolicy=closed", "RestrictAddressFamilies=AF_UNIX AF_NETLINK"):
+        assert line in with_it.splitlines()
+    assert "PrivateNetwork" not in with_it
+    assert "Device" not in drop_in_text(Watch("/srv/in"), Path("/x"))

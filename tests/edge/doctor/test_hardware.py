@@ -1,0 +1,157 @@
+"""What the doctor says of cameras and Corals, on boards that are imitated in a folder."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge.capture.devices import Found
+from edge.doctor import cameras, coral
+from edge.doctor.choices import Chosen
+from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
+from edge.doctor.host import Host
+from tests.conftest import MODELS
+from tests.support.boards import PLUGDEV, Board, told
+from tests.support.delegates import compiled
+
+
+def of_coral(machine: Host, model: Path | None = None) -> dict[str, Finding]:
+    return told(coral.coral(machine, Chosen(model)))
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+@pytest.fixture
+def pi_5(tmp_path: Path) -> Board:
+    """With a Coral on PCIe, as its system comes."""
+    made = Board(tmp_path, "Raspberry Pi 5 Model B Rev 1.0")
+    made.file("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x1ac1\n")
+    made.file("/sys/bus/pci/devices/0000:01:00.0/device", "0x089a\n")
+    return made
+
+
+def test_no_coral_is_no_problem(board: Board) -> None:
+    assert {finding.state for finding in coral.coral(board.machine(page_size=16_384), Chosen())} == {ABSENT}
+
+
+def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> None:
+    found = of_coral(pi_5.machine(page_size=16_384))
+    assert {name: found[name].state for name in ("Coral", "memory pages", "libedgetpu")} == {
+        "Coral": PROBLEM,
+        "memory pages": PROBLEM,
+        "libedgetpu": PROBLEM,
+    }
+    assert "gasket-dkms" in (found["Coral"].mend or "")
+    assert "kernel=kernel8.img" in (found["memory pages"].mend or "")
+    assert "libedgetpu1-std" in (found["libedgetpu"].mend or "")
+
+
+def test_a_card_that_works(pi_5: Board) -> None:
+    pi_5.file("/dev/apex_0", mode=0o660, group=PLUGDEV)
+    found = of_coral(pi_5.machine(groups=frozenset((PLUGDEV,))))
+    assert (found["Coral"].state, found["Coral"].found) == (OK, "PCIe, /dev/apex_0")
+    assert "memory pages" not in found
+
+
+def test_a_stick_that_one_may_not_use(board: Board) -> None:
+    board.usb_coral()
+    found = of_coral(board.machine())["Coral"]
+    assert (found.state, found.found) == (PROBLEM, "USB, /dev/bus/usb/002/003: permission denied")
+    assert (found.mend or "").startswith("sudo usermod -aG plugdev pi")
+    assert of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"].state == OK
+
+
+def test_a_group_that_counts_only_after_the_next_login(board: Board) -> None:
+    board.usb_coral()
+    board.file("/etc/group", f"plugdev:x:{PLUGDEV}:anna,pi\n")
+    assert "log out and in again" in (of_coral(board.machine())["Coral"].mend or "")
+
+
+def test_a_stick_without_its_udev_rule(board: Board) -> None:
+    board.usb_coral(mode=0o644)
+    assert "udevadm" in (of_coral(board.machine())["Coral"].mend or "")
+
+
+def test_a_stick_in_a_slow_socket_is_a_warning(board: Board) -> None:
+    board.usb_coral(megabits=480)
+    found = of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"]
+    assert (found.state, "USB 2" in found.found) == (WARNING, True)
+
+
+def test_a_stick_that_is_no_more_there(board: Board) -> None:
+    board.usb_coral()
+    (board.root / "dev/bus/usb/002/003").unlink()
+    assert of_coral(board.machine())["Coral"].state == PROBLEM
+
+
+def test_a_library_that_is_none(board: Board) -> None:
+    library = str(board.file("/usr/lib/libedgetpu.so.1", "I am a text\n"))
+    found = of_coral(board.machine(edgetpu=library))["libedgetpu"]
+    assert (found.state, "cannot be loaded" in found.found) == (WARNING, True)
+    board.usb_coral()
+    assert of_coral(board.machine(edgetpu=library))["libedgetpu"].state == PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "words"),
+    [
+        ('const char *edgetpu_version(void) { return "RuntimeVersion(14)"; }', OK, "RuntimeVersion(14)"),
+        ("__attribute__((constructor)) void begin(void) { *(volatile int *)0 = 1; }", PROBLEM, "SIGSEGV"),
+    ],
+)
+def test_a_library_that_works_and_one_that_crashes(board: Board, body: str, state: str, words: str) -> None:
+    board.usb_coral()
+    found = of_coral(board.machine(edgetpu=str(compiled(board.root, body))))["libedgetpu"]
+    assert (found.state, words in found.found) == (state, True)
+
+
+def test_a_coral_that_answers_and_one_that_crashes_the_runtime(board: Board) -> None:
+    board.usb_coral()
+    usable = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
+    model = MODELS / "brightness_int8.tflite"
+    found = of_coral(usable, model)
+    assert found["compiled model"].found == "brightness_int8_edgetpu.tflite"
+    assert (found["Coral inference"].state, "ms for the network" in found["Coral inference"].found) == (OK, True)
+
+    crashing = replace(usable, environment={**usable.environment, "TEST_DELEGATE": "crash"})
+    crashed = of_coral(crashing, model)["Coral inference"]
+    assert (crashed.state, "crashes the runtime (SIGSEGV)" in crashed.found) == (PROBLEM, True)
+    denied = of_coral(replace(usable, groups=frozenset()), model)
+    assert "Coral inference" not in denied, "what may not be used is not tried"
+
+
+def test_a_model_that_is_not_compiled_is_not_run(board: Board) -> None:
+    board.usb_coral()
+    machine = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
+    found = of_coral(machine, Path(shutil.copy(MODELS / "brightness_int8.tflite", board.root)))
+    assert found["compiled model"].state == WARNING
+    assert "brightness_int8_edgetpu.tflite" in found["compiled model"].found
+    assert "Coral inference" not in found
+
+
+def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:
+    names = {0: "HD Webcam", 2: "Grabber", 10: "bcm2835-codec-decode"}
+    for number in names:
+        board.file(f"/dev/video{number}", mode=0o660, group=PLUGDEV)
+
+    def listed(problems: dict[int, str]) -> Callable[[str, str], list[Found]]:
+        return lambda folder, _: [Found(f"{folder}/video{n}", names[n], why) for n, why in problems.items()]
+
+    member = frozenset((PLUGDEV,))
+    one = board.machine(groups=member, webcams=listed({0: ""}))
+    assert next((line.state, line.found) for line in cameras.video(one)) == (OK, "/dev/video0, HD Webcam")
+    taken = told(cameras.video(board.machine(groups=member, webcams=listed({2: "device or resource busy"}))))["webcam"]
+    assert (taken.state, taken.mend) == (WARNING, "see who has it: sudo fuser -v /dev/video2")
+    denied = cameras.video(board.machine(webcams=listed({0: "permission denied", 10: "permission denied"})))
+    lines = [line for line in denied if line.name == "webcam"]
+    assert [line.state for line in lines] == [PROBLEM], "the decoder is none"
+    assert (lines[0].mend or "").startswith("sudo usermod -aG plugdev pi")
+
+
+def test_no_webcam_is_no_problem(board: Board) -> None:
+    assert told(cameras.video(board.machine()))["webcam"].state == ABSENT

@@ -1,0 +1,196 @@
+"""A delegate in the real runtimes: one that works, and all the ways in which one may not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import CoralError, ModelError
+from edge.inference import failover, model
+from edge.inference.classifier import Classifier
+from edge.inference.edgetpu import library as find_library
+from edge.inference.edgetpu import require_device
+from edge.inference.failover import Accelerator
+from edge.inference.runtime import RUNTIMES, interpreter, is_installed, load_delegate
+from tests.conftest import CHECKOUT, MODELS, Run, environment, picture
+from tests.support.delegates import compiled
+
+COMPILED = MODELS / "brightness_int8_edgetpu.tflite"
+PLAIN = MODELS / "brightness_int8.tflite"
+
+
+@pytest.fixture(params=[name for name in RUNTIMES if is_installed(name)])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Each that is installed."""
+    if request.param == "tflite-runtime" and "tensorflow" in sys.modules:
+        pytest.skip("tflite-runtime fails where TensorFlow is loaded: run this file before those that load it")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(compiled(tmp_path_factory.mktemp("library")))
+
+
+def grey(level: int) -> np.ndarray:
+    return np.full((12, 16, 3), level, np.uint8)
+
+
+def on_coral(library: str, runtime: str, tpu: str = "any", said: list[str] | None = None) -> Classifier:
+    say = (said if said is not None else []).append
+    return failover.classifier(PLAIN, 1, runtime, tpu, library, say)
+
+
+def test_the_delegate_computes_and_the_verdict_is_made_as_ever(library: str, runtime: str) -> None:
+    classifier, processor = on_coral(library, runtime), Classifier(model.load(PLAIN), runtime=runtime)
+    assert classifier.model.path == COMPILED
+    for level in range(0, 256, 5):
+        assert classifier.score(grey(level)) == pytest.approx(processor.score(grey(level)), abs=0.02)
+
+
+def test_a_delegate_that_takes_nothing_changes_nothing(
+    library: str, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE", "idle")
+    content = model.load().content
+    plain = interpreter(content, runtime=runtime)
+    delegated = interpreter(content, runtime=runtime, delegate=load_delegate(library, {"device": "usb"}, runtime))
+    shape = plain.get_input_details()[0]["shape"]
+    for pixels in np.random.default_rng(0).integers(-128, 128, (20, *shape), np.int8):
+        scores = []
+        for one in (plain, delegated):
+            one.set_tensor(one.get_input_details()[0]["index"], pixels)
+            one.invoke()
+            scores.append(one.get_tensor(one.get_output_details()[0]["index"]).tolist())
+        assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("crash", r"crashes the runtime \(SIGSEGV\)"),
+        ("refuse", "cannot take hold of the Coral: there is no such device"),
+        ("fail", "does not run on the Coral: this delegate takes no graphs"),
+        ("idle", "does not run on the Coral: Encountered unresolved custom op: edgetpu-custom-op"),
+    ],
+)
+def test_one_that_does_not_work_is_one_line_and_auto_takes_the_processor(
+    library: str, runtime: str, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE", behaviour)
+    with pytest.raises(CoralError, match=reason) as raised:
+        on_coral(library, runtime)
+    assert "\n" not in str(raised.value)
+    said: list[str] = []
+    instead = on_coral(library, runtime, "auto", said)
+    assert instead.model.path == PLAIN
+    assert instead.score(grey(250)) > 0.9
+    assert said == [f"{raised.value}; the processor does the work instead"]
+
+
+def test_one_that_hangs_is_given_up(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DELEGATE", "hang")
+    with pytest.raises(CoralError, match="does not answer within 5 s"):
+        Accelerator(library=library, trial_seconds=5.0).require(model.load(COMPILED))
+
+
+def test_what_is_no_delegate_is_one_line(tmp_path: Path, edge_detect: Run) -> None:
+    (tmp_path / "text.so").write_text("no library")
+    other = compiled(tmp_path, "int nothing;\n", "other.so")
+    image = picture(tmp_path / "image.png")
+    for name, reason in ((tmp_path / "text.so", "cannot be loaded"), (other, "cannot be loaded as a delegate")):
+        done = edge_detect("classify", "--tpu", image, "--model", PLAIN, "--tpu-library", name)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert reason in done.stderr
+
+
+def test_one_that_goes_is_an_error_until_it_is_back(
+    library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "gone"))
+    classifier = on_coral(library, runtime)
+    before = classifier.score(grey(140))
+    (tmp_path / "gone").touch()
+    with pytest.raises(CoralError, match=r"the Coral failed: .*device disconnected"):
+        classifier.score(grey(140))
+    with pytest.raises(CoralError, match="there is no such device"):
+        classifier.reopen()
+    with pytest.raises(CoralError, match="has gone"):
+        classifier.score(grey(140))
+    (tmp_path / "gone").unlink()
+    classifier.reopen()
+    assert classifier.score(grey(140)) == before
+
+
+def test_with_auto_the_processor_goes_on_and_it_is_said_once(
+    library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "gone"))
+    said: list[str] = []
+    classifier = on_coral(library, runtime, "auto", said)
+    assert classifier.model.path == COMPILED
+    (tmp_path / "gone").touch()
+    assert [classifier.score(grey(level)) > 0.5 for level in (10, 250)] == [False, True]
+    assert classifier.model.path == PLAIN
+    (line,) = said
+    assert line.endswith("the processor does the work instead")
+
+
+def test_a_plain_model_is_not_passed_off_as_compiled(library: str, tmp_path: Path) -> None:
+    for name in ("model.tflite", "model_edgetpu.tflite"):
+        (tmp_path / name).write_bytes(PLAIN.read_bytes())
+    with pytest.raises(CoralError, match=r"model_edgetpu.tflite: not compiled for the Edge TPU"):
+        failover.classifier(tmp_path / "model.tflite", 1, None, "any", library, print)
+
+
+def test_a_compiled_model_does_not_run_without_a_coral(runtime: str) -> None:
+    with pytest.raises(ModelError, match=r"_edgetpu\.tflite: compiled for the Edge TPU, .* --tpu"):
+        Classifier(model.load(COMPILED), runtime=runtime)
+
+
+def test_google_s_pycoral_is_asked_for_the_delegate_where_it_is(library: str, tmp_path: Path) -> None:
+    if not is_installed("tflite-runtime"):
+        pytest.skip("pycoral is for tflite-runtime alone")
+    (tmp_path / "pycoral/utils").mkdir(parents=True)
+    (tmp_path / "pycoral/utils/edgetpu.py").write_text(
+        "from tflite_runtime.interpreter import load_delegate\n"
+        "def load_edgetpu_delegate(options):\n"
+        f"    print('asked', options); return load_delegate({library!r}, options)\n"
+    )
+    program = (
+        "from edge.inference.failover import Accelerator\n"
+        "print(type(Accelerator('usb').delegate('tflite-runtime')).__module__)\n"
+    )
+    paths = f"{tmp_path}:{CHECKOUT}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(PYTHONPATH=paths), capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["asked", "{'device':", "'usb'}", "tflite_runtime.interpreter"], done.stderr
+
+
+def test_one_that_the_trial_has_only_just_let_go_of_is_tried_again(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE_LOADS", str(tmp_path / "loads"))
+    assert Accelerator(library=library).taken(model.load(COMPILED)) is not None
+    assert len((tmp_path / "loads").read_bytes()) == 3, "the trial's, one that was refused, and ours"
+
+
+@pytest.mark.tpu
+def test_a_real_coral_gives_the_verdicts_of_the_processor(runtime: str) -> None:
+    """Of the default model; it has to be compiled beforehand."""
+    try:
+        require_device()
+        find_library()
+        failover.load_compiled(model.default_path())
+    except CoralError as error:
+        pytest.skip(f"no Coral to test with: {error}")
+    on_coral = failover.classifier(None, 1, runtime, "any", None, print)
+    on_processor = Classifier(model.load(), runtime=runtime)
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        pixels = random.integers(0, 256, (on_processor.size[1], on_processor.size[0], 3), np.uint8)
+        assert on_coral.score(pixels) == pytest.approx(on_processor.score(pixels), abs=0.05)

@@ -96,10 +96,6 @@ class BenchmarkError(EdgeDetectError):
     """There is nothing to measure, or what was to be measured has failed."""
 
 
-class DurationError(EdgeDetectError):
-    """A length of time that nobody can read."""
-
-
 class SinkError(EdgeDetectError):
     """An output of ours cannot be written.
 
@@ -112,6 +108,14 @@ class SinkError(EdgeDetectError):
 
 class NotRunnableError(SinkError):
     """A command of the user's cannot even be begun."""
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why the operating system refused something, in lower case and without the path: "permission denied"."""
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    if isinstance(missing, str | bytes | os.PathLike) and os.path.islink(missing):
+        return "broken symbolic link"
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def printable(path: str | bytes | os.PathLike[str]) -> str:

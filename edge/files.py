@@ -1,15 +1,16 @@
-"""A file's identity as one `stat` tells it."""
+"""Files and disks: identity, atomic writes, free space."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(frozen=True)
 class FileId:
-    """Unchanged means not written to since.
-
-    Renaming keeps it; writing, copying or replacing changes it.
-    """
+    """A file's identity and state. Renaming keeps it; writing, copying or replacing the file changes it."""
 
     device: int
     inode: int
@@ -22,3 +23,58 @@ class FileId:
 
     def __str__(self) -> str:
         return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"
+
+
+def inode(path: str | os.PathLike[str] | int) -> tuple[int, int]:
+    """(device, inode number) of a file or folder: the same for as long as it exists, whatever is written to it.
+
+    Args:
+        path: a path, whose links are followed, or an open descriptor.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def free_bytes(path: str | os.PathLike[str] | int) -> int:
+    """Bytes that an ordinary account can still write to the file system of a path or an open descriptor.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, mode: int | None = None, partial: str | None = None) -> Iterator[BinaryIO]:
+    """Write a file completely or not at all, also across a power cut; one that is there already is replaced.
+
+    The content goes to a partial file in the same folder, which takes the file's name when the block ends. If the
+    block raises, the partial file is removed.
+
+    Args:
+        mode: the file's permissions, whatever the umask is; None: those of any new file, 0o666 less the umask.
+        partial: the name of the partial file; None: `.NAME.part`. It is never overwritten.
+
+    Raises:
+        OSError: the file cannot be written; FileExistsError: the partial file exists.
+    """
+    unfinished = path.with_name(partial or f".{path.name}.part")
+    descriptor = os.open(
+        unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else mode
+    )
+    try:
+        with open(descriptor, "wb") as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+        raise

@@ -1,1 +1,1 @@
-"""How fast this board is: `edge-detect benchmark`, and what the project's own benchmarks share with it."""
+"""`edge-detect benchmark`: how fast this board is. The project's own benchmarks use the same parts."""

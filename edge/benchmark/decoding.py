@@ -1,4 +1,4 @@
-"""How many images a second all cores together can read and decode, without anything else: one of the two limits."""
+"""How many images a second all cores together can read and decode: one of the two limits of `watch`."""
 
 import multiprocessing
 import signal
@@ -14,12 +14,14 @@ from edge.process.forkserver import start_server
 
 
 class Decoding:
-    """Processes that decode, each on its own, for as long as they are told to."""
+    """A process for each core, which reads and decodes images."""
 
     def __init__(self, paths: Sequence[str], input_: Input, processes: int) -> None:
         """
         Args:
-            input_: what is taken of each image.
+            paths: the images.
+            input_: what a model takes of each image.
+            processes: their number.
         """
         context = multiprocessing.get_context("forkserver")
         start_server(__name__)
@@ -34,13 +36,13 @@ class Decoding:
                 self._ends.append(ours)
                 self._processes.append(process)
             for end in self._ends:
-                end.recv()  # it has started
+                end.recv()  # it is ready
         except BaseException:
             self.close()
             raise
 
     def round(self, seconds: float) -> Round:
-        """All of them at once, for so long."""
+        """All processes at once, for about so many seconds."""
         for end in self._ends:
             end.send(seconds)
         turns: list[Round] = [end.recv() for end in self._ends]
@@ -64,7 +66,7 @@ class Decoding:
 
 
 def _serve(orders: Connection, paths: list[str], input_: Input, number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; who started us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of a terminal; our parent ends us
     place = number * len(paths) // 7
     with suppress(EOFError, OSError):
         orders.send(None)

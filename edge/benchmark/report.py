@@ -1,35 +1,37 @@
-"""What was measured, for a person and for a program."""
+"""The results of a benchmark, as text and as JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge.benchmark.board import Board
+from edge.benchmark.board import Machine
 from edge.benchmark.commands import Backlog, Limit, StartUp
 from edge.benchmark.rounds import Timing
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What the networks are run by."""
+    """The LiteRT runtime."""
 
     name: str
     version: str
 
 
 @dataclass(frozen=True)
-class OfWorkload:
-    """All that was measured with the same images, which go to the same model.
+class WorkloadReport:
+    """The results with one set of images, which all go to the same model.
 
     Attributes:
-        model: the name of its file.
-        bad: files that were left out because they cannot be decoded.
-        views: of an image that the model is shown, on average.
-        most_views: that it may be shown of one; so many are decoded.
-        invoke: the bare interpreter, for one view, by the number of threads.
-        stages: by the names of `edge.benchmark.stages`.
-        decoding: by all cores at once, with nothing else to do.
-        backlogs: by the number of the network's threads.
+        model: name of its file.
+        images: their number.
+        bad: number of files that were left out because they cannot be decoded.
+        views: average number of views of an image that the model judged.
+        most_views: greatest possible number; all of these are decoded.
+        invoke: one view by the bare interpreter, by number of threads.
+        stages: by the names in `edge.benchmark.stages`.
+        decoding: by all cores together.
+        backlogs: `watch`, by the number of the network's threads.
+        limit: upper bound for `watch`.
     """
 
     name: str
@@ -50,7 +52,7 @@ class OfWorkload:
 
     @property
     def share(self) -> float:
-        """How much of the limit `watch` reaches."""
+        """The share of the limit that `watch` reaches."""
         return self.best.per_second / self.limit.per_second
 
 
@@ -58,28 +60,27 @@ class OfWorkload:
 class Report:
     """
     Attributes:
-        warnings: why the numbers may be worth less.
+        warnings: reasons why the numbers may be unreliable.
         workloads: at least one.
     """
 
-    machine: Board
+    machine: Machine
     runtime: Runtime
     warnings: list[str]
     start_up: StartUp
-    workloads: list[OfWorkload]
+    workloads: list[WorkloadReport]
 
     @property
     def threads(self) -> int:
-        """The best setting of those that were tried with the first images: what adds less than a twentieth is not
-        worth a core."""
+        """The best number of threads with the first images: the lowest within 5 % of the fastest."""
         backlogs = self.workloads[0].backlogs
         fastest = max(backlog.per_second for backlog in backlogs.values())
         return min(threads for threads, backlog in backlogs.items() if backlog.per_second >= 0.95 * fastest)
 
     def as_json(self) -> dict[str, Any]:
-        """Times in seconds, rates an image or invocation a second, memory in bytes.
+        """Times in seconds, rates in images or invocations a second, memory in bytes.
 
-        `network` and `invoke` are those of the first workload; each has its own.
+        `network` and `invoke` repeat those of the first workload.
         """
         first = self.workloads[0]
         return {
@@ -94,14 +95,14 @@ class Report:
 
 
 def text(report: Report) -> Iterator[str]:
-    """Lines for a person."""
+    """The report as lines of text."""
     machine, runtime = report.machine, report.runtime
     invoke = {workload.model: workload.invoke for workload in report.workloads}
     yield f"{machine.board}, {_plural(machine.cores, 'core')}, {machine.architecture}, {machine.memory_mb} MB"
     yield f"{' and '.join(invoke)} on {runtime.name} {runtime.version}, Python {machine.python}"
     for workload in report.workloads:
         yield ""
-        yield from _of_workload(workload)
+        yield from _workload_text(workload)
     for model, timings in invoke.items():
         yield ""
         rows = [
@@ -112,13 +113,13 @@ def text(report: Report) -> Iterator[str]:
     yield ""
     start = report.start_up
     yield (
-        f"classify one image, from nothing: {start.classify:.2f} s, {start.ratio:.2f} times what it takes"
+        f"classify one image, with the start: {start.classify:.2f} s, {start.ratio:.2f} times what it takes"
         f" to load the libraries and the model; {start.peak_bytes / 1e6:.0f} MB; --help: {start.help:.2f} s"
     )
     yield f"best: --threads {report.threads}"
 
 
-def _of_workload(workload: OfWorkload) -> Iterator[str]:
+def _workload_text(workload: WorkloadReport) -> Iterator[str]:
     bad = f"; {_plural(workload.bad, 'bad one')} left out" if workload.bad else ""
     yield f"{workload.name}{bad}; by {workload.model}"
     timings = {**workload.stages, "decode, all cores": workload.decoding}
@@ -137,8 +138,8 @@ def _of_workload(workload: OfWorkload) -> Iterator[str]:
     yield from table(["", "median ms", "95% ms", "images/s", "CPU ms/image"], rows)
     if workload.most_views > 1:
         yield (
-            f"views of an image: {workload.views:.1f} taken on average, {workload.most_views} at most, which are all"
-            " decoded; quantise and invoke are of one"
+            f"views of an image: {workload.views:.1f} judged on average, {workload.most_views} decoded; quantise and"
+            " invoke are of one view"
         )
     limit, backlog = workload.limit, workload.best
     slower = "all cores decoding" if limit.decoding < limit.invoke else "the bare network"
@@ -149,14 +150,14 @@ def _of_workload(workload: OfWorkload) -> Iterator[str]:
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The first column to the left, numbers to the right."""
+    """Lines of a table: the first column aligned to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [heading, *rows]) for column in range(len(heading))]
     for row in [heading, *rows]:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         yield "  ".join(cells).rstrip()
 
 
-def _workload(workload: OfWorkload) -> dict[str, Any]:
+def _workload(workload: WorkloadReport) -> dict[str, Any]:
     return {
         "name": workload.name,
         "model": workload.model,

@@ -1,4 +1,4 @@
-"""Time taken, in turns: a machine that is busy for a while is busy for everyone."""
+"""Timing of alternatives in turn, so that a machine that is busy for a while slows all of them."""
 
 import math
 import statistics
@@ -16,8 +16,10 @@ class Round:
     """One turn of something that is measured.
 
     Attributes:
-        each: seconds an image, for every step of the turn.
-        cpu_seconds: of processor time, of all threads together.
+        images: number of images done.
+        seconds: duration of the turn.
+        cpu_seconds: processor time, of all threads together.
+        each: seconds an image of every step of the turn.
     """
 
     images: int
@@ -26,34 +28,34 @@ class Round:
     each: tuple[float, ...]
 
 
-Way = Callable[[float], Round]  # works for about so many seconds, at least one step
+Way = Callable[[float], Round]  # one turn of about so many seconds, and of at least one step
 
 
 @dataclass(frozen=True)
 class Timing:
-    """All turns of it."""
+    """All turns of something that was measured."""
 
     rounds: tuple[Round, ...]
 
     @property
     def median_seconds(self) -> float:
-        """An image."""
+        """Median time of an image, seconds."""
         return statistics.median(self._each)
 
     @property
     def p95_seconds(self) -> float:
-        """95 of 100 images take no longer (nearest rank)."""
+        """95th percentile of the time of an image, seconds (nearest rank)."""
         each = sorted(self._each)
         return each[math.ceil(0.95 * len(each)) - 1]
 
     @property
     def per_second(self) -> float:
-        """Images, in the middle one of the turns."""
+        """Images a second: the median of the turns."""
         return statistics.median(turn.images / turn.seconds for turn in self.rounds)
 
     @property
     def cpu_seconds(self) -> float:
-        """Of processor time an image, in the middle one of the turns."""
+        """Processor time of an image, seconds: the median of the turns."""
         return statistics.median(turn.cpu_seconds / turn.images for turn in self.rounds)
 
     @property
@@ -62,7 +64,7 @@ class Timing:
 
 
 def steps(step: Callable[[], int]) -> Way:
-    """A way that repeats a step, which returns how many images it has done."""
+    """A turn that repeats a step; the step returns how many images it did."""
 
     def way(seconds: float) -> Round:
         images, each = 0, []
@@ -81,10 +83,11 @@ def steps(step: Callable[[], int]) -> Way:
 
 
 def measure(ways: Mapping[Name, Way], seconds: float, rounds: int = ROUNDS) -> dict[Name, Timing]:
-    """All ways in turns, there and back, after one short turn each to warm up.
+    """Measure all ways in turn, every other round in reverse order, after one short turn each to warm up.
 
     Args:
-        seconds: for each way, over all turns.
+        ways: what to measure, by name.
+        seconds: for each way, over all rounds.
     """
     for way in ways.values():
         way(0.0)

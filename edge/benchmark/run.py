@@ -1,4 +1,4 @@
-"""All of it, put together."""
+"""The whole benchmark: within this process, then as commands."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from pathlib import Path
 from edge.benchmark import board, stages
 from edge.benchmark.commands import Limit, backlogs, nearest_folder, start_up
 from edge.benchmark.decoding import Decoding
-from edge.benchmark.report import OfWorkload, Report, Runtime
+from edge.benchmark.report import Report, Runtime, WorkloadReport
 from edge.benchmark.rounds import Timing, measure, steps
-from edge.benchmark.stages import Bare, Stages
+from edge.benchmark.stages import BareInterpreter, Stages
 from edge.benchmark.workload import Workload, generated, of_folder
 from edge.errors import printable
 from edge.inference.model import is_compiled
@@ -21,7 +21,7 @@ from edge.inference.runtime import installed
 from edge.store.ledger import Ledger
 
 WATCH_ROUNDS = 2
-WATCH_SHARE = 0.6  # of the limit: what `watch` is taken to reach, to choose how many images it gets
+WATCH_SHARE = 0.6  # of the limit: a guess of what `watch` reaches, to choose the number of its images
 
 Say = Callable[[str], None]
 
@@ -31,12 +31,13 @@ class Setup:
     """What is measured.
 
     Attributes:
-        threads: the numbers of the network's threads to try, in rising order.
-        router: makes the models with so many.
-        options: of a command line of ours, for the same.
-        folder: with images; None makes some.
-        state: on the disk of this folder the record is tried; nothing is left there.
-        seconds: for each thing.
+        threads: numbers of the network's threads to try, ascending.
+        router: makes the models for a number of threads.
+        options: the options of `edge-detect` for a number of threads.
+        runtime: name of the LiteRT runtime; None: the first that is installed.
+        folder: with images; None: images are generated.
+        state: a folder on the disk where ledger writes are measured; nothing is left there.
+        seconds: duration of each measurement.
     """
 
     threads: Sequence[int]
@@ -53,14 +54,12 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class _Inside:
-    """What was measured within this process, with the images of one workload.
+class _InProcess:
+    """Measurements within this process, with the images of one workload; see `WorkloadReport`.
 
     Attributes:
-        model: the file.
-        invoke: of one view, by the number of threads.
-        decoding: by all cores.
-        views: of an image that the model is shown, on average.
+        model: its file.
+        is_compiled: whether it is compiled for the Edge TPU.
     """
 
     model: Path
@@ -79,16 +78,16 @@ def benchmark(setup: Setup, say: Say) -> Report:
     """Measure this machine.
 
     Args:
-        say: is told what is done, and why it may be worth less.
+        say: reports progress and warnings.
 
     Raises:
-        BenchmarkError: there is no image to measure with, or one of our own commands failed.
+        BenchmarkError: there is no image to measure with, or a command failed.
     """
     with tempfile.TemporaryDirectory(prefix="edge-detect-benchmark-") as temporary:
         routers = {threads: setup.router(threads) for threads in setup.threads}
         first = routers[min(routers)]
         if setup.folder is None:
-            say("no --images: generated pictures are measured")
+            say("no --images: measuring generated pictures")
             workloads = list(generated(Path(temporary), first.choose))
         else:
             workloads = of_folder(setup.folder, first.choose)
@@ -97,34 +96,34 @@ def benchmark(setup: Setup, say: Say) -> Report:
             say(f"warning: {warning}")
         here = board.machine()
         inside = _inside(setup, routers, workloads, here.cores, say)
-        # The networks are gone: a Coral, say, has one user at a time, and what follows are processes of their own.
-        done = [
-            _whole(setup, workload, measured, here.cores, say)
+        # The networks are closed: a Coral has one user at a time, and what follows runs in other processes.
+        reports = [
+            _report(setup, workload, measured, here.cores, say)
             for workload, measured in zip(workloads, inside, strict=True)
         ]
-        say("the start")
+        say("start of the command")
         name, one = installed(setup.runtime), workloads[0].paths[0]
         rounds = max(1, round(setup.seconds * 10))
         needed = [] if inside[0].is_compiled else [inside[0].model]
         start = start_up(one, needed, setup.options(min(setup.threads)), name, rounds)
-    warnings += [found for found in board.throttling() if found not in warnings]  # it may have become hot
-    return Report(here, Runtime(name, version(name)), warnings, start, done)
+    warnings += [found for found in board.throttling() if found not in warnings]  # the board may have become hot
+    return Report(here, Runtime(name, version(name)), warnings, start, reports)
 
 
 def _inside(
     setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int, say: Say
-) -> list[_Inside]:
+) -> list[_InProcess]:
     invoke: dict[int, dict[int, Timing]] = {}
     measured = []
     for workload in workloads:
         model, router = workload.input.model, routers[min(routers)]
         if model not in invoke:
-            say("the network" if len(router.inputs) == 1 else f"the network, {_name(router, model)}")
+            say("the network" if len(router.inputs) == 1 else f"the network {_name(router, model)}")
             invoke[model] = _invoke(setup, routers, model)
         say(f"{workload.name}: step by step")
         stages, views = _stages(workload, router, cores, setup)
         decoding, file = stages.pop("decoding"), router.classifier(model).model
-        measured.append(_Inside(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
+        measured.append(_InProcess(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
     for router in routers.values():
         router.close()
     return measured
@@ -135,13 +134,13 @@ def _name(router: Router, model: int) -> str:
 
 
 def _invoke(setup: Setup, routers: dict[int, Router], model: int) -> dict[int, Timing]:
-    """By the number of threads; when it returns, nothing of it holds an interpreter."""
-    bare = {threads: steps(Bare(router.classifier(model)).invoke) for threads, router in routers.items()}
+    """The bare network by number of threads; no interpreter is referred to any more when this returns."""
+    bare = {threads: steps(BareInterpreter(router.classifier(model)).invoke) for threads, router in routers.items()}
     return measure(bare, setup.seconds)
 
 
 def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tuple[dict[str, Timing], float]:
-    """Of the steps and of `decoding`; and how many views were shown of an image."""
+    """Timings of the stages and of `decoding`, and the average number of views of an image."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=setup.disk, prefix=".edge-detect-benchmark-"))
         ledger = stack.enter_context(Ledger(Path(folder)))
@@ -159,39 +158,38 @@ def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tup
         return measure(ways, setup.seconds), step.views
 
 
-def _whole(setup: Setup, workload: Workload, inside: _Inside, cores: int, say: Say) -> OfWorkload:
+def _report(setup: Setup, workload: Workload, inside: _InProcess, cores: int, say: Say) -> WorkloadReport:
     say(f"{workload.name}: watch --once")
     tried = sorted({min(setup.threads), inside.fastest})
     fastest = inside.invoke[inside.fastest]
-    limit = min(inside.decoding.per_second, fastest.per_second / inside.views)
-    count = round(limit * WATCH_SHARE * 2 * setup.seconds)
+    expected = WATCH_SHARE * min(inside.decoding.per_second, fastest.per_second / inside.views)
+    count = round(expected * 2 * setup.seconds)
     settings = [setup.options(threads) for threads in tried]
     with Decoding(workload.paths, workload.input, cores) as all_cores:
 
-        def limits() -> Limit:
+        def measured_limit() -> Limit:
             decoding = measure({"": all_cores.round}, setup.seconds / 2, 1)[""]
             router = setup.router(inside.fastest)
             invoke = _invoke_once(router, workload.input.model, setup.seconds / 2)
-            router.close()  # for `watch` to take it
+            router.close()  # a Coral is free for `watch` then
             return Limit(decoding.per_second, invoke.per_second / inside.views)
 
-        found, reached = backlogs(workload, count, settings, limits, setup.disk, WATCH_ROUNDS)
-    watched = dict(zip(tried, found, strict=True))
+        found, limit = backlogs(workload, count, settings, measured_limit, setup.disk, WATCH_ROUNDS)
     most = len(workload.input.views.weights) if workload.input.views else 1
-    return OfWorkload(
-        workload.name,
-        printable(inside.model.name),
-        len(workload.paths),
-        workload.bad,
-        inside.views,
-        most,
-        inside.invoke,
-        inside.stages,
-        inside.decoding,
-        watched,
-        reached,
+    return WorkloadReport(
+        name=workload.name,
+        model=printable(inside.model.name),
+        images=len(workload.paths),
+        bad=workload.bad,
+        views=inside.views,
+        most_views=most,
+        invoke=inside.invoke,
+        stages=inside.stages,
+        decoding=inside.decoding,
+        backlogs=dict(zip(tried, found, strict=True)),
+        limit=limit,
     )
 
 
 def _invoke_once(router: Router, model: int, seconds: float) -> Timing:
-    return measure({"": steps(Bare(router.classifier(model)).invoke)}, seconds, 1)[""]
+    return measure({"": steps(BareInterpreter(router.classifier(model)).invoke)}, seconds, 1)[""]

@@ -1,4 +1,4 @@
-"""The way of an image through the product, step by step and as a whole, each step called as the product calls it."""
+"""The stages of an image from its file to the ledger, one by one and together, called as the product calls them."""
 
 import hashlib
 import os
@@ -21,10 +21,10 @@ RECORD, TOGETHER = "digest and record", "all of these"
 
 
 class Stages:
-    """Each method is one step for the next image and returns how many images that were.
+    """Each method does one stage for the next image, or a group of them, and returns the number of images.
 
     Attributes:
-        views: of an image that the model is shown, on average; more are decoded if it may ask for further ones.
+        views: average number of views of an image that the model judges; more are decoded if it may ask for more.
     """
 
     def __init__(self, workload: Workload, router: Router, ledger: Ledger) -> None:
@@ -37,11 +37,11 @@ class Stages:
         for place, path in enumerate(self._paths):
             pixels = self._taken(path, self._contents[place]).pixels
             counts.append(network.judge(pixels).count)
-            self._views.append(pixels[0].copy())  # alone, for all of them would take much memory
+            self._views.append(pixels[0].copy())  # a copy: the array of all views would stay in memory
         self.views = statistics.mean(counts)
         self._inputs = [self._table.take(view)[None] for view in self._views]
         self._answers = [router.answer(path) for path in self._paths]
-        self._bare = Bare(network)
+        self._bare = BareInterpreter(network)
         self._place, self._number = count(), count()
         self._group: list[Entry] = []
 
@@ -50,29 +50,29 @@ class Stages:
         return 1
 
     def decode(self) -> int:
-        """With all views that the model may ask for."""
+        """Decode all views that the model may ask for."""
         place = self._next()
         self._taken(self._paths[place], self._contents[place])
         return 1
 
     def quantise(self) -> int:
-        """Of one view."""
+        """Quantise one view."""
         self._table.take(self._views[self._next()])[None]
         return 1
 
     def invoke(self) -> int:
-        """Of one view."""
+        """Run the network on one view."""
         self._bare.score(self._inputs[self._next()])
         return 1
 
     def record(self) -> int:
-        """A group's digests and its commit, as the watcher does it."""
+        """Compute the digests of a group of images and commit it, as the watcher does."""
         places = [self._next() for _ in range(GROUP_SIZE)]
         self._commit([self._entry(place, self._contents[place], self._answers[place]) for place in places])
         return GROUP_SIZE
 
     def together(self) -> int:
-        """From the file to the ledger, in one process."""
+        """All stages in one process, from the file to the ledger."""
         place = self._next()
         data = preprocess.read(self._paths[place])
         self._group.append(self._entry(place, data, self._router.answer(self._paths[place], data)))
@@ -89,32 +89,29 @@ class Stages:
 
     def _entry(self, place: int, data: bytes, answer: Answer) -> Entry:
         path = self._paths[place]
-        name = f"{os.path.abspath(path)}#{next(self._number)}"  # a file of its own each time, for the ledger
+        name = f"{os.path.abspath(path)}#{next(self._number)}"  # the ledger sees a new file each time
         return Entry(name, FileId.of(os.stat(path)), time.time_ns(), hashlib.sha256(data).digest(), answer, self._model)
 
     def _commit(self, entries: list[Entry]) -> None:
         self._ledger.record(entries, os.path.dirname(os.path.abspath(self._paths[0])))
 
 
-class Bare:
-    """A classifier's interpreter and nothing around it."""
+class BareInterpreter:
+    """A classifier's interpreter without the classifier's work."""
 
     def __init__(self, network: Classifier) -> None:
-        # The very one that answers, however it was built: with threads, with a delegate.
-        opened = network._interpreter
-        assert opened is not None  # nobody has closed it
-        self._interpreter = opened
+        self._interpreter = network.interpreter
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def score(self, value: Any) -> int:
-        """An invocation with what must be around it."""
+        """Set the input, invoke, read the output."""
         self._interpreter.set_tensor(self._input["index"], value)
         self._interpreter.invoke()
         self._interpreter.get_tensor(self._output)
         return 1
 
     def invoke(self) -> int:
-        """An invocation alone."""
+        """Invoke, and nothing else."""
         self._interpreter.invoke()
         return 1

@@ -1,8 +1,7 @@
-"""Other processes, timed: our own command as it is started by a user, and what it is compared with."""
+"""Timed processes: the command `edge-detect` as a user starts it, and programs to compare it with."""
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,20 +14,22 @@ from pathlib import Path
 import edge
 from edge.cli.commands import PREFIX
 from edge.errors import BenchmarkError, printable
+from edge.process.command import process_group
 
-COMMAND = "from edge.__main__ import run; run()"  # all that the script consists of which pip makes
+COMMAND = "from edge.__main__ import run; run()"  # the content of the script that pip installs
 SAMPLE_SECONDS = 0.05
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A process that has come to its end.
+class ProcessTiming:
+    """A finished process.
 
     Attributes:
+        status: its exit status.
         seconds: from its start to its end.
-        cpu_seconds: of it and, if it was `watched`, of its children; to one sample more or less then.
-        peak_bytes: of it and its children at once, shared pages counted once; 0 if it was not `watched`.
+        cpu_seconds: of the process; of its children too if it was sampled, to the accuracy of one sample.
+        peak_bytes: of the process and its children together, shared pages counted once; 0 if it was not sampled.
     """
 
     status: int
@@ -40,49 +41,47 @@ class Ran:
 
 
 def edge_detect(*arguments: str | Path) -> list[str]:
-    """The words that do what the command `edge-detect` does, whatever the settings file of this machine says."""
+    """The words that run the command `edge-detect` without this machine's settings file."""
     return [sys.executable, "-P", "-c", COMMAND, "--config", os.devnull, *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would set options of a command of ours, or let it talk to systemd.
+    """The environment of this process without options for `edge-detect` and without systemd's variables.
 
-    And with bytecode, which an installed package has: a source tree gets its own by the first start.
+    Python may write bytecode: an installed package has it, and a source tree gets it at the first start.
     """
     left_out = (PREFIX, "NOTIFY_", "STATE_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-    before = kept.get("PYTHONPATH")
+    paths = kept.get("PYTHONPATH")
     package = str(Path(edge.__file__).resolve().parent.parent)
-    return kept | {"PYTHONPATH": f"{package}{os.pathsep}{before}" if before else package}
+    return kept | {"PYTHONPATH": f"{package}{os.pathsep}{paths}" if paths else package}
 
 
 def run(
     words: Sequence[str],
     *,
-    watched: bool = False,
+    sampled: bool = False,
     may_end_with: Sequence[int] = (0,),
     variables: dict[str, str] | None = None,
-) -> Ran:
-    """Run a process to its end; it is killed, with its children, if we are interrupted.
+) -> ProcessTiming:
+    """Run a process to its end; an interrupt kills it with its children.
 
     Args:
-        watched: look at its memory and that of its children every `SAMPLE_SECONDS`, which costs it a little.
-        variables: of its environment; None takes `environment`.
+        words: the program and its arguments.
+        sampled: read its memory and that of its children every SAMPLE_SECONDS, which slows it down a little.
+        may_end_with: the exit statuses that are no error.
+        variables: its environment; None: that of `environment`.
 
     Raises:
-        BenchmarkError: it ended with another status than those.
+        BenchmarkError: it ended with another status.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
-        child = subprocess.Popen(
-            words,
-            env=variables or environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-        )
-        with _killed_at_last(child), _watch(child.pid) if watched else contextlib.nullcontext() as seen:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+        with (
+            process_group(words, env=variables or environment(), **streams) as child,
+            _sampling(child.pid) if sampled else contextlib.nullcontext() as sampler,
+        ):
             _, status, usage = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - began
             child.returncode = os.waitstatus_to_exitcode(status)
@@ -93,28 +92,17 @@ def run(
     if child.returncode not in may_end_with:
         last = (texts[1].strip() or texts[0].strip() or f"exit status {child.returncode}").splitlines()[-1]
         raise BenchmarkError(f"{' '.join(words[:6])} ... failed: {printable(last)}")
-    cpu = max(usage.ru_utime + usage.ru_stime, seen.cpu_seconds if seen else 0.0)
-    return Ran(child.returncode, seconds, cpu, seen.peak_bytes if seen else 0, *texts)
-
-
-@contextlib.contextmanager
-def _killed_at_last(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+    cpu = max(usage.ru_utime + usage.ru_stime, sampler.cpu_seconds if sampler else 0.0)
+    return ProcessTiming(child.returncode, seconds, cpu, sampler.peak_bytes if sampler else 0, *texts)
 
 
 class _Sampler:
-    """What a process and those below it use, looked at again and again."""
+    """Memory and processor time of a process and its descendants, read every SAMPLE_SECONDS by a thread."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._cpu: dict[int, float] = {}
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.peak_bytes = 0
 
     @property
@@ -122,24 +110,24 @@ class _Sampler:
         return sum(self._cpu.values())
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopped.set()
 
-    def work(self) -> None:
+    def run(self) -> None:
         while True:
             pids = _family(self._pid)
             memory = [_own_and_shared(pid) for pid in pids]
-            # What they share, libraries say, is in memory once: as much as the one of them has that shares most.
+            # Shared pages, such as libraries, are in memory once: the largest share of one process stands for all.
             self.peak_bytes = max(self.peak_bytes, sum(own for own, _ in memory) + max(shared for _, shared in memory))
             for pid in pids:
                 self._cpu[pid] = max(self._cpu.get(pid, 0.0), _cpu_seconds(pid))
-            if self._over.wait(SAMPLE_SECONDS):
+            if self._stopped.wait(SAMPLE_SECONDS):
                 return
 
 
 @contextlib.contextmanager
-def _watch(pid: int) -> Iterator[_Sampler]:
+def _sampling(pid: int) -> Iterator[_Sampler]:
     sampler = _Sampler(pid)
-    thread = threading.Thread(target=sampler.work, daemon=True)
+    thread = threading.Thread(target=sampler.run, daemon=True)
     thread.start()
     try:
         yield sampler
@@ -149,6 +137,7 @@ def _watch(pid: int) -> Iterator[_Sampler]:
 
 
 def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
     found, waiting = [], [pid]
     while waiting:
         one = waiting.pop()
@@ -159,14 +148,14 @@ def _family(pid: int) -> list[int]:
 
 
 def _own_and_shared(pid: int) -> tuple[int, int]:
-    """(its own, shared with other processes), by proc_pid_smaps(5)."""
+    """(private bytes, bytes shared with other processes) of a process, see proc_pid_smaps(5)."""
     own = resident = 0
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, value = line.partition(":")
             if name == "Rss":
                 resident = int(value.split()[0]) * 1024
-            elif name.startswith("Private_"):  # Clean, Dirty, and the part of it that is Hugetlb
+            elif name.startswith("Private_"):  # Private_Clean, Private_Dirty and Private_Hugetlb
                 own += int(value.split()[0]) * 1024
     return own, resident - own
 

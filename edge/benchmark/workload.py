@@ -1,4 +1,4 @@
-"""What is measured: the user's images, or some that we make."""
+"""The images of a benchmark: the user's, or generated ones."""
 
 import os
 import shutil
@@ -18,23 +18,23 @@ from edge.imaging.views import Size
 from edge.sources.files import images
 
 MOST_CHOSEN = 256
-MOST_CHOSEN_BYTES = 64_000_000  # they are held in memory while the steps are measured
+MOST_CHOSEN_BYTES = 64_000_000  # the files are held in memory while the stages are measured
 MOST_COPIED_BYTES = 256_000_000
 CHECK_SECONDS = 3.0
 THUMBNAILS, PHOTOS = 64, 2
-WHOLE = Input(0, (32, 32))  # what a model for thumbnails takes
+WHOLE = Input(0, (32, 32))  # of a model for thumbnails
 
-Choose = Callable[[Size], Input]  # which model an image of this upright (width, height) goes to
+Choose = Callable[[Size], Input]  # the input of the model for an image of this upright (width, height)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Images that can be decoded, and go to the same model.
+    """Images that can be decoded and that go to the same model.
 
     Attributes:
-        name: in words, for a heading.
-        bad: how many files were left out because they cannot be decoded.
-        input: which model they go to, and what it takes of them.
+        name: a heading in words.
+        bad: number of files that were left out because they cannot be decoded.
+        input: the model's input.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Workload:
 
 
 def of_folder(folder: Path, choose: Choose = lambda _: WHOLE) -> list[Workload]:
-    """Images of a folder and its sub-folders, from all over it: a workload for each model that some of them go to.
+    """An even selection of the images in a folder and its sub-folders: one workload for each model that they go to.
 
     Raises:
         BenchmarkError: none can be decoded.
@@ -65,7 +65,7 @@ def of_folder(folder: Path, choose: Choose = lambda _: WHOLE) -> list[Workload]:
             chosen, _ = take(path, None, choose)
             taken += os.path.getsize(path)
             paths.setdefault(chosen, []).append(path)
-        except (ImageError, OSError):  # or it was deleted meanwhile
+        except (ImageError, OSError):  # OSError: it was deleted meanwhile
             bad += 1
     if not paths:
         none = "no images in it" if not found else f"none of {bad} images can be decoded"
@@ -77,13 +77,13 @@ def of_folder(folder: Path, choose: Choose = lambda _: WHOLE) -> list[Workload]:
 
 
 def generated(folder: Path, choose: Choose) -> Iterator[Workload]:
-    """Thumbnails and photographs, JPEGs of noise on gradients, made in a folder when they are asked for."""
+    """Thumbnails and photos: JPEGs of noise on colour gradients, written to a folder when the iterator reaches them."""
     yield _made(folder / "thumbnails", "generated thumbnails, 32 x 32", (32, 32), THUMBNAILS, choose)
     yield _made(folder / "photos", "generated photos, 4000 x 3000", (4000, 3000), PHOTOS, choose)
 
 
 def copies(workload: Workload, folder: Path, count: int) -> int:
-    """Copy images, as often as need be, until there are so many or they take `MOST_COPIED_BYTES`; returns how many."""
+    """Copy a workload's images, repeatedly if needed, up to a count or MOST_COPIED_BYTES; return how many."""
     folder.mkdir()
     copied, taken = 0, 0
     for path in cycle(workload.paths):
@@ -107,12 +107,13 @@ def _made(folder: Path, name: str, size: Size, count: int, choose: Choose) -> Wo
 
 
 def save(path: Path, size: tuple[int, int], *, seed: int = 0, noise: int = 16, **options: Any) -> None:
-    """A picture that no camera took but that costs a decoder about what a photo does: soft colours under some noise.
+    """Write a picture that takes about as long to decode as a photo: a soft colour gradient with noise.
 
     Args:
+        path: its suffix decides the format.
         size: (width, height) in pixels.
-        noise: standard deviation, of 255.
-        options: of Pillow's `save`; its format is that of the name.
+        noise: standard deviation of the noise, in levels of 0-255.
+        options: those of Pillow's `save`.
     """
     random = np.random.default_rng(seed)
     colours = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from edge.errors import NotInstalledError, printable
+from edge.errors import NotInstalledError, printable, reason_of
 
 # linux/videodev2.h: struct v4l2_capability, VIDIOC_QUERYCAP, V4L2_CAP_*
 _CAPABILITY = struct.Struct("16s32s32sIII12x")
@@ -103,7 +103,7 @@ def _device(path: str, name: str) -> Found | None:
         if error.errno in (errno.ENOTTY, errno.EINVAL):  # no V4L2 device at all
             return None
         hint = "; the user must be in the group video" if error.errno == errno.EACCES else ""
-        return Found(path, name, f"{(error.strerror or 'cannot be opened').lower()}{hint}")
+        return Found(path, name, f"{reason_of(error)}{hint}")
     driver, card, _, _, capabilities, device_capabilities = _CAPABILITY.unpack(answer)
     if not captures(_text(driver), capabilities, device_capabilities):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edge.capture.frame import Frame
-from edge.errors import CameraError, ImageError, printable
+from edge.errors import CameraError, ImageError, printable, reason_of
 from edge.imaging import preprocess
 
 LONGEST_SIDE = 4096  # pixels; a larger image is scaled down to that, as a camera would not be larger
@@ -36,7 +36,7 @@ class ImageFolder:
         try:
             self._paths = _images(os.fspath(path))
         except OSError as error:
-            raise CameraError(f"{self.name}: {preprocess.reason_of(path, error)}") from error
+            raise CameraError(f"{self.name}: {reason_of(error)}") from error
         if not self._paths:
             raise CameraError(f"{self.name}: no images in this folder")
         self._is_still = not os.path.isdir(path)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edge import redact
 from edge.capture.frame import Frame
 from edge.capture.libav_frames import Conversion
-from edge.errors import CameraError, NotInstalledError, printable
-from edge.imaging.preprocess import reason_of
+from edge.errors import CameraError, NotInstalledError, printable, reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -238,7 +237,7 @@ def _is_device(source: str) -> bool:
     try:
         mode = os.stat(source).st_mode
     except (OSError, ValueError) as error:
-        raise CameraError(f"{printable(source)}: {reason_of(source, error)}") from error
+        raise CameraError(f"{printable(source)}: {reason_of(error)}") from error
     if not stat.S_ISCHR(mode) and not stat.S_ISREG(mode):
         raise CameraError(f"{printable(source)}: neither a video file nor a camera")
     return stat.S_ISCHR(mode)

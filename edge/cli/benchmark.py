@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--images",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Measure with the images in this folder; they are not altered.  [default: generated pictures]",
+    help="Measure with the images in this folder; they are not changed.  [default: generated pictures]",
 )
 @option(
     "--seconds", default=0.5, show_default=True, type=Seconds(), help="Duration of each of about twenty measurements."
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Measure ledger writes on this folder's disk; nothing is left there.  [default: the folder of `watch`]",
+    help="Measure ledger writes on the disk of this folder; nothing is left there.  [default: the folder of `watch`]",
 )
 @model_options
 @click.pass_context
@@ -46,13 +46,13 @@ def benchmark(
     seconds: float,
     as_json: bool,
     state: Path | None,
-    router: Callable[[], "Router"],  # of one number of threads; here they are tried
+    router: Callable[[], "Router"],  # unused: it has one number of threads, and several are measured
 ) -> None:
     """Measure how fast this board is, step by step and as a whole.
 
-    Takes about half a minute for each model that the images go to. Without
-    --threads it tries 1, 2, 4 and so on, up to the number of cores, and says
-    which is best.
+    It takes about half a minute for each model that the images go to. Without
+    --threads it tries 1, 2, 4 and so on, up to the number of cores, and
+    reports the best.
     """
     import json
 
@@ -61,18 +61,18 @@ def benchmark(
     from edge.store.state import default_folder
 
     _end_by_signals()
-    # A Coral leaves nothing to threads, and has one user at a time.
+    # A Coral does the work of all threads, and has one user at a time.
     is_given = (
         context.params["tpu"] is not None or context.get_parameter_source("threads") is not ParameterSource.DEFAULT
     )
     setup = run.Setup(
-        [context.params["threads"]] if is_given else thread_counts(machine().cores),
-        lambda threads: with_router(context.params | {"threads": threads})["router"](),
-        lambda threads: _words(context, threads),
-        context.params["runtime"],
-        images,
-        state or default_folder(),
-        seconds,
+        threads=[context.params["threads"]] if is_given else thread_counts(machine().cores),
+        router=lambda threads: with_router(context.params | {"threads": threads})["router"](),
+        options=lambda threads: _words(context, threads),
+        runtime=context.params["runtime"],
+        folder=images,
+        state=state or default_folder(),
+        seconds=seconds,
     )
     try:
         measured = run.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
@@ -86,7 +86,7 @@ def benchmark(
 
 
 def _words(context: click.Context, threads: int) -> list[str]:
-    """The options of `model_options`, as they were given to us, for another command of ours."""
+    """The options of `model_options` as this command got them, as words for another command."""
     own = {"images", "seconds", "as_json", "state"}
     words: list[str] = []
     for parameter in context.command.params:
@@ -99,7 +99,7 @@ def _words(context: click.Context, threads: int) -> list[str]:
 
 
 def _end_by_signals() -> None:
-    """So that no temporary folder and no process is left behind."""
+    """Exit by an exception at SIGTERM and SIGHUP, so that temporary folders and child processes are removed."""
 
     def end(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)

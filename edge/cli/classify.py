@@ -10,7 +10,7 @@ import click
 
 from edge.cli.commands import OptionalValuesCommand
 from edge.cli.options import EXIT_STATUS, FAILED, lines, model_options, option
-from edge.errors import SinkError
+from edge.errors import SinkError, reason_of
 
 if TYPE_CHECKING:
     from edge.inference.router import Router
@@ -47,7 +47,7 @@ def classify(
     models, output, failed = router(), lines(as_json), False
     for path in images(paths, recursive):
         if isinstance(path, OSError):
-            output.write(Failure(str(path.filename), (path.strerror or str(path)).lower()))
+            output.write(Failure(str(path.filename), reason_of(path)))
             failed = True
             continue
         answer = models.answer(path, explain=explain or figure)

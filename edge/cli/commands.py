@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge.errors import EdgeDetectError, SinkError, printable
+from edge.errors import EdgeDetectError, SinkError, printable, reason_of
 
 _ARGUMENTS = f"{__name__}.arguments"
 PREFIX = "EDGE_DETECT_"  # of the variables of the environment that set options
@@ -103,7 +103,7 @@ def output_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(f"{printable(path)}: cannot make the folder: {(error.strerror or '').lower()}") from error
+        raise SinkError(f"{printable(path)}: cannot make the folder: {reason_of(error)}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise SinkError(f"{printable(path)}: cannot write to the folder: permission denied")
     return path

@@ -17,16 +17,16 @@ from typing import Any
 import click
 
 from edge.cli.commands import PREFIX, OptionalValue
-from edge.errors import SettingsError, printable
+from edge.errors import SettingsError, printable, reason_of
+from edge.paths import xdg_folder
 
 FILE = "edge-detect.toml"
 
 
-def default_files(environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """Where the file is looked for: the user's, then the machine's; the first that exists is taken."""
-    base = environment.get("XDG_CONFIG_HOME", "")
-    own = Path(base) if os.path.isabs(base) else Path(environment.get("HOME", "/nonexistent")) / ".config"
-    return own / FILE, Path("/etc") / FILE
+def default_file() -> Path | None:
+    """The user's settings file, else the machine's; None if neither exists."""
+    folders = filter(None, (xdg_folder("XDG_CONFIG_HOME", ".config"), Path("/etc")))
+    return next((folder / FILE for folder in folders if os.path.exists(folder / FILE)), None)
 
 
 def require_known_variables(group: click.Group, environment: Mapping[str, str] = os.environ) -> None:
@@ -60,7 +60,7 @@ def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
         SettingsError: the file cannot be read, is no TOML, or holds a name that is none of ours.
     """
     if path is None:
-        path = next((candidate for candidate in default_files() if os.path.exists(candidate)), None)
+        path = default_file()
         if path is None:
             return {}
     import tomllib
@@ -68,7 +68,7 @@ def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise SettingsError(f"{printable(path)}: {(error.strerror or str(error)).lower()}") from error
+        raise SettingsError(f"{printable(path)}: {reason_of(error)}") from error
     except ValueError as error:  # also of text that is no UTF-8
         raise SettingsError(f"{printable(path)}: no TOML: {printable(str(error))}") from error
     return {name: _of_command(path, name, table, group) for name, table in tables.items()}

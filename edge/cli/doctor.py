@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.options import option, state_option
+from edge.cli.options import option
 
 if TYPE_CHECKING:
     from edge.doctor.finding import Finding
@@ -19,7 +19,7 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
 
 @click.command(
     epilog="\b\nExamples:\n  edge-detect doctor\n  sudo edge-detect doctor --json > report.json\n\n"
-    "Exit status: 0 no problem, 1 some problem, 2 the work could not be done."
+    "Exit status: 0 no problem, 1 a problem was found, 2 the check itself failed."
 )
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option(
@@ -33,24 +33,29 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
     type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
     help="Run the model with this LiteRT runtime.  [default: the installed one]",
 )
-@state_option
+@option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Check this state folder and its ledger.  [default: the folder of `watch`]",
+)
 @click.pass_context
 def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: str | None, state: Path | None) -> None:
     """Check this board and installation, and print a fix for each problem.
 
-    Nothing is changed, and nothing sent. A line is ok, absent (optional, and
+    Nothing is changed, and nothing is sent. A line is ok, absent (optional and
     not there), a warning or a problem.
     """
     from edge import __version__
     from edge.cli.options import lines
     from edge.doctor.checks import findings
-    from edge.doctor.choices import Chosen
+    from edge.doctor.choices import Choices
     from edge.doctor.finding import PROBLEM, WARNING, worst
     from edge.doctor.host import Host
 
-    lines(as_json)  # so that no name can be too much for this terminal's encoding
+    lines(as_json)  # sets up the streams for names that the terminal's encoding lacks
     found = []
-    for finding in findings(Host(), Chosen(model, runtime, state, lambda: _settings(context))):
+    for finding in findings(Host(), Choices(model, runtime, state, lambda: _settings(context))):
         found.append(finding)
         if not as_json:
             _show(finding)
@@ -67,11 +72,11 @@ def _show(finding: "Finding") -> None:
     state, colour = finding.state.ljust(STATE_WIDTH), COLOURS[finding.state]
     if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         state = click.style(state, colour, bold=colour == "red")
-    # Not click's echo, which writes UTF-8 to a terminal that says it knows only ASCII.
+    # Not click.echo, which writes UTF-8 even to a terminal whose encoding is ASCII.
     print(f"{state}{finding.name.ljust(NAME_WIDTH)}{finding.found}")
-    if finding.mend:
-        print(f"{'':{STATE_WIDTH + NAME_WIDTH}}-> {finding.mend}")
-    sys.stdout.flush()  # the next one may take its time
+    if finding.fix:
+        print(f"{'':{STATE_WIDTH + NAME_WIDTH}}-> {finding.fix}")
+    sys.stdout.flush()  # the next check may take long
 
 
 def _number(count: int, what: str) -> str:
@@ -79,13 +84,13 @@ def _number(count: int, what: str) -> str:
 
 
 def _settings(context: click.Context) -> str:
-    """What was read; the group's own attempt has passed over a mistake."""
-    from edge.cli.config_file import default_files, read, require_known_variables
+    """The settings file in words. It is read again here: a mistake in it did not stop this command."""
+    from edge.cli.config_file import default_file, read, require_known_variables
 
     root = context.find_root()
     assert isinstance(root.command, click.Group)
     require_known_variables(root.command)
     named: Path | None = root.params["config"]
     read(named, root.command)
-    path = named or next((file for file in default_files() if os.path.exists(file)), None)
-    return f"{path}, valid" if path else "no file, which is all right"
+    path = named or default_file()
+    return f"{path}, valid" if path else "no file; none is needed"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FAILED = 1  # exit status: some image has no verdict, the others have (edge.cli.commands has the other one)
 
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
 EXIT_STATUS = "Exit status: 0 all well, 1 some image failed, 2 the work could not be done."
 
 
@@ -39,6 +41,19 @@ class Seconds(Number):
 
     def __init__(self) -> None:
         super().__init__(0.1, 86_400)
+
+
+class Age(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+    """Parses a length of time such as 90s, 30m, 2h, 7d or 1w, to seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        text = str(value)
+        number, unit = text[:-1], text[-1:]
+        if unit not in _UNIT_SECONDS or not number.replace(".", "", 1).isdecimal():
+            self.fail(f"{value!r} is not a valid age; write it as 90s, 30m, 2h, 7d or 1w.", param, context)
+        return float(number) * _UNIT_SECONDS[unit]
 
 
 class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not

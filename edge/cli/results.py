@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.options import option
+from edge.cli.options import Age, option
 
 if TYPE_CHECKING:
     from edge.store.queries import Query
@@ -42,7 +42,7 @@ COLUMNS = (
     "  edge-detect results prune --older-than 90d",
 )
 @option("--label", metavar="LABEL", help="Show only FAKE, REAL, UNSURE, or ERROR (images without a verdict).")
-@option("--since", metavar="AGE", help="Show only answers younger than this: 90s, 30m, 2h, 7d, 1w.")
+@option("--since", type=Age(), metavar="AGE", help="Show only answers younger than this: 90s, 30m, 2h, 7d, 1w.")
 @option(
     "--folder",
     type=click.Path(),
@@ -62,7 +62,7 @@ COLUMNS = (
 def results(
     context: click.Context,
     label: str | None,
-    since: str | None,
+    since: float | None,
     folder: str | None,
     as_json: bool,
     as_csv: bool,
@@ -77,7 +77,7 @@ def results(
         return
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    query = queries.Query(label, time.time() - queries.seconds(since) if since else 0.0, folder)
+    query = queries.Query(label, 0.0 if since is None else time.time() - since, folder)
     found = _found(queries.ledgers(state), query, watch=watch)
     try:
         _tell(found, as_json=as_json, as_csv=as_csv)
@@ -86,18 +86,23 @@ def results(
 
 
 @results.command(epilog="Example: edge-detect results prune --older-than 90d")
-@option("--older-than", required=True, metavar="AGE", help="Delete answers older than this: 90s, 30m, 2h, 7d, 1w.")
+@option(
+    "--older-than",
+    required=True,
+    type=Age(),
+    metavar="AGE",
+    help="Delete answers older than this: 90s, 30m, 2h, 7d, 1w.",
+)
 @click.pass_obj
-def prune(state: Path | None, older_than: str) -> None:
+def prune(state: Path | None, older_than: float) -> None:
     """Delete old answers for files that are gone or were sorted, and old camera events.
 
     The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
     """
     from edge.store import queries
 
-    age = queries.seconds(older_than)
     for ledger in queries.ledgers(state):
-        click.echo(f"{ledger}: {queries.prune(ledger, age)} forgotten")
+        click.echo(f"{ledger}: {queries.prune(ledger, older_than)} forgotten")
 
 
 def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:

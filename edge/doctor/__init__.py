@@ -1,1 +1,1 @@
-"""Why does it not work on this board? Small checks, each of which says what it found and what mends it."""
+"""`edge-detect doctor`: checks of this board and installation, each with a result and a fix."""

@@ -1,4 +1,4 @@
-"""Cameras, and the libraries that reach them."""
+"""Cameras, and the libraries that read them."""
 
 import os
 import shlex
@@ -10,17 +10,16 @@ from edge.capture.devices import PARTS
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
 from edge.doctor.runtime import installing, is_there, version
-from edge.doctor.system import is_raspberry_pi
 from edge.errors import printable
 
 PICAMERA_SECONDS = 30.0
-_SYSTEM_S_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
+_SYSTEM_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
 
 
 def video(machine: Host) -> Iterator[Finding]:
-    """Webcams and what else Video4Linux knows, and PyAV, which reads them."""
+    """Video4Linux devices, and PyAV, which reads them."""
     nodes = machine.webcams(os.fspath(machine.path("/dev")), os.fspath(machine.path("/sys/class/video4linux")))
-    # What may not be opened, may also be a part of the board: its name tells.
+    # A node that may not be opened may be one of the board's codecs, which only its name shows.
     nodes = [node for node in nodes if not (node.problem and node.name.startswith(PARTS))]
     for node in nodes:
         source = machine.absolute(Path(node.source))
@@ -30,8 +29,8 @@ def video(machine: Host) -> Iterator[Finding]:
         elif not machine.may_use(source):
             yield Finding("webcam", PROBLEM, f"{found}: permission denied", machine.permission(source))
         else:
-            mend = f"see who has it: sudo fuser -v {shlex.quote(printable(source))}"
-            yield Finding("webcam", WARNING, f"{found}: {printable(node.problem)}", mend)
+            fix = f"see which program uses it: sudo fuser -v {shlex.quote(printable(source))}"
+            yield Finding("webcam", WARNING, f"{found}: {printable(node.problem)}", fix)
     if not nodes:
         yield Finding("webcam", ABSENT, "none")
     if is_there("av"):
@@ -39,8 +38,8 @@ def video(machine: Host) -> Iterator[Finding]:
             machine.ask("module", "av")
             yield Finding("PyAV", OK, version("av"))
         except ProbeError as error:
-            mend = installing(machine, "--force-reinstall", "av>=12")
-            yield Finding("PyAV", PROBLEM, f"{version('av')} does not load: {error}", mend)
+            fix = installing(machine, "--force-reinstall", "av>=12")
+            yield Finding("PyAV", PROBLEM, f"{version('av')} does not load: {error}", fix)
     elif nodes:
         yield Finding("PyAV", WARNING, "not installed: webcams need it", installing(machine, "av>=12"))
     else:
@@ -48,45 +47,45 @@ def video(machine: Host) -> Iterator[Finding]:
 
 
 def pi_camera(machine: Host) -> Iterator[Finding]:
-    """The camera at the board's own connector, through Picamera2."""
+    """Picamera2, and the cameras at the board's own connector."""
     if not is_there("picamera2"):
         yield _without_picamera2(machine)
         return
     try:
         names: list[str] = machine.ask("picamera2", seconds=PICAMERA_SECONDS)
     except ProbeError as error:
-        yield Finding("Picamera2", PROBLEM, f"does not load: {error}", _mend_of(machine, str(error)))
+        yield Finding("Picamera2", PROBLEM, f"does not load: {error}", _fix_of(machine, str(error)))
         return
     yield Finding("Picamera2", OK, f"{version('picamera2')}, loads")
     if names:
         yield Finding("Pi camera", OK, ", ".join(map(printable, names)))
     else:
-        # libcamera lists nothing that it may not open.
+        # libcamera does not list a camera whose node it may not open.
         denied = [path for path in machine.names("/dev", "media*") if not machine.may_use(path)]
         if denied:
             found = f"none found, but {printable(denied[0])}: permission denied"
             yield Finding("Pi camera", PROBLEM, found, machine.permission(denied[0]))
         else:
-            yield Finding("Pi camera", ABSENT, "none found; if there is one: rpicam-hello --list-cameras")
+            yield Finding("Pi camera", ABSENT, "none found; if one is connected, try: rpicam-hello --list-cameras")
 
 
 def _without_picamera2(machine: Host) -> Finding:
-    is_the_systems = machine.path(_SYSTEM_S_PICAMERA2).is_dir()
+    is_in_system = machine.path(_SYSTEM_PICAMERA2).is_dir()
     configuration = Path(sys.prefix, "pyvenv.cfg")
-    if is_the_systems and sys.prefix != sys.base_prefix:
+    if is_in_system and sys.prefix != sys.base_prefix:
         return Finding(
             "Picamera2",
             WARNING,
             "the system has it, but this virtual environment does not see the system's packages",
             f"sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' '{configuration}'",
         )
-    if is_raspberry_pi(machine):
+    if machine.is_raspberry_pi:
         found = "not installed; the camera at the board's connector would need it"
         return Finding("Picamera2", ABSENT, found, "sudo apt install python3-picamera2")
     return Finding("Picamera2", ABSENT, "not installed; it is for a Raspberry Pi's own camera")
 
 
-def _mend_of(machine: Host, trouble: str) -> str:
-    if "numpy.dtype size changed" in trouble or "_ARRAY_API" in trouble:  # the environment's numpy hides the system's
+def _fix_of(machine: Host, error: str) -> str:
+    if "numpy.dtype size changed" in error or "_ARRAY_API" in error:  # the environment's numpy hides the system's
         return f"{machine.python} -m pip uninstall numpy simplejpeg  (so that the system's are used)"
     return "sudo apt install --reinstall python3-picamera2 python3-libcamera"

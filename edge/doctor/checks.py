@@ -1,25 +1,25 @@
-"""What is looked at, in the order of the report."""
+"""All checks, in the order of the report."""
 
 from collections.abc import Iterator
 
 from edge.doctor import cameras, coral, runtime, services, storage, system
-from edge.doctor.choices import Chosen
+from edge.doctor.choices import Choices
 from edge.doctor.finding import WARNING, Finding
 from edge.doctor.host import Host, shortened
 from edge.errors import EdgeDetectError
 
 
-def findings(machine: Host, chosen: Chosen) -> Iterator[Finding]:
-    """Each as soon as it is known; a check that cannot be done is one, and the others go on."""
-    for name, of_one in _checks(machine, chosen):
+def findings(machine: Host, choices: Choices) -> Iterator[Finding]:
+    """Run the checks and yield each finding as soon as it is known. A check that fails yields a warning."""
+    for name, check in _checks(machine, choices):
         try:
-            yield from of_one
+            yield from check
         except (EdgeDetectError, OSError, ValueError, ImportError) as error:
-            yield Finding(name, WARNING, f"could not be looked at: {shortened(str(error))}")
+            yield Finding(name, WARNING, f"the check failed: {shortened(str(error))}")
 
 
-def _checks(machine: Host, chosen: Chosen) -> tuple[tuple[str, Iterator[Finding]], ...]:
-    """All of them; each is a generator, and so does nothing before it is asked."""
+def _checks(machine: Host, choices: Choices) -> tuple[tuple[str, Iterator[Finding]], ...]:
+    """(name for a failure, generator) of each check: it runs when the generator is read."""
     return (
         ("board", system.board(machine)),
         ("system", system.system(machine)),
@@ -30,18 +30,18 @@ def _checks(machine: Host, chosen: Chosen) -> tuple[tuple[str, Iterator[Finding]
         ("inotify", system.watches(machine)),
         ("memory", storage.memory(machine)),
         ("disk of /", storage.disk(machine)),
-        ("state folder", storage.state_folder(machine, chosen)),
-        ("ledger", storage.ledger(chosen)),
-        ("settings", services.settings(chosen)),
+        ("state folder", storage.state_folder(machine, choices)),
+        ("ledger", storage.ledger(choices)),
+        ("settings", services.settings(choices)),
         ("services", services.services(machine)),
         ("Python", runtime.python(machine)),
         ("numpy", runtime.numpy(machine)),
         ("Pillow", runtime.pillow(machine)),
         ("HEIC", runtime.heic(machine)),
         ("click", runtime.commands(machine)),
-        ("runtime", runtime.runtimes(machine, chosen)),
-        ("models", runtime.models(machine, chosen)),
+        ("runtime", runtime.runtimes(machine, choices)),
+        ("models", runtime.models(machine, choices)),
         ("Pi camera", cameras.pi_camera(machine)),
         ("webcam", cameras.video(machine)),
-        ("Coral", coral.coral(machine, chosen)),
+        ("Coral", coral.coral(machine, choices)),
     )

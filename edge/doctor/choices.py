@@ -1,4 +1,4 @@
-"""What the user's options choose."""
+"""What the user chose to check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,11 +6,14 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What shall be looked at; None is what the other commands would take.
+class Choices:
+    """The options of `edge-detect doctor`; None: the default of the other commands.
 
     Attributes:
-        settings: reads the settings and returns what was read, in words; raises SettingsError.
+        model: a .tflite file to check and run.
+        runtime: the LiteRT runtime to run it with.
+        state: the state folder.
+        settings: reads the settings and describes them in words; raises SettingsError.
     """
 
     model: Path | None = None

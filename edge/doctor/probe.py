@@ -1,6 +1,6 @@
-"""Questions that a process of its own answers, because what it has to load may crash, hang, or talk on its streams.
+"""Probes that `edge.doctor.host.Host.ask` runs in a process of its own: the libraries may crash, hang or print.
 
-`python -m edge.doctor.probe QUESTION ARGUMENT...` prints one JSON object: {"answer": ...} or {"error": "..."}.
+The arguments are the name of a probe and its own; it prints one JSON object, {"answer": ...} or {"error": "..."}.
 """
 
 import json
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from edge.inference.model import Domain, Model
 
 SAMPLES = Path(__file__).parent  # real.jpg and fake.jpg: test images of CIFAKE
-FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}  # Pillow's features, and what they read
-GENERATED_SIZE = 640, 480  # of a picture that shows whether a model runs that is not for such samples
-TIMES = 9
+FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}  # by the name of Pillow's feature
+GENERATED_SIZE = 640, 480  # of the picture for a model that is not for thumbnails like the samples
+INVOCATIONS = 9  # whose median time is reported
 
 
 def module(name: str) -> str:
-    """The version of a module that loads."""
+    """Import a module and return its version."""
     return str(getattr(import_module(name), "__version__", ""))
 
 
 def formats() -> dict[str, bool]:
-    """Which formats Pillow reads here."""
+    """Whether this Pillow reads each of FORMATS."""
     from PIL import Image, features
 
     Image.init()
@@ -41,7 +41,7 @@ def formats() -> dict[str, bool]:
 
 
 def runtime(name: str) -> str:
-    """Nothing, if a LiteRT runtime loads and fits numpy."""
+    """Load a LiteRT runtime; the answer is empty. Fails if it does not load or does not fit numpy."""
     from edge.inference.runtime import require_loadable
 
     require_loadable(name)
@@ -49,22 +49,22 @@ def runtime(name: str) -> str:
 
 
 def models(chosen: str) -> list[dict[str, Any]]:
-    """What there is to say of each model: the chosen one, if any, and those that travel with us.
+    """A description of each model: of the chosen one, if any, and of the bundled ones.
 
-    `is_taken`: whether images go to it; `is_absent`: whether it did not come with this installation.
+    `is_taken`: images go to it. `is_absent`: this installation came without it.
     """
     from edge.inference import model
 
     folder, default = model.default_path().parent, model.DEFAULT
-    told = [_of_model(Path(chosen), is_ours=False, is_taken=True)] if chosen else []
+    models_found = [_of_model(Path(chosen), is_ours=False, is_taken=True)] if chosen else []
     for name in model.BUNDLED:
         for path in (folder / name, folder / name.replace("int8", "float16")):
             is_taken = path.name == name and not chosen
             if name == default or any(map(os.path.lexists, (path, model.description_path(path)))):
-                told.append(_of_model(path, is_ours=True, is_taken=is_taken))
+                models_found.append(_of_model(path, is_ours=True, is_taken=is_taken))
             elif path.name == name:
-                told.append(_told(path, is_absent=True))
-    return told
+                models_found.append(_described(path, is_absent=True))
+    return models_found
 
 
 def _of_model(path: Path, *, is_ours: bool, is_taken: bool) -> dict[str, Any]:
@@ -73,16 +73,16 @@ def _of_model(path: Path, *, is_ours: bool, is_taken: bool) -> dict[str, Any]:
     try:
         loaded = model.load(path)
     except EdgeDetectError as error:
-        return _told(path, error=str(error), is_taken=is_taken)
+        return _described(path, error=str(error), is_taken=is_taken)
     if is_ours and loaded.description is None:
-        return _told(path, error=f"{path}: its description {path.stem}.json is missing", is_taken=is_taken)
+        return _described(path, error=f"{path}: its description {path.stem}.json is missing", is_taken=is_taken)
     whole = "checksum right" if loaded.description else "no description beside it"
     origin = "came with edge-detect" if is_ours else "chosen"
     found = f"{path.name}, {origin}, {len(loaded.content)} bytes, {whole}{_purpose(loaded)}"
-    return _told(path, found=found, is_taken=is_taken)
+    return _described(path, found=found, is_taken=is_taken)
 
 
-def _told(
+def _described(
     path: Path, *, found: str = "", error: str = "", is_taken: bool = False, is_absent: bool = False
 ) -> dict[str, Any]:
     return {"path": str(path), "found": found, "error": error, "is_taken": is_taken, "is_absent": is_absent}
@@ -97,7 +97,7 @@ def _purpose(model: "Model") -> str:
 
 
 def inference(path: str, name: str) -> dict[str, Any]:
-    """What a model makes of pictures, see `_answers`."""
+    """Run a model on pictures, see `_answers`."""
     from edge.inference.classifier import Classifier
     from edge.inference.model import load
 
@@ -105,16 +105,17 @@ def inference(path: str, name: str) -> dict[str, Any]:
 
 
 def coral(path: str, name: str, library: str) -> dict[str, Any]:
-    """The same of a model's compiled form, by a Coral."""
+    """Run the compiled form of a model on a Coral, see `_answers`."""
     from edge.inference.failover import ANY, classifier
 
     return _answers(classifier(Path(path), 1, name or None, ANY, library, lambda line: None))
 
 
 def _answers(classifier: "Classifier") -> dict[str, Any]:
-    """The labels that a model gives to the samples, if it is for such thumbnails; else it is shown a generated picture,
-    of which nobody can say what it is. With how many views it took of one, and the median of the network's milliseconds
-    for a view.
+    """The labels of the sample images, the number of views of one, and the median milliseconds of an invocation.
+
+    There are no labels if the model is not for such thumbnails: it runs on a generated picture then, whose right label
+    nobody knows.
     """
     from edge.imaging import preprocess, views
 
@@ -126,16 +127,16 @@ def _answers(classifier: "Classifier") -> dict[str, Any]:
         taken = views.taken(samples["REAL"], None, classifier.views, classifier.size)
     else:
         taken = views.of_frame(_generated(domain), classifier.views, classifier.size)
-    judgement, took = classifier.judge(taken.pixels), []
-    for _ in range(TIMES):
+    judgement, seconds = classifier.judge(taken.pixels), []
+    for _ in range(INVOCATIONS):
         began = time.perf_counter()
         classifier.run(taken.pixels[0])
-        took.append(time.perf_counter() - began)
-    return {"labels": labels, "views": judgement.count, "milliseconds": statistics.median(took) * 1000}
+        seconds.append(time.perf_counter() - began)
+    return {"labels": labels, "views": judgement.count, "milliseconds": statistics.median(seconds) * 1000}
 
 
 def _generated(domain: "Domain") -> "Pixels":
-    """A gradient of a size that a model was measured on."""
+    """A colour gradient in a size of the model's domain: RGB, uint8, shape (height, width, 3)."""
     import numpy as np
 
     width, height = (
@@ -147,31 +148,27 @@ def _generated(domain: "Domain") -> "Pixels":
 
 
 def picamera2() -> list[str]:
-    """The names of the cameras that libcamera finds."""
+    """The names of the cameras that libcamera lists."""
     library = import_module("picamera2")
     return [str(camera.get("Model", camera.get("Id", "?"))) for camera in library.Picamera2.global_camera_info()]
 
 
-QUESTIONS: dict[str, Callable[..., Any]] = {
-    question.__name__: question for question in (module, formats, runtime, models, inference, coral, picamera2)
+PROBES: dict[str, Callable[..., Any]] = {
+    probe.__name__: probe for probe in (module, formats, runtime, models, inference, coral, picamera2)
 }
 
 
 def main() -> None:
-    """Answer the question of the command line."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here, and its picture fills the card
+    """Run the probe that the command line names."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected; its core dump would fill the card
     with os.fdopen(os.dup(1), "w", encoding="ascii") as answers:
-        os.dup2(2, 1)  # what libraries have to say is not the answer
-        question, *arguments = sys.argv[1:]
+        os.dup2(2, 1)  # what libraries print must not mix with the answer
+        name, *arguments = sys.argv[1:]
         try:
-            told = {"answer": QUESTIONS[question](*arguments)}
+            reply = {"answer": PROBES[name](*arguments)}
         except (EdgeDetectError, ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
             cause: BaseException = error
-            while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in a page of advice
+            while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in advice
                 cause = cause.__cause__
-            told = {"error": str(cause).strip() or type(cause).__name__}
-        json.dump(told, answers)
-
-
-if __name__ == "__main__":
-    main()
+            reply = {"error": str(cause).strip() or type(cause).__name__}
+        json.dump(reply, answers)

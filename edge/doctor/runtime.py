@@ -1,4 +1,4 @@
-"""Python, the libraries, the LiteRT runtime, and the models that it runs."""
+"""Python, libraries, the LiteRT runtimes, and the models that they run."""
 
 import importlib.metadata
 import os
@@ -8,29 +8,29 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-from edge.doctor.choices import Chosen
+from edge.doctor.choices import Choices
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
 from edge.errors import printable
 
-# As in edge.inference.runtime, which cannot be imported where numpy is missing or broken.
+# As in edge.inference.runtime, which cannot be imported without a working numpy.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _NEEDED = {"JPEG", "PNG"}
-_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.imaging.heic, which cannot be imported where Pillow is missing
+_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.imaging.heic, which cannot be imported without Pillow
 
 
 def python(machine: Host) -> Iterator[Finding]:
-    """Its version, and which one it is."""
+    """Version and path of the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
-    found = f"{version}, {printable(sys.executable or 'nobody knows where')}"
-    if sys.version_info < (3, 11):  # noqa: UP036  # of an installation that was forced
-        yield Finding("Python", PROBLEM, f"{found}: 3.11 is the least", "sudo apt install python3.11")
+    found = f"{version}, {printable(sys.executable or 'path unknown')}"
+    if sys.version_info < (3, 11):  # noqa: UP036  # pip can be forced to install us there
+        yield Finding("Python", PROBLEM, f"{found}: 3.11 or later is needed", "sudo apt install python3.11")
     else:
         yield Finding("Python", OK, found)
 
 
 def numpy(machine: Host) -> Iterator[Finding]:
-    """Whether it loads."""
+    """Whether numpy is installed and loads."""
     if not is_there("numpy"):
         yield Finding("numpy", PROBLEM, "not installed", installing(machine, "numpy>=1.23.2"))
         return
@@ -38,34 +38,34 @@ def numpy(machine: Host) -> Iterator[Finding]:
         yield Finding("numpy", OK, printable(machine.ask("module", "numpy")))
     except ProbeError as error:
         needs_system_library = "openblas" in str(error)
-        mend = "sudo apt install libopenblas0" if needs_system_library else reinstalling(machine, "numpy")
-        yield Finding("numpy", PROBLEM, f"{version('numpy')} does not load: {error}", mend)
+        fix = "sudo apt install libopenblas0" if needs_system_library else reinstalling(machine, "numpy")
+        yield Finding("numpy", PROBLEM, f"{version('numpy')} does not load: {error}", fix)
 
 
 def pillow(machine: Host) -> Iterator[Finding]:
-    """The formats that can be read."""
+    """Whether Pillow loads, and the image formats that it reads."""
     if not is_there("PIL"):
         yield Finding("Pillow", PROBLEM, "not installed", installing(machine, "pillow>=9.4"))
         return
     try:
         formats: dict[str, bool] = machine.ask("formats")
     except ProbeError as error:
-        mend = reinstalling(machine, "pillow")
-        yield Finding("Pillow", PROBLEM, f"{version('pillow')} does not load: {error}", mend)
+        fix = reinstalling(machine, "pillow")
+        yield Finding("Pillow", PROBLEM, f"{version('pillow')} does not load: {error}", fix)
         return
     read = ", ".join(name for name, is_read in formats.items() if is_read)
     unread = {name for name, is_read in formats.items() if not is_read}
     found = f"{version('pillow')}, reads {read or 'nothing'}"
     if unread:
         state = PROBLEM if unread & _NEEDED else WARNING
-        mend = reinstalling(machine, "pillow")
-        yield Finding("Pillow", state, f"{found}, not {', '.join(sorted(unread))}", mend)
+        fix = reinstalling(machine, "pillow")
+        yield Finding("Pillow", state, f"{found}, not {', '.join(sorted(unread))}", fix)
     else:
         yield Finding("Pillow", OK, found)
 
 
 def heic(machine: Host) -> Iterator[Finding]:
-    """Whether the photos of iPhones can be read."""
+    """Whether HEIC photos of iPhones can be read."""
     if not is_there("pillow_heif"):
         yield Finding("HEIC", ABSENT, "pillow-heif is not installed; photos of iPhones would need it")
         return
@@ -77,75 +77,75 @@ def heic(machine: Host) -> Iterator[Finding]:
         return
     try:
         is_read = tuple(map(int, version("pillow").split(".")[:2])) >= _LEAST_PILLOW_FOR_HEIC
-    except ValueError:  # nobody knows
+    except ValueError:  # its version is unknown
         is_read = True
     if is_read:
         yield Finding("HEIC", OK, found)
-    else:  # as pip itself never leaves it
-        mend = installing(machine, "pillow>=11.1")
-        yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", mend)
+    else:  # pip itself never leaves this combination behind
+        fix = installing(machine, "pillow>=11.1")
+        yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", fix)
 
 
 def commands(machine: Host) -> Iterator[Finding]:
-    """What the commands are made with, and what `watch` needs beside the kernel."""
+    """click, which parses the command line, and inotify-simple, which `watch` uses."""
     yield Finding("click", OK, version("click"))
     if is_there("inotify_simple"):
         yield Finding("inotify-simple", OK, version("inotify-simple"))
     else:
-        mend = installing(machine, "inotify-simple>=1.3")
-        yield Finding("inotify-simple", PROBLEM, "not installed: only `watch --poll` and `--once` work", mend)
+        fix = installing(machine, "inotify-simple>=1.3")
+        yield Finding("inotify-simple", PROBLEM, "not installed: only `watch --poll` and `--once` work", fix)
 
 
-def runtimes(machine: Host, chosen: Chosen) -> Iterator[Finding]:
-    """The runtime that is taken, and the other one if it is there as well."""
+def runtimes(machine: Host, choices: Choices) -> Iterator[Finding]:
+    """The LiteRT runtime in use, and the other one if it is installed as well."""
     installed = [name for name, package in RUNTIMES.items() if is_there(package)]
-    if chosen.runtime is not None and chosen.runtime not in installed:
-        yield Finding(chosen.runtime, PROBLEM, "not installed, but chosen", installing(machine, chosen.runtime))
+    if choices.runtime is not None and choices.runtime not in installed:
+        yield Finding(choices.runtime, PROBLEM, "chosen, but not installed", installing(machine, choices.runtime))
     elif not installed:
         yield Finding("runtime", PROBLEM, "no LiteRT runtime is installed", _runtime_to_install(machine))
-    taken = chosen.runtime or next(iter(installed), None)
+    taken = choices.runtime or next(iter(installed), None)
     for name in sorted(installed, key=lambda name: name != taken):
-        role = "taken" if name == taken else "not taken"
+        role = "in use" if name == taken else "not in use"
         try:
             machine.ask("runtime", name)
         except ProbeError as error:
             is_numpy_too_new = "needs numpy 1" in str(error)
-            mend = installing(machine, "numpy<2") if is_numpy_too_new else reinstalling(machine, name)
+            fix = installing(machine, "numpy<2") if is_numpy_too_new else reinstalling(machine, name)
             found = f"{version(name)}, {role}, does not load: {error}"
-            yield Finding(name, PROBLEM if name == taken else WARNING, found, mend)
+            yield Finding(name, PROBLEM if name == taken else WARNING, found, fix)
         else:
             yield Finding(name, OK, f"{version(name)}, {role}, loads")
 
 
-def models(machine: Host, chosen: Chosen) -> Iterator[Finding]:
-    """Which models there are, and whether their files are whole; whether those that are taken run, and how fast."""
-    path = os.path.abspath(chosen.model) if chosen.model else ""
+def models(machine: Host, choices: Choices) -> Iterator[Finding]:
+    """The models and whether their files are intact; of those in use, whether they run, and how fast."""
+    path = os.path.abspath(choices.model) if choices.model else ""
     try:
-        told: list[dict[str, Any]] = machine.ask("models", path)
+        found_models: list[dict[str, Any]] = machine.ask("models", path)
     except ProbeError as error:
-        yield Finding("models", PROBLEM, f"could not be looked at: {error}", _PRECEDING)
+        yield Finding("models", PROBLEM, f"the check failed: {error}", _FIX_LIBRARIES)
         return
-    for one in told:
+    for one in found_models:
         is_ours = one["path"] != path
         if one["is_absent"]:
-            found = f"{printable(os.path.basename(one['path']))} did not come with this edge-detect"
-            yield Finding("model", ABSENT, f"{found}: its pictures are answered by another model")
+            found = f"{printable(os.path.basename(one['path']))} is not bundled with this edge-detect"
+            yield Finding("model", ABSENT, f"{found}: another model classifies its images")
         elif not one["error"]:
             yield Finding("model", OK, printable(one["found"]))
         elif is_ours:
-            mend = f"in a fresh checkout: {machine.python} -m pip install --force-reinstall --no-deps ."
+            fix = f"in a fresh checkout: {machine.python} -m pip install --force-reinstall --no-deps ."
             state = PROBLEM if one["is_taken"] else WARNING
-            yield Finding("model", state, printable(one["error"]), mend)
+            yield Finding("model", state, printable(one["error"]), fix)
         else:
-            mend = "copy it again, its .json with it; or leave out --model"
-            yield Finding("model", PROBLEM, printable(one["error"]), mend)
-    for one in told:
+            fix = "copy it again, with its .json; or leave out --model"
+            yield Finding("model", PROBLEM, printable(one["error"]), fix)
+    for one in found_models:
         if one["is_taken"] and not one["error"]:
-            yield _inference(machine, chosen, one["path"], is_ours=one["path"] != path)
+            yield _inference(machine, choices, one["path"], is_ours=one["path"] != path)
 
 
 def is_there(package: str) -> bool:
-    """Whether a package can be found; nothing of it is run."""
+    """Whether a package is installed; it is not imported."""
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):  # half removed
@@ -153,7 +153,7 @@ def is_there(package: str) -> bool:
 
 
 def version(distribution: str) -> str:
-    """Of an installed distribution, by its own papers."""
+    """The version of an installed distribution, from its metadata."""
     try:
         return printable(importlib.metadata.version(distribution) or "unknown version")
     except importlib.metadata.PackageNotFoundError:
@@ -161,46 +161,46 @@ def version(distribution: str) -> str:
 
 
 def installing(machine: Host, *requirements: str) -> str:
-    """The command that installs into the environment that runs us."""
+    """The pip command that installs into the environment of this Python."""
     return f"{machine.python} -m pip install {' '.join(map(shlex.quote, requirements))}"
 
 
 def reinstalling(machine: Host, distribution: str) -> str:
-    """The command that installs a distribution anew, of the same version."""
+    """The pip command that reinstalls a distribution in its present version."""
     requirement = f"{distribution}=={version(distribution)}" if "unknown" not in version(distribution) else distribution
     return f"{machine.python} -m pip install --force-reinstall --no-deps {shlex.quote(requirement)}"
 
 
-def judged(name: str, model: str, told: dict[str, Any], *, is_ours: bool) -> Finding:
-    """What the answers of `edge.doctor.probe.inference` are worth; of another's model nobody knows what is right."""
-    model, labels = printable(os.path.basename(model)), told["labels"]
-    took = f"{told['milliseconds']:.2g} ms for the network"
-    if told["views"] > 1:
-        took += f" for each of {told['views']} views"
+def judged(name: str, model: str, reply: dict[str, Any], *, is_ours: bool) -> Finding:
+    """A finding from the answers of `edge.doctor.probe.inference`; only of our models the right labels are known."""
+    model, labels = printable(os.path.basename(model)), reply["labels"]
+    took = f"{reply['milliseconds']:.2g} ms for the network"
+    if reply["views"] > 1:
+        took += f" for each of {reply['views']} views"
     answers = ", ".join(f"a {sample} sample is called {printable(label)}" for sample, label in labels.items())
     if not labels:
         return Finding(name, OK, f"{model}: runs on a generated picture, {took}")
     if not is_ours:
         return Finding(name, OK, f"{model}: {answers}, {took}")
     if any(sample != label for sample, label in labels.items()):
-        mend = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
-        return Finding(name, PROBLEM, f"{model}: wrong answers: {answers}", mend)
+        fix = "try the other runtime: --runtime tflite-runtime, or --runtime ai-edge-litert"
+        return Finding(name, PROBLEM, f"{model}: wrong answers: {answers}", fix)
     return Finding(name, OK, f"{model}: right answers, {took}")
 
 
-_PRECEDING = "mend the libraries above first"
+_FIX_LIBRARIES = "fix the libraries above first"
 
 
-def _inference(machine: Host, chosen: Chosen, path: str, *, is_ours: bool) -> Finding:
+def _inference(machine: Host, choices: Choices, path: str, *, is_ours: bool) -> Finding:
     try:
-        told = machine.ask("inference", path, chosen.runtime or "")
+        reply = machine.ask("inference", path, choices.runtime or "")
     except ProbeError as error:
-        return Finding("inference", PROBLEM, f"{printable(os.path.basename(path))}: fails: {error}", _PRECEDING)
-    return judged("inference", path, told, is_ours=is_ours)
+        return Finding("inference", PROBLEM, f"{printable(os.path.basename(path))}: fails: {error}", _FIX_LIBRARIES)
+    return judged("inference", path, reply, is_ours=is_ours)
 
 
 def _runtime_to_install(machine: Host) -> str:
-    """That which has a wheel here; the same table as in setup.cfg."""
+    """The fix that installs a runtime with a wheel for this machine, by the table of setup.cfg."""
     is_arm = machine.machine in ("aarch64", "armv7l", "armv8l")
     if is_arm and sys.version_info < (3, 12):
         return installing(machine, "tflite-runtime==2.14.0", "numpy<2")

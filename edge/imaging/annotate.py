@@ -3,13 +3,15 @@
 import os
 import stat
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edge.errors import ImageError, SinkError, printable
+from edge.errors import ImageError, SinkError, printable, reason_of
+from edge.files import whole_file
 from edge.imaging import preprocess
 from edge.imaging.preprocess import FIGURE_SUFFIX, Pixels
 from edge.verdict import LABELS, UNSURE, Place, Verdict, percentage
@@ -75,18 +77,11 @@ def write(verdict: Verdict, seen: Pixels | None) -> str:
     about.add_text("Source", _text(name))
     about.add_text("Description", f"{verdict.label} {verdict.confidence:.4f}")
     try:
-        partial = os.path.join(os.path.dirname(free[0]), f".{os.getpid()}.part")
-        try:
-            with open(partial, "xb") as file:
-                drawn.save(file, "PNG", pnginfo=about)
-            os.replace(partial, free[0])
-        except FileExistsError:
-            raise  # it is not ours
-        except BaseException:
-            os.unlink(partial)
-            raise
+        # The process's number, not the figure's name: that may have the greatest length already.
+        with whole_file(Path(free[0]), partial=f".{os.getpid()}.part") as file:
+            drawn.save(file, "PNG", pnginfo=about)
     except OSError as error:
-        raise SinkError(f"{printable(free[0])}: {(error.strerror or str(error)).lower()}") from error
+        raise SinkError(f"{printable(free[0])}: {reason_of(error)}") from error
     return free[0]
 
 

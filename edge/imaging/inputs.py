@@ -3,13 +3,41 @@
 Nothing here knows of interpreters: it can be given to processes that decode.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from edge.imaging.preprocess import Pixels
-from edge.imaging.views import Size, Taken, of_frame, taken_as
-from edge.inference.model import Domain, Views
+from edge.imaging.views import Size, Taken, Views, of_frame, taken_as
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The images that a model was measured on: (least, greatest) of their upright width and height, in pixels."""
+
+    width: tuple[int, int]
+    height: tuple[int, int]
+
+    def holds(self, size: tuple[int, int]) -> bool:
+        """Whether an image of this (width, height) may be one of them."""
+        return self.width[0] <= size[0] <= self.width[1] and self.height[0] <= size[1] <= self.height[1]
+
+    def reason_outside(self, size: tuple[int, int]) -> str | None:
+        """Why an image of this (width, height) is none of them, in words; None if it may be one."""
+        if self.holds(size):
+            return None
+        ranges = (self.width, self.height)
+        known = " x ".join(str(least) if least == most else f"{least}-{most}" for least, most in ranges)
+        return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
+
+    def distance(self, size: tuple[int, int]) -> float:
+        """How far an image of this (width, height) lies outside: the sum of |log ratio| over both sides; 0 inside."""
+        ranges = (self.width, self.height)
+        return sum(
+            max(math.log(least / length), math.log(length / greatest), 0.0)
+            for length, (least, greatest) in zip(size, ranges, strict=True)
+        )
 
 
 @dataclass(frozen=True)

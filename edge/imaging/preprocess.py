@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
-from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
 from edge.imaging import heic
 from edge.process.stderr import silenced
 
@@ -126,14 +126,7 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise UnreadableFileError(path, reason_of(path, error)) from error
-
-
-def reason_of(path: str | bytes | os.PathLike[str], error: OSError | ValueError) -> str:
-    """Why the operating system refused a file, in words for a person."""
-    if isinstance(error, FileNotFoundError) and os.path.islink(path):
-        return "broken symbolic link"
-    return (getattr(error, "strerror", None) or str(error)).lower()
+        raise UnreadableFileError(path, reason_of(error)) from error
 
 
 def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None) -> Pixels:

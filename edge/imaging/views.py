@@ -32,11 +32,55 @@ from PIL import Image
 
 from edge.imaging import preprocess
 from edge.imaging.preprocess import Pixels
-from edge.inference.model import Views
 from edge.verdict import Place
 
 Size = tuple[int, int]  # (width, height) in pixels
 MOST_HALVINGS = 3  # what a JPEG's decoder can do
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """Some crops of one picture, all at the same scale; see `positions` for where they lie.
+
+    Attributes:
+        crops: how many.
+        short_side: the picture is scaled down until its shorter side has so many pixels; None: it is not scaled.
+        weight: of each of these views in the mean of all.
+    """
+
+    crops: int
+    short_side: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a network is shown of a picture.
+
+    Attributes:
+        first: views that are always taken.
+        further: views that are added where the score of the first ones lies within `further_between`.
+        reduce_above: a picture is halved, as often as its shorter side keeps at least so many pixels; None: never.
+    """
+
+    first: tuple[ViewSet, ...]
+    further: tuple[ViewSet, ...] = ()
+    further_between: tuple[float, float] = (0.0, 1.0)
+    reduce_above: int | None = None
+
+    @property
+    def sets(self) -> tuple[ViewSet, ...]:
+        return self.first + self.further
+
+    @property
+    def first_count(self) -> int:
+        """Of the views that are always taken."""
+        return sum(one.crops for one in self.first)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of every view, the first ones first."""
+        return tuple(one.weight for one in self.sets for _ in range(one.crops))
 
 
 class Taken(NamedTuple):

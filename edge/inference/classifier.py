@@ -154,16 +154,24 @@ class Classifier:
     def _limited(self, score: float) -> float:
         return min(max(score, self._score_limit), 1 - self._score_limit)
 
+    @property
+    def interpreter(self) -> Interpreter:
+        """The LiteRT interpreter that answers, for measurements. Whoever keeps it keeps the Coral, also after `close`.
+
+        Raises:
+            CoralError: the classifier is closed.
+        """
+        if self._interpreter is None:
+            raise CoralError(f"{printable(self.model.path)}: the Coral has gone")
+        return self._interpreter
+
     def run(self, pixels: Pixels) -> float:
         """What the network returns for one view: a logit or a probability, see the description's `output_is`.
 
         Raises:
             ModelError, CoralError: see `score`.
         """
-        opened = self._interpreter
-        if opened is None:
-            raise CoralError(f"{printable(self.model.path)}: the Coral has gone")
-        reason = ""
+        opened, reason = self.interpreter, ""
         try:
             opened.set_tensor(self._input_index, self._table.take(pixels)[None])
             opened.invoke()

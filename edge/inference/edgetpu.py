@@ -100,13 +100,13 @@ def library(name: str = LIBRARY) -> Library:
     """
     shown = printable(name)
     try:
-        status, said = run_isolated(_LOAD, name, seconds=LOADING_SECONDS)
+        done = run_isolated(_LOAD, name, seconds=LOADING_SECONDS)
     except Crashed as error:
         raise CoralError(f"{shown}: crashes when it is loaded ({error}); install another version of it") from error
     except TimedOut as error:
         raise CoralError(f"{shown}: does not come back from loading within {LOADING_SECONDS:.0f} s") from error
-    lines = said.splitlines() or [""]
-    if not status:
+    lines = done.output.splitlines() or [""]
+    if not done.status:
         return Library(lines[0], lines[1] if len(lines) > 1 and lines[1] else None)
     if "/" not in name and "No such file" in lines[0]:
         raise CoralError(f"{shown} is not installed: https://coral.ai/docs/accelerator/get-started says how")

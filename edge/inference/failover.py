@@ -73,15 +73,15 @@ class Accelerator:
         shown = printable(self.library)
         other = f"{shown} and {name} do not fit: install a build of libedgetpu for this runtime"
         try:
-            status, said = run_isolated(
+            done = run_isolated(
                 _TRY, self.device, self.library, name, content=model.content, seconds=self.trial_seconds
             )
         except Crashed as error:
             raise CoralError(f"the Coral cannot be used: it crashes the runtime ({error}); {other}") from error
         except TimedOut as error:
             raise CoralError(f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in anew") from error
-        if status:
-            reason = printable(said.strip().rpartition("\n")[2]) or f"a trial ended with status {status}"
+        if done.status:
+            reason = printable(done.output.strip().rpartition("\n")[2]) or f"a trial ended with status {done.status}"
             raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}")
 
     def delegate(self, runtime: str | None = None) -> object:

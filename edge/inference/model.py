@@ -12,6 +12,9 @@ from typing import Any
 from edge import resources
 from edge.errors import ModelError, UnreadableFileError, printable
 from edge.imaging import preprocess
+from edge.imaging.inputs import Domain as Domain
+from edge.imaging.views import Views as Views
+from edge.imaging.views import ViewSet as ViewSet
 from edge.verdict import LABELS as LABELS
 from edge.verdict import UNSURE as UNSURE
 
@@ -34,79 +37,6 @@ class Quantisation:
     dtype: str
     scale: float
     zero_point: int
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The images that a model was measured on: (least, greatest) of their upright width and height, in pixels."""
-
-    width: tuple[int, int]
-    height: tuple[int, int]
-
-    def holds(self, size: tuple[int, int]) -> bool:
-        """Whether an image of this (width, height) may be one of them."""
-        return self.width[0] <= size[0] <= self.width[1] and self.height[0] <= size[1] <= self.height[1]
-
-    def reason_outside(self, size: tuple[int, int]) -> str | None:
-        """Why an image of this (width, height) is none of them, in words; None if it may be one."""
-        if self.holds(size):
-            return None
-        ranges = (self.width, self.height)
-        known = " x ".join(str(least) if least == most else f"{least}-{most}" for least, most in ranges)
-        return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
-
-    def distance(self, size: tuple[int, int]) -> float:
-        """How far an image of this (width, height) lies outside: the sum of |log ratio| over both sides; 0 inside."""
-        ranges = (self.width, self.height)
-        return sum(
-            max(math.log(least / length), math.log(length / greatest), 0.0)
-            for length, (least, greatest) in zip(size, ranges, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class ViewSet:
-    """Some crops of one picture, all at the same scale; see `edge.imaging.views` for where they lie.
-
-    Attributes:
-        crops: how many.
-        short_side: the picture is scaled down until its shorter side has so many pixels; None: it is not scaled.
-        weight: of each of these views in the mean of all.
-    """
-
-    crops: int
-    short_side: int | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Views:
-    """What a network is shown of a picture.
-
-    Attributes:
-        first: views that are always taken.
-        further: views that are added where the score of the first ones lies within `further_between`.
-        reduce_above: a picture is halved, as often as its shorter side keeps at least so many pixels; None: never.
-    """
-
-    first: tuple[ViewSet, ...]
-    further: tuple[ViewSet, ...] = ()
-    further_between: tuple[float, float] = (0.0, 1.0)
-    reduce_above: int | None = None
-
-    @property
-    def sets(self) -> tuple[ViewSet, ...]:
-        return self.first + self.further
-
-    @property
-    def first_count(self) -> int:
-        """Of the views that are always taken."""
-        return sum(one.crops for one in self.first)
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Of every view, the first ones first."""
-        return tuple(one.weight for one in self.sets for _ in range(one.crops))
 
 
 @dataclass(frozen=True)

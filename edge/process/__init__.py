@@ -1,1 +1,1 @@
-"""Processes of our own: forked, isolated where they may crash, kept from talking on stderr."""
+"""Child processes: commands with a time limit, Python code that may crash, a fork server; and a silenced stderr."""

@@ -1,45 +1,53 @@
-"""Trying in a process of its own what might end the one that tries it: a foreign library, a damaged file."""
+"""Python code in a process of its own: a foreign library or a damaged file may crash or hang it, but not us."""
 
 import os
 import signal
-import subprocess
 import sys
+from collections.abc import Mapping
+
+from edge.process.command import Finished, run
+from edge.process.command import TimedOut as TimedOut
 
 
-class Crashed(Exception):  # noqa: N818  # it says what became of the other process, and never leaves the package
-    """The process was ended by a signal, whose name is the text."""
+class Crashed(Exception):  # noqa: N818  # it states what happened, and never leaves the package
+    """A signal ended the process; the text is the signal's name."""
 
 
-class TimedOut(Exception):  # noqa: N818
-    """The process was ended by us."""
-
-
-def run_isolated(program: str, *arguments: str, content: bytes = b"", seconds: float | None = None) -> tuple[int, str]:
-    """Run a Python program that can import what we can import.
+def run_isolated(
+    program: str,
+    *arguments: str,
+    content: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+) -> Finished:
+    """Run a Python program that can import everything that this process can import.
 
     Args:
-        program: its text.
+        program: its source text.
+        arguments: its `sys.argv[1:]`.
         content: its standard input.
-        seconds: how long it may take; None is for ever.
-
-    Returns:
-        Its exit status and what it wrote to standard output. Its standard error is dropped, for libraries talk there.
+        environment: its variables, PYTHONPATH excepted; None: those of this process.
+        seconds: its time limit; None: no limit.
 
     Raises:
-        Crashed, TimedOut: see there.
+        OSError: no process can be started.
+        Crashed: a signal ended it.
+        TimedOut: it took longer than `seconds`.
     """
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    done = run(
+        [sys.executable, "-P", "-W", "ignore", "-c", program, *arguments],
+        content=content,
+        environment={**(os.environ if environment is None else environment), "PYTHONPATH": paths},
+        seconds=seconds,
+    )
+    if done.status < 0:
+        raise Crashed(_signal_name(-done.status))
+    return done
+
+
+def _signal_name(number: int) -> str:
     try:
-        tried = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            input=content,
-            env={**os.environ, "PYTHONPATH": paths},
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimedOut from error
-    if tried.returncode < 0:
-        raise Crashed(signal.Signals(-tried.returncode).name)
-    return tried.returncode, tried.stdout.decode("utf-8", "backslashreplace")
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

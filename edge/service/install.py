@@ -11,12 +11,13 @@ import os
 import pwd
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import ServiceError, printable
+from edge.errors import ServiceError, printable, reason_of
+from edge.files import whole_file
+from edge.process.command import run
 from edge.service.units import SETTINGS_SUFFIX, Service, drop_in_text, settings_text, unit_text
 
 ACCOUNT = "edge-detect"
@@ -224,14 +225,13 @@ class Installer:
         if self._dry_run:
             return True
         try:
-            done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+            done = run(words)
         except OSError as error:
-            reason = f"{words[0]}: {(error.strerror or '').lower()}"
+            reason = f"{words[0]}: {reason_of(error)}"
         else:
-            if not done.returncode:
+            if not done.status:
                 return True
-            said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
-            reason = f"{shlex.join(words)}: {said[-1]}"
+            reason = f"{shlex.join(words)}: {done.last_line or f'exit status {done.status}'}"
         if not may_fail:
             raise ServiceError(reason)
         self._say(f"  {reason}")
@@ -261,17 +261,12 @@ def _may(path: str, *, writing: bool) -> bool:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)
-    # Settings may hold a camera's password; systemd, which alone reads them, may all the same.
+    partial = f".{path.name}.part"
+    path.with_name(partial).unlink(missing_ok=True)  # of an installation that a power cut ended
+    # Settings may hold a camera's password, and only systemd reads them, as root.
     mode = 0o600 if path.suffix == SETTINGS_SUFFIX else 0o644
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), mode)
+    with whole_file(path, mode=mode, partial=partial) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -10,8 +10,8 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from edge.errors import SourceError, printable
-from edge.files import FileId
+from edge.errors import SourceError, printable, reason_of
+from edge.files import FileId, inode
 from edge.sources.files import entries
 from edge.sources.filters import Names
 from edge.sources.inotify import Happened, Inotify
@@ -73,7 +73,7 @@ class Folder:
         self.failures: list[OSError] = []
         try:
             os.scandir(root).close()
-            self._identity = self._identity_now()
+            self._identity = inode(root)
         except OSError as error:
             raise self._lost(error) from error
         self.real_root = os.path.realpath(root)
@@ -139,15 +139,11 @@ class Folder:
                 del self._open[path]
                 self.defer(path)
             try:
-                identity = self._identity_now()
+                identity = inode(self.root)
             except OSError as error:
                 raise self._lost(error) from error
             if identity != self._identity:
                 raise SourceError(f"{printable(self.root)}: another folder has taken its place")
-
-    def _identity_now(self) -> tuple[int, int]:
-        status = os.stat(self.root)
-        return status.st_dev, status.st_ino
 
     def defer(self, path: str) -> None:
         """Yield a file later, when it has been left alone for a while: it is changing just now."""
@@ -269,4 +265,4 @@ class Folder:
             self._unlisted.append(self.root)
 
     def _lost(self, error: OSError) -> SourceError:
-        return SourceError(f"{printable(self.root)}: cannot watch it: {(error.strerror or str(error)).lower()}")
+        return SourceError(f"{printable(self.root)}: cannot watch it: {reason_of(error)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from edge.errors import SourceError, printable
+from edge.errors import SourceError, printable, reason_of
 
 
 class Happened(Enum):
@@ -46,7 +46,7 @@ class Inotify:
         try:
             self._inotify = INotify()
         except OSError as error:
-            raise SourceError(f"cannot watch folders: {(error.strerror or '').lower()} (inotify)") from error
+            raise SourceError(f"cannot watch folders: {reason_of(error)} (inotify)") from error
         self._root, self._flags = root, flags
         self._folders: dict[int, str] = {}
         self._mask = (

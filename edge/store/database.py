@@ -1,12 +1,12 @@
 """The ledger's file while it is open: transactions, named errors, and beginning again."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from edge.errors import LedgerError
+from edge.files import inode
 from edge.store import schema
 
 
@@ -88,7 +88,6 @@ class Store:
 
     def _identity_on_disk(self) -> tuple[int, int]:
         try:
-            status = os.stat(self.path)
+            return inode(self.path)
         except OSError:
             return (0, 0)
-        return status.st_dev, status.st_ino

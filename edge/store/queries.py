@@ -1,7 +1,6 @@
 """Looking into ledgers, also while a watcher writes to them."""
 
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import redact
-from edge.errors import DurationError, LedgerError, printable
+from edge.errors import LedgerError, printable, reason_of
 from edge.store import schema
 from edge.store.rows import ANSWER_COLUMNS, recorded
 from edge.store.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
 SERVICES = Path("/var/lib/edge-detect")  # where systemd keeps the state of our units
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 PRUNED_AT_ONCE = 1000
 PAGE = 500
 
@@ -35,18 +33,6 @@ class Query:
     label: str | None = None
     since: float = 0.0
     folder: str | None = None
-
-
-def seconds(text: str) -> float:
-    """A length of time such as 90s, 30m, 2h, 7d or 1w.
-
-    Raises:
-        DurationError: it is none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if match is None:
-        raise DurationError(f"{printable(text)}: no length of time; write 90s, 30m, 2h, 7d or 1w")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def ledgers(state: Path | None) -> list[Path]:
@@ -188,7 +174,7 @@ def _require(ledger: Path) -> None:
     except FileNotFoundError:
         raise LedgerError(f"{printable(ledger)}: there is no such ledger; nothing was answered yet") from None
     except OSError as error:
-        raise LedgerError(f"{printable(ledger)}: {(error.strerror or str(error)).lower()}") from error
+        raise LedgerError(f"{printable(ledger)}: {reason_of(error)}") from error
 
 
 def _of_this_version(database: sqlite3.Connection, ledger: Path) -> sqlite3.Connection:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge.errors import LedgerError, printable
+from edge.errors import LedgerError, printable, reason_of
 
 FILE = "ledger.sqlite3"
 BUSY_SECONDS = 10.0
@@ -112,7 +112,7 @@ def opened(folder: Path, *, say: list[str], check: str = QUICK) -> sqlite3.Conne
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(f"{printable(folder)}: cannot make the state folder: {error.strerror}") from error
+        raise LedgerError(f"{printable(folder)}: cannot make the state folder: {reason_of(error)}") from error
     with _alone(folder), named_errors(path):
         try:
             return _connected(path, check=check)
@@ -201,7 +201,7 @@ def _set_aside(path: Path) -> Path:
             if os.path.lexists(f"{path}{belonging}"):
                 os.rename(f"{path}{belonging}", f"{aside}{belonging}")
     except OSError as error:
-        raise LedgerError(f"{printable(path)}: damaged, and cannot be set aside: {error.strerror}") from error
+        raise LedgerError(f"{printable(path)}: damaged, and cannot be set aside: {reason_of(error)}") from error
     return aside
 
 
@@ -211,7 +211,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         descriptor = os.open(folder / ".opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LedgerError(f"{printable(folder)}: cannot write to the state folder: {error.strerror}") from error
+        raise LedgerError(f"{printable(folder)}: cannot write to the state folder: {reason_of(error)}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge.errors import BusyError, LedgerError, printable
+from edge.errors import BusyError, LedgerError, printable, reason_of
+from edge.paths import xdg_folder
 
 
 def default_folder() -> Path:
@@ -18,13 +19,10 @@ def default_folder() -> Path:
     """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given)  # one: our unit asks for no more, so a colon belongs to its name
-    base = os.environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(base):  # the specification: a relative path is to be ignored
-        return Path(base) / "edge-detect"
-    try:
-        return Path.home() / ".local" / "state" / "edge-detect"
-    except RuntimeError as error:
-        raise LedgerError("this account has no home folder to remember in; name a folder with --state") from error
+    base = xdg_folder("XDG_STATE_HOME", ".local/state")
+    if base is None:
+        raise LedgerError("this account has no home folder for the ledger; name a folder with --state")
+    return base / "edge-detect"
 
 
 @contextmanager
@@ -38,7 +36,7 @@ def alone(state: Path, watched: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LedgerError(f"{printable(state)}: cannot write to the state folder: {error.strerror}") from error
+        raise LedgerError(f"{printable(state)}: cannot write to the state folder: {reason_of(error)}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

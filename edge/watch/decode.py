@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
 from edge.files import FileId
 from edge.imaging import heic, preprocess
 from edge.imaging.inputs import Input, choose, take
@@ -123,7 +123,7 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        raise UnreadableFileError(path, preprocess.reason_of(path, error)) from error
+        raise UnreadableFileError(path, reason_of(error)) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -137,7 +137,7 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
         used = use(descriptor, status.st_size)
         return Changed() if used is None or FileId.of(os.fstat(descriptor)) != stamp else used
     except OSError as error:
-        raise UnreadableFileError(path, preprocess.reason_of(path, error)) from error
+        raise UnreadableFileError(path, reason_of(error)) from error
     finally:
         os.close(descriptor)
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from edge.delivery.outbox import CommandOutlet, Outlet
 from edge.delivery.recorder import Recorder, wait_for
-from edge.errors import MovedAwayError, SourceError, printable
+from edge.errors import MovedAwayError, SourceError, printable, reason_of
 from edge.files import FileId
-from edge.imaging import preprocess
 from edge.inference.retrying import RetryingClassifier
 from edge.retry import Backoff, Say
 from edge.sources.folder import Folder, Waitable
@@ -190,7 +189,7 @@ class WatchLoop:
             status, seen_ns = os.stat(path), time.time_ns()
         except OSError as error:
             if os.path.lexists(path):
-                self._complain(path, preprocess.reason_of(path, error))
+                self._complain(path, reason_of(error))
             return
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image

@@ -24,7 +24,7 @@ import click
 import numpy as np
 
 from edge.benchmark.rounds import measure, steps
-from edge.benchmark.stages import Bare
+from edge.benchmark.stages import BareInterpreter
 from edge.capture.libav import LibavCamera
 from edge.capture.roi import Roi
 from edge.imaging.inputs import Input
@@ -67,7 +67,7 @@ def decoded(source: str, count: int) -> float:
 
 def worked(source: str, count: int, classifier: Classifier) -> float:
     """Frames that a second of one core decodes, prepares and puts through the bare network."""
-    stream, network, input_ = LibavCamera(source), Bare(classifier), Input(0, classifier.size)
+    stream, network, input_ = LibavCamera(source), BareInterpreter(classifier), Input(0, classifier.size)
     try:
         assert stream.frame() is not None
         began = time.process_time()
@@ -99,7 +99,7 @@ def classified(source: str, count: int, home: Path) -> float:
 def main(rounds: int) -> None:
     """Print rates and ratios, medians of some rounds."""
     classifier = Classifier(load(None))
-    network, cores = Bare(classifier), len(os.sched_getaffinity(0))
+    network, cores = BareInterpreter(classifier), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name, served(Path(name), size=SIZE) as server:
         still = str(video(Path(name) / "still.mp4", size=SIZE, count=FRAMES))
         moved = str(moving(Path(name) / "moving.mp4"))

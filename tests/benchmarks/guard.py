@@ -22,7 +22,7 @@ from edge.benchmark.board import machine
 from edge.benchmark.commands import Limit, backlogs, start_up
 from edge.benchmark.decoding import Decoding
 from edge.benchmark.rounds import Timing, Way, measure, steps
-from edge.benchmark.stages import Bare
+from edge.benchmark.stages import BareInterpreter
 from edge.benchmark.workload import Workload, save
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
@@ -135,7 +135,9 @@ def _backlog(workload: Workload) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as name, Decoding(workload.paths, input_, cores) as decoding:
 
         def limit() -> Limit:
-            taken = measure({"decoding": decoding.round, "invoke": steps(Bare(network).invoke)}, SECONDS / 4, 1)
+            taken = measure(
+                {"decoding": decoding.round, "invoke": steps(BareInterpreter(network).invoke)}, SECONDS / 4, 1
+            )
             return Limit(*(timing.per_second for timing in taken.values()))
 
         (found,), reached = backlogs(workload, 2000, [[]], limit, Path(name), 3)
@@ -182,7 +184,7 @@ def _network(paths: list[str]) -> tuple[float]:
         network.answer(paths[next(place) % len(paths)])
         return 1
 
-    return (_ratio(measure({"bare": steps(Bare(network).invoke), "whole": steps(whole)}, SECONDS)),)
+    return (_ratio(measure({"bare": steps(BareInterpreter(network).invoke), "whole": steps(whole)}, SECONDS)),)
 
 
 def _ratio(taken: dict[str, Timing]) -> float:

@@ -13,9 +13,10 @@ LEVELS = (
     ("benchmark", "camera", "doctor", "service", "watch"),
     ("daemon",),
     ("capture", "delivery", "sources"),
-    ("store", "imaging", "inference"),
+    ("store", "inference"),
+    ("imaging", "board"),
     ("process",),
-    ("verdict", "errors", "retry", "stats", "files", "redact", "resources"),
+    ("verdict", "errors", "retry", "stats", "files", "paths", "redact", "resources"),
 )
 SHARED = "edge.cli.commands"  # how a command line reports errors: also for train, convert and the benchmark
 

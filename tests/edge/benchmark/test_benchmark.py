@@ -14,6 +14,7 @@ from edge.benchmark.commands import nearest_folder
 from edge.benchmark.report import table, text
 from edge.benchmark.rounds import Round, Timing, measure, steps
 from edge.benchmark.workload import copies, of_folder
+from edge.board import Board
 from edge.errors import BenchmarkError
 from tests.conftest import MODELS, Run, command, environment, picture, samples
 from tests.support.delegates import compiled
@@ -28,20 +29,18 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
-    edge_detect: Run, inbox: Path, tmp_path: Path, brightness: Path
-) -> None:
+def test_images_stay_unchanged(edge_detect: Run, inbox: Path, tmp_path: Path, brightness: Path) -> None:
     samples(inbox)
     (inbox / "broken.jpg").write_text("no image")
     (inbox / "notes.txt").write_text("not for us")
     before = contents(inbox)
     (tmp_path / "state").mkdir()
-    (tmp_path / "temporary").mkdir()
+    (tmp_path / "tmp").mkdir()
     settings = tmp_path / "settings.toml"
     settings.write_text(f'[watch]\nlog = "{tmp_path}/log.jsonl"\n[benchmark]\nstate = "{tmp_path}/state"\n')
     variables = environment(
         HOME=str(tmp_path / "home"),
-        TMPDIR=str(tmp_path / "temporary"),
+        TMPDIR=str(tmp_path / "tmp"),
         EDGE_DETECT_SORT_INTO=str(tmp_path / "sorted"),
         EDGE_DETECT_ON_VERDICT=f"touch {tmp_path}/commanded",
     )
@@ -70,7 +69,7 @@ def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
     assert (workload["views"], workload["most_views"]) == (1, 1)
     assert workload["invoke"] == told["invoke"]
     assert contents(inbox) == before
-    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
+    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "tmp").iterdir()]
     for name in ("sorted", "log.jsonl", "commanded"):
         assert not (tmp_path / name).exists(), "the settings of `watch` are not for the benchmark"
 
@@ -78,7 +77,7 @@ def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
 def test_without_images_it_makes_some_and_prints_tables_for_a_person(edge_detect: Run, tmp_path: Path) -> None:
     done = edge_detect("benchmark", *QUICK, timeout=110)
     assert done.returncode == 0, done.stderr
-    assert "no --images: generated pictures are measured" in done.stderr
+    assert "no --images: measuring generated pictures" in done.stderr
     assert "generated thumbnails, 32 x 32" in done.stdout
     assert "generated photos, 4000 x 3000" in done.stdout
     assert done.stdout.count("watch reaches") == 2
@@ -98,7 +97,7 @@ def test_of_a_model_that_takes_views_it_tells_how_many(edge_detect: Run, inbox: 
     done = edge_detect(*arguments, timeout=110)
     assert done.returncode == 0, done.stderr
     assert f"{inbox}, 4 images of 4; by photo_like_int8.tflite" in done.stdout
-    assert "views of an image: 7.0 taken on average, 13 at most" in done.stdout  # (3 * 5 + 13) / 4
+    assert "views of an image: 7.0 judged on average, 13 decoded" in done.stdout  # (3 * 5 + 13) / 4
     assert "bare photo_like_int8.tflite, threads" in done.stdout
 
 
@@ -153,9 +152,9 @@ def test_stopped_it_leaves_nothing_behind(
     inbox: Path, tmp_path: Path, brightness: Path, number: signal.Signals, status: int
 ) -> None:
     samples(inbox)
-    for name in ("state", "temporary"):
+    for name in ("state", "tmp"):
         (tmp_path / name).mkdir()
-    variables = environment(HOME=str(tmp_path), TMPDIR=str(tmp_path / "temporary"))
+    variables = environment(HOME=str(tmp_path), TMPDIR=str(tmp_path / "tmp"))
     words = command(
         "benchmark", "--images", inbox, "--seconds", "20", "--model", brightness, "--state", tmp_path / "state"
     )
@@ -171,7 +170,7 @@ def test_stopped_it_leaves_nothing_behind(
     assert running.returncode == status, (said, errors)
     assert "Traceback" not in errors
     assert output == ""
-    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
+    assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "tmp").iterdir()]
 
 
 def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
@@ -180,17 +179,18 @@ def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    assert board.warnings(tmp_path, 0) == []
+    imitated = Board(tmp_path, {"PATH": ""})
+    assert board.warnings(imitated, 0) == []
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "600000\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1800000\n")
     write("proc/loadavg", "99.50 3.00 1.00 2/300 4711\n")
-    told = board.warnings(tmp_path, 0)
-    for fragment in ("voltage is too low", "it is throttled", "powersave", "600 of 1800 MHz", "99.50"):
+    told = board.warnings(imitated, 0)
+    for fragment in ("reports: under-voltage", "reports: throttled", "powersave", "600 of 1800 MHz", "99.50"):
         assert len([line for line in told if fragment in line]) == 1, told
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # it was so before, and is no more
-    assert board.throttling(tmp_path) == []
+    assert board.throttling(imitated) == []
 
 
 def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
             f'echo "cpu 100 0 0 900 0 0 0 0 0 0" > "{stat}"; sleep 0.3; echo "cpu 150 0 0 930 0 0 0 20" > "{stat}"',
         ]
     )
-    told = board.warnings(tmp_path, 0.2)
+    told = board.warnings(Board(tmp_path, {"PATH": ""}), 0.2)
     writer.wait()
     assert told == [
         "other programs keep the processor 50% busy",
@@ -215,7 +215,7 @@ def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
 def test_the_board_and_the_threads_that_are_tried(tmp_path: Path) -> None:
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
-    assert board.machine(tmp_path).board == "Raspberry Pi 4 Model B Rev 1.4"
+    assert board.machine(Board(tmp_path)).board == "Raspberry Pi 4 Model B Rev 1.4"
     assert [board.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
         [1],
         [1, 2],

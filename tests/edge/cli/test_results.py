@@ -115,7 +115,7 @@ def test_a_tally_names_the_labels_that_there_were() -> None:
 
 def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
-        (("--since", "soon"), "soon: no length of time; write 90s"),
+        (("--since", "soon"), "'soon' is not a valid age; write it as 90s"),
         (("--state", "nowhere"), "there is no such ledger"),
         (("--json", "--csv"), "exclude each other"),
     ):

@@ -195,7 +195,7 @@ def test_a_model_that_did_not_come_with_us_is_absent(installation: Path) -> None
         path.unlink()
     _, found = checked(installation, "model")
     assert found[2][0] == "absent"
-    assert found[2][1].startswith("photo_int8.tflite did not come with this edge-detect")
+    assert found[2][1].startswith("photo_int8.tflite is not bundled with this edge-detect")
 
 
 def test_a_model_of_the_user_s(examine: Examine, tmp_path: Path, brightness: Path) -> None:

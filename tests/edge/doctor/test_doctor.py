@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge.doctor import cameras, coral, services, storage, system
-from edge.doctor.choices import Chosen
+from edge.doctor.choices import Choices
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, worst
 from edge.doctor.host import Host
 from edge.errors import SettingsError
@@ -24,7 +24,7 @@ def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     machine = Host(tmp_path, {"PATH": ""})
     found = [finding for check in (*CHECKS_OF_SYSTEM, system.watches) for finding in check(machine)]
     found += [*storage.memory(machine), *storage.disk(machine), *services.services(machine)]
-    found += [*cameras.video(machine), *cameras.pi_camera(machine), *coral.coral(machine, Chosen())]
+    found += [*cameras.video(machine), *cameras.pi_camera(machine), *coral.coral(machine, Choices())]
     assert worst([finding for finding in found if finding.name not in ("inotify", "memory")]) == OK
     assert told(found)["board"].found.startswith("unnamed")
     assert told(found)["services"].state == ABSENT
@@ -76,8 +76,8 @@ def test_what_the_firmware_says_of_the_power(board: Board, source: str, bits: st
     (found,) = system.power(board.machine())
     assert (found.state, found.name) == (state, "power")
     assert words in found.found
-    assert (found.mend is None) == (state == OK)
-    assert ("power supply" in (found.mend or "")) == ("under-voltage" in words)
+    assert (found.fix is None) == (state == OK)
+    assert ("power supply" in (found.fix or "")) == ("under-voltage" in words)
 
 
 def test_a_pi_whose_firmware_does_not_tell_is_a_warning(board: Board) -> None:
@@ -94,7 +94,7 @@ def test_heat_and_a_slow_governor_are_warnings(board: Board) -> None:
     hot, slow = (next(check(board.machine())) for check in (system.temperature, system.governor))
     assert (hot.state, hot.found[:2]) == (WARNING, "83")
     assert slow.state == WARNING
-    assert "scaling_governor" in (slow.mend or "")
+    assert "scaling_governor" in (slow.fix or "")
     board.file("/sys/devices/system/cpu/cpufreq/policy0/scaling_driver", "intel_pstate\n")
     assert next(system.governor(board.machine())).state == OK, "this driver's word for its usual way of working"
 
@@ -105,7 +105,7 @@ def test_a_clock_that_is_wrong_or_not_synchronised(board: Board) -> None:
     board.program("timedatectl", "echo no")
     assert next(system.clock(board.machine(now=in_2025))).state == WARNING
     wrong = next(system.clock(board.machine(now=in_1970)))
-    assert (wrong.state, wrong.mend) == (PROBLEM, "sudo timedatectl set-ntp true")
+    assert (wrong.state, wrong.fix) == (PROBLEM, "sudo timedatectl set-ntp true")
     board.program("timedatectl", '[ "$*" = "show -p NTPSynchronized --value" ] && echo yes')
     assert next(system.clock(board.machine(now=in_2025))).found.endswith(", synchronised")
     board.program("timedatectl", "echo no")
@@ -147,12 +147,12 @@ def test_a_system_disk_that_became_read_only_is_told(board: Board) -> None:
 
 def test_a_folder_that_is_a_file_and_a_ledger_that_is_none(board: Board, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    chosen = Chosen(state=state / "deeper")
-    assert "not made yet" in next(storage.state_folder(board.machine(), chosen)).found
+    chosen = Choices(state=state / "deeper")
+    assert "not created yet" in next(storage.state_folder(board.machine(), chosen)).found
     assert next(storage.ledger(chosen)).state == ABSENT
     assert not state.exists(), "it only looks"
     state.write_text("")
-    assert "is no folder" in next(storage.state_folder(board.machine(), chosen)).found
+    assert "is not a folder" in next(storage.state_folder(board.machine(), chosen)).found
     state.unlink()
     (state / "deeper").mkdir(parents=True)
     ledger = state / "deeper" / "ledger.sqlite3"
@@ -166,14 +166,14 @@ def test_a_ledger_of_a_later_version_is_a_problem(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as database:
         database.execute("PRAGMA user_version = 1000")
     database.close()
-    assert "a later edge-detect" in next(storage.ledger(Chosen(state=tmp_path))).found
+    assert "a later edge-detect" in next(storage.ledger(Choices(state=tmp_path))).found
 
 
 UNIT = r"edge-detect-watch@srv-my\x20box.service"
 
 
 @pytest.mark.parametrize(
-    ("line", "state", "mend"),
+    ("line", "state", "fix"),
     [
         (f"{UNIT} loaded active running Tell photographs", OK, None),
         (f"{UNIT} loaded failed failed Tell photographs", PROBLEM, f"journalctl -u '{UNIT}' -n 50"),
@@ -182,10 +182,10 @@ UNIT = r"edge-detect-watch@srv-my\x20box.service"
         (f"{UNIT} bad-setting inactive dead Tell", PROBLEM, f"systemctl status '{UNIT}'"),
     ],
 )
-def test_the_state_of_a_service(board: Board, line: str, state: str, mend: str | None) -> None:
+def test_the_state_of_a_service(board: Board, line: str, state: str, fix: str | None) -> None:
     board.program("systemctl", f"[ \"$1\" = list-units ] && printf '%s\\n' '{line}'")
     (found,) = services.services(board.machine())
-    assert (found.state, found.mend) == (state, mend)
+    assert (found.state, found.fix) == (state, fix)
 
 
 def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
@@ -200,6 +200,6 @@ def test_settings_that_are_wrong_are_a_problem() -> None:
     def wrong() -> str:
         raise SettingsError("/etc/edge-detect.toml: no TOML")
 
-    (found,) = services.settings(Chosen(settings=wrong))
+    (found,) = services.settings(Choices(settings=wrong))
     assert (found.state, found.found) == (PROBLEM, "/etc/edge-detect.toml: no TOML")
-    assert next(services.settings(Chosen(settings=lambda: "read"))).state == OK
+    assert next(services.settings(Choices(settings=lambda: "read"))).state == OK

@@ -9,7 +9,7 @@ import pytest
 
 from edge.capture.devices import Found
 from edge.doctor import cameras, coral
-from edge.doctor.choices import Chosen
+from edge.doctor.choices import Choices
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host
 from tests.conftest import MODELS
@@ -18,7 +18,7 @@ from tests.support.delegates import compiled
 
 
 def of_coral(machine: Host, model: Path | None = None) -> dict[str, Finding]:
-    return told(coral.coral(machine, Chosen(model)))
+    return told(coral.coral(machine, Choices(model)))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def pi_5(tmp_path: Path) -> Board:
 
 
 def test_no_coral_is_no_problem(board: Board) -> None:
-    assert {finding.state for finding in coral.coral(board.machine(page_size=16_384), Chosen())} == {ABSENT}
+    assert {finding.state for finding in coral.coral(board.machine(page_size=16_384), Choices())} == {ABSENT}
 
 
 def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> None:
@@ -46,9 +46,9 @@ def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> No
         "memory pages": PROBLEM,
         "libedgetpu": PROBLEM,
     }
-    assert "gasket-dkms" in (found["Coral"].mend or "")
-    assert "kernel=kernel8.img" in (found["memory pages"].mend or "")
-    assert "libedgetpu1-std" in (found["libedgetpu"].mend or "")
+    assert "gasket-dkms" in (found["Coral"].fix or "")
+    assert "kernel=kernel8.img" in (found["memory pages"].fix or "")
+    assert "libedgetpu1-std" in (found["libedgetpu"].fix or "")
 
 
 def test_a_card_that_works(pi_5: Board) -> None:
@@ -62,19 +62,19 @@ def test_a_stick_that_one_may_not_use(board: Board) -> None:
     board.usb_coral()
     found = of_coral(board.machine())["Coral"]
     assert (found.state, found.found) == (PROBLEM, "USB, /dev/bus/usb/002/003: permission denied")
-    assert (found.mend or "").startswith("sudo usermod -aG plugdev pi")
+    assert (found.fix or "").startswith("sudo usermod -aG plugdev pi")
     assert of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"].state == OK
 
 
 def test_a_group_that_counts_only_after_the_next_login(board: Board) -> None:
     board.usb_coral()
     board.file("/etc/group", f"plugdev:x:{PLUGDEV}:anna,pi\n")
-    assert "log out and in again" in (of_coral(board.machine())["Coral"].mend or "")
+    assert "log out and in again" in (of_coral(board.machine())["Coral"].fix or "")
 
 
 def test_a_stick_without_its_udev_rule(board: Board) -> None:
     board.usb_coral(mode=0o644)
-    assert "udevadm" in (of_coral(board.machine())["Coral"].mend or "")
+    assert "udevadm" in (of_coral(board.machine())["Coral"].fix or "")
 
 
 def test_a_stick_in_a_slow_socket_is_a_warning(board: Board) -> None:
@@ -146,11 +146,11 @@ def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:
     one = board.machine(groups=member, webcams=listed({0: ""}))
     assert next((line.state, line.found) for line in cameras.video(one)) == (OK, "/dev/video0, HD Webcam")
     taken = told(cameras.video(board.machine(groups=member, webcams=listed({2: "device or resource busy"}))))["webcam"]
-    assert (taken.state, taken.mend) == (WARNING, "see who has it: sudo fuser -v /dev/video2")
+    assert (taken.state, taken.fix) == (WARNING, "see which program uses it: sudo fuser -v /dev/video2")
     denied = cameras.video(board.machine(webcams=listed({0: "permission denied", 10: "permission denied"})))
     lines = [line for line in denied if line.name == "webcam"]
     assert [line.state for line in lines] == [PROBLEM], "the decoder is none"
-    assert (lines[0].mend or "").startswith("sudo usermod -aG plugdev pi")
+    assert (lines[0].fix or "").startswith("sudo usermod -aG plugdev pi")
 
 
 def test_no_webcam_is_no_problem(board: Board) -> None:

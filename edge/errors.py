@@ -1,21 +1,21 @@
-"""Every error that this package raises on purpose, in one tree.
+"""All errors that this package raises on purpose, in one tree.
 
-Library code raises these; only the command line turns them into a line of
-text and an exit status. Their text is one line and names the file.
+The text of each is one line and names the file. The command line prints it and
+exits with a status.
 """
 
 import os
 
 
 class EdgeDetectError(Exception):
-    """Root of the tree: anything that a user can mend."""
+    """Root of the tree: an error that a user can fix."""
 
 
 class ImageError(EdgeDetectError):
-    """An image that gets no verdict; the rest of the work goes on.
+    """An image that gets no verdict; other images are not affected.
 
     Attributes:
-        path: the file as it was named by the caller.
+        path: as the caller named it.
         reason: one line, without the path.
     """
 
@@ -29,85 +29,85 @@ class ImageError(EdgeDetectError):
 
 
 class UnreadableFileError(ImageError):
-    """The bytes could not be had: missing, forbidden, not a regular file, too large."""
+    """The file cannot be read: missing, forbidden, not a regular file, too large."""
 
 
 class UndecodableImageError(ImageError):
-    """The bytes were read, but they are no image that we accept."""
+    """The file was read, but is not an acceptable image."""
 
 
 class ModelError(EdgeDetectError):
-    """A model file that is missing, damaged, or does not keep the contract."""
+    """A model file is missing, damaged, or not an image classifier."""
 
 
 class RuntimeMissingError(EdgeDetectError):
-    """The LiteRT runtime that was asked for is not installed."""
+    """The LiteRT runtime is not installed, or does not load."""
 
 
 class NotInstalledError(EdgeDetectError):
-    """An optional part is not installed; the text says what to install."""
+    """An optional library is not installed; the text says how to install it."""
 
 
 class CameraError(EdgeDetectError):
-    """A camera that cannot be opened, or that has gone."""
+    """A camera cannot be opened, or was lost."""
 
 
 class RoiError(EdgeDetectError):
-    """A part of the camera's picture that cannot be understood, or that is not there."""
+    """A region of the camera's picture is invalid, or exceeds the picture."""
 
 
 class CoralError(EdgeDetectError):
-    """A Coral that cannot be used, or that has gone; the text says what to do."""
+    """A Coral cannot be used, or was lost; the text has the remedy."""
 
 
 class LedgerError(EdgeDetectError):
-    """The record of verdicts cannot be opened or written."""
+    """The ledger cannot be opened, read or written."""
 
 
 class BusyError(EdgeDetectError):
-    """Another process does the same work already."""
+    """Another process watches the same folder already."""
 
 
 class WorkerError(EdgeDetectError):
-    """A process that decodes cannot be started."""
+    """A decoding process cannot be started."""
 
 
 class ServiceError(EdgeDetectError):
-    """The background service cannot be installed, removed or asked."""
+    """A service cannot be installed, removed or queried."""
 
 
 class SettingsError(EdgeDetectError):
-    """The settings file cannot be read, or says something that means nothing."""
+    """The settings file cannot be read, or holds an unknown name or an invalid value."""
 
 
 class SourceError(EdgeDetectError):
-    """The folder to watch cannot be watched."""
+    """The folder cannot be watched."""
 
 
 class MovedAwayError(SourceError):
-    """The name of the folder leads to another one now."""
+    """The path of the watched folder leads to another folder now."""
 
 
 class CommandStoppedError(EdgeDetectError):
-    """A command of the user's was ended because we are to end."""
+    """A user's command was killed because this process was stopped."""
 
 
 class BenchmarkError(EdgeDetectError):
-    """There is nothing to measure, or what was to be measured has failed."""
+    """There is nothing to measure, or a measured command failed."""
 
 
 class SinkError(EdgeDetectError):
-    """An output of ours cannot be written.
+    """An output cannot be written.
 
     Attributes:
-        told: the id of the last answer that it has taken nevertheless; None if it has taken none.
+        told: id of the last answer that was written nevertheless; None if none was.
     """
 
     told: int | None = None
 
 
 class NotRunnableError(SinkError):
-    """A command of the user's cannot even be begun."""
+    """A user's command cannot be started."""
 
 
 def reason_of(error: OSError | ValueError) -> str:
@@ -119,11 +119,11 @@ def reason_of(error: OSError | ValueError) -> str:
 
 
 def printable(path: str | bytes | os.PathLike[str]) -> str:
-    """A file name of any bytes on one line of safe text.
+    """A file name of any bytes as one line of safe text.
 
-    Control characters (a newline, a terminal's escape) and bytes that are no
-    UTF-8 come out as backslash escapes, so that a hostile name can neither
-    forge a line of output nor steer the terminal.
+    Control characters (newlines, terminal escapes) and bytes that are not UTF-8
+    become backslash escapes, so that a hostile name can neither forge a line of
+    output nor control the terminal.
     """
     text = os.fsdecode(path)
     if text.isprintable():

@@ -1,12 +1,12 @@
-"""Addresses of network cameras: which we open, and how they are shown without a password."""
+"""Addresses of network cameras: which are accepted, and how they are shown without a password."""
 
 import re
 
 from edge.errors import CameraError, printable
 
-# What an address may begin with. Others of FFmpeg's read files of this machine, or put several addresses together.
+# Accepted schemes. FFmpeg has others that read local files or join several addresses.
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")
-# What may be opened on behalf of an address: a playlist from the network can name other networked addresses, no files.
+# Protocols that FFmpeg may open for an address: a playlist may name other addresses in the network, but no files.
 PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "tls", "httpproxy", "crypto", "srtp")
 
 _HOST = re.compile(r"([^\s:=;]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]*)?")
@@ -14,31 +14,31 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def is_address(source: str) -> bool:
-    """Whether something is an address at all, of any kind."""
+    """Whether a source is an address, of any scheme."""
     return _SCHEME.match(source) is not None
 
 
 def scheme(address: str) -> str:
-    """What an address begins with, in small letters.
+    """The scheme of an address, in lower case.
 
     Raises:
-        CameraError: it is none of SCHEMES, or there are characters in it that no address has.
+        CameraError: the scheme is not one of SCHEMES, or the address has invalid characters.
     """
     found = _SCHEME.match(address)
     if found is None or found[1].lower() not in SCHEMES:
-        raise CameraError(f"{shown(address)}: not an address of a camera; it begins with {', '.join(SCHEMES)}, and ://")
+        raise CameraError(f"{shown(address)}: not the address of a camera; write it with {', '.join(SCHEMES)}, and ://")
     if not address.isprintable() or " " in address or len(address) == found.end():
-        raise CameraError(f"{shown(address)}: not an address; a space in it is written %20")
+        raise CameraError(f"{shown(address)}: invalid address; write a space as %20")
     return found[1].lower()
 
 
 def shown(address: str) -> str:
-    """An address, or what may be a mistyped one, with nothing in it that may be a password.
+    """An address, or a mistyped one, without anything that may be a password.
 
-    Only the host and a plain path are left. What stands before the last @ is
-    dropped, wherever that is, for people write passwords with any character in
-    them; and so is what stands after a ? or #, and a path with a = in it, for
-    there are cameras that take the password there.
+    Only the scheme, the host and a plain path are kept. Everything before the
+    last @ is dropped, because a password may hold any character; and everything
+    after a ? or #, and a path with a =, because some cameras take the password
+    there.
     """
     found = _SCHEME.match(address)
     if found is None:

@@ -1,18 +1,18 @@
-"""What is told of an image: a verdict, or the reason why there is none."""
+"""The answer to an image: a verdict, or the reason why there is none. With a camera's events, and recorded answers."""
 
 from dataclasses import dataclass
 from typing import Any
 
-LABELS = ("FAKE", "REAL")  # in the order of a class index; the score is the probability of the second
+LABELS = ("FAKE", "REAL")  # by class index; the score is the probability of the second
 UNSURE = "UNSURE"  # the label between the two thresholds of an operating point
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a view lies in the upright picture, in fractions of the picture's width and height.
+    """The position of a view in the upright picture, in fractions of the picture's width and height.
 
     Attributes:
-        view_set: its index among the view sets of the model's description.
+        view_set: index of its view set in the model's description.
     """
 
     left: float
@@ -24,7 +24,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ViewLogit:
-    """What one view of a picture spoke for: FAKE below 0, REAL above."""
+    """The network's logit for one view of a picture: FAKE below 0, REAL above."""
 
     place: Place
     logit: float
@@ -37,19 +37,19 @@ class ViewLogit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One image, classified.
+    """The classification of one image.
 
     Attributes:
         path: as the caller named it; undecodable bytes are surrogate escapes (PEP 383).
-        label: REAL or FAKE, or UNSURE where the model's operating point has a range for that.
-        is_real: whether REAL is the likelier one: that is the label, or it is UNSURE and the score above the threshold.
+        label: REAL or FAKE, or UNSURE between the thresholds of an operating point.
+        is_real: whether the label is REAL; of UNSURE, whether the score is above the model's threshold.
         score: P(REAL), 0-1.
-        confidence: the probability of the label that was given, 0-1; of UNSURE, that of the likelier one.
-        outside: why the image is none of those that the model was measured on, so that the confidence is worth
-            little; None if it may be one of them, or if the model does not say what those were.
+        confidence: probability of the label, 0-1; of UNSURE, that of the likelier one.
+        outside: why the image lies outside of the model's domain, where the confidence means little; None if it lies
+            inside, or if the model has no domain.
         elapsed_seconds: from opening the file to the score.
-        model: the name of the model that was asked; empty if nobody remembers.
-        explain: every view that the model was shown, if that was asked for.
+        model: name of the model; empty if unknown.
+        explain: every view that the model judged, if that was asked for.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Verdict:
     explain: tuple[ViewLogit, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "path": self.path,
             "label": self.label,
             "confidence": round(self.confidence, 6),
@@ -73,13 +73,13 @@ class Verdict:
             "elapsed_ms": round(self.elapsed_seconds * 1000, 3),
         }
         if self.explain is not None:
-            told["explain"] = [view.as_json() for view in self.explain]
-        return told
+            fields["explain"] = [view.as_json() for view in self.explain]
+        return fields
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One image that could not be classified, and why in one line."""
+    """An image that could not be classified, and the reason in one line."""
 
     path: str
     reason: str
@@ -96,15 +96,15 @@ FRAME, BEGAN, ENDED, INTERRUPTED = "frame", "began", "ended", "interrupted"
 
 @dataclass(frozen=True)
 class CameraEvent:
-    """What a camera's answer is about: one frame, or the start or end of an event (`edge.camera.event_detector`).
+    """The event or frame of a camera that an answer belongs to (`edge.camera.event_detector`).
 
     Attributes:
-        state: FRAME, BEGAN, ENDED, or INTERRUPTED for an event whose end nobody saw.
-        began_at: the event, or when the frame was taken; seconds since the epoch.
-        position: the same within a recording, seconds; None of a live camera.
-        seconds: the event has lasted so far; None if unknown.
-        peak: the highest smoothed confidence of the event so far.
-        snapshot: absolute path of a picture of it.
+        state: FRAME for a single frame; BEGAN or ENDED of an event; INTERRUPTED for an event whose end is unknown.
+        began_at: when the event began, or when the frame was taken; seconds since the epoch.
+        position: the same as seconds within a recording; None for a live camera.
+        seconds: duration of the event so far; None if unknown.
+        peak: highest smoothed confidence of the event so far, 0-1.
+        snapshot: absolute path of a picture of the event.
     """
 
     state: str
@@ -127,13 +127,13 @@ class CameraEvent:
 
 @dataclass(frozen=True)
 class Recorded:
-    """An answer that the ledger holds.
+    """An answer in the ledger.
 
     Attributes:
-        id: of the answer in its ledger; later answers have greater ones.
+        id: in its ledger; later answers have greater ids.
         answered_at: seconds since the epoch.
-        moved_to: where the file was sorted into, if it was.
-        sighting: what it tells of, if it is an answer to a camera; its path is the camera's name then.
+        moved_to: path to which the file was sorted; None if it was not.
+        sighting: the camera's event or frame; None for a file. The answer's path is the camera's name then.
     """
 
     id: int
@@ -144,33 +144,33 @@ class Recorded:
 
     @property
     def time(self) -> str:
-        """When it was answered, as ISO 8601 has it, in UTC."""
+        """`answered_at` in ISO 8601, UTC."""
         return utc(self.answered_at)
 
     def as_json(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"id": self.id, "time": self.time, **self.answer.as_json()}
+        fields: dict[str, Any] = {"id": self.id, "time": self.time, **self.answer.as_json()}
         if self.moved_to is not None:
-            told["moved_to"] = self.moved_to
+            fields["moved_to"] = self.moved_to
         if self.sighting is not None:
-            told["event"] = self.sighting.as_json()
-        return told
+            fields["event"] = self.sighting.as_json()
+        return fields
 
 
 def utc(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 has them."""
-    from datetime import UTC, datetime  # which `classify` does without, and starts the sooner
+    """Seconds since the epoch in ISO 8601, UTC, to the millisecond."""
+    from datetime import UTC, datetime  # here: `classify` starts faster without
 
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def probability(verdict: Verdict) -> str:
-    """For a person: of the label; of UNSURE, which has none, that of the likelier one, with its name."""
+    """The confidence as text: "97.3%"; of UNSURE with the likelier label, "58.3% FAKE"."""
     if verdict.label == UNSURE:
         return f"{percentage(verdict.confidence)} {LABELS[verdict.score > 0.5]}"
     return percentage(verdict.confidence)
 
 
 def percentage(confidence: float) -> str:
-    """For a person: one digit after the point, and never a certainty that it is not."""
+    """A probability in per cent with one decimal; never "100.0%" but ">99.9%"."""
     text = f"{confidence:.1%}"
     return ">99.9%" if text == "100.0%" else text

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, network streams, recordings."""
+"""Frames of cameras, network streams, recordings and image folders."""

@@ -1,4 +1,4 @@
-"""Which cameras there are: what libcamera sees, and the V4L2 devices that a picture can be had from."""
+"""The cameras of this machine: those that libcamera lists, and V4L2 devices that can capture."""
 
 import errno
 import fcntl
@@ -15,21 +15,21 @@ _CAPABILITY = struct.Struct("16s32s32sIII12x")
 _QUERYCAP = 0x80000000 | _CAPABILITY.size << 16 | ord("V") << 8 | 0
 _HAS_DEVICE_CAPABILITIES = 0x80000000
 _CAN_CAPTURE = 0x00000001
-_CAN_OUTPUT = 0x00000002 | 0x00008000  # and memory to memory: codecs, scalers
+_CAN_OUTPUT = 0x00000002 | 0x00008000  # also from memory to memory: codecs, scalers
 
-# Drivers of a Raspberry Pi's that capture something, but no picture: parts of the way from the sensor to Picamera2.
+# Drivers of a Raspberry Pi whose nodes are no cameras: parts of the path from the sensor to Picamera2, and codecs.
 PARTS = ("unicam", "bcm2835-isp", "bcm2835-codec", "rp1-cfe", "pispbe", "rpivid", "rpi-hevc-dec")
 
 
 @dataclass(frozen=True)
 class Found:
-    """One camera, or what may be one.
+    """A camera, or a device that may be one.
 
     Attributes:
-        source: as it is named to `open_camera`.
-        name: as it calls itself; safe to print.
-        problem: why it cannot be used; empty if nothing speaks against it.
-        is_usb: seen by libcamera, but better used as a V4L2 device.
+        source: its name for `open_camera`.
+        name: as it reports it; safe to print.
+        problem: why it cannot be used; empty if it can.
+        is_usb: libcamera lists it, but it is a webcam and works better as a V4L2 device.
     """
 
     source: str
@@ -42,12 +42,12 @@ class Found:
 
 
 def found_cameras(picamera2: Any = None) -> list[Found]:
-    """All cameras, the Pi's own first, then the V4L2 devices by number; without opening a camera for good.
+    """All cameras, the Pi's own first, then the V4L2 devices by number. No camera is started.
 
     Args:
-        picamera2: the class, in place of `picamera2.Picamera2`.
+        picamera2: the class to use instead of `picamera2.Picamera2`.
     """
-    from edge.capture import picamera  # which needs numpy; V4L2 does not
+    from edge.capture import picamera  # here: it needs numpy, and V4L2 does not
 
     try:
         listed = (picamera2 or picamera.library()).global_camera_info()
@@ -72,7 +72,12 @@ def picamera2_problem() -> str:
 
 
 def v4l2_devices(folder: str = "/dev", names: str = "/sys/class/video4linux") -> list[Found]:
-    """The devices /dev/video0 ... that can capture; not a board's codecs and scalers, which have such names too."""
+    """The devices /dev/video* that can capture, without a board's codecs and scalers, which have such nodes too.
+
+    Args:
+        folder: of the device nodes.
+        names: of sysfs, with the names of devices that may not be opened.
+    """
     try:
         entries = [name for name in os.listdir(folder) if re.fullmatch("video[0-9]+", name)]
     except OSError:
@@ -86,7 +91,7 @@ def v4l2_devices(folder: str = "/dev", names: str = "/sys/class/video4linux") ->
 
 
 def captures(driver: str, capabilities: int, device_capabilities: int) -> bool:
-    """Whether a device that says so of itself is a camera to us."""
+    """Whether a device is a camera, by its answer to VIDIOC_QUERYCAP."""
     flags = device_capabilities if capabilities & _HAS_DEVICE_CAPABILITIES else capabilities
     return bool(flags & _CAN_CAPTURE) and not flags & _CAN_OUTPUT and not driver.startswith(PARTS)
 
@@ -100,7 +105,7 @@ def _device(path: str, name: str) -> Found | None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno in (errno.ENOTTY, errno.EINVAL):  # no V4L2 device at all
+        if error.errno in (errno.ENOTTY, errno.EINVAL):  # not a V4L2 device
             return None
         hint = "; the user must be in the group video" if error.errno == errno.EACCES else ""
         return Found(path, name, f"{reason_of(error)}{hint}")

@@ -1,4 +1,4 @@
-"""What a camera is to us: something that gives one frame after the other."""
+"""Frames, and the protocol of the cameras that give them."""
 
 import time
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from edge.imaging.inputs import Input, take_of_frame
 from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size, Taken, of_frame, working_size
 
-Choose = Callable[[Size], Input]  # which model a picture of an upright (width, height) goes to, and what that takes
-# Least whole factor by which `preprocess.scaled` reduces width and height for which reducing the YUV planes first pays.
-# A camera's chroma is subsampled by two: below three, reducing could leave colours finer than the source has.
+Choose = Callable[[Size], Input]  # the input of the model for a picture of this upright (width, height)
+# From this factor on, reducing the YUV planes before the conversion to RGB pays. The factor is the integer by which
+# `preprocess.scaled` reduces width and height. Chroma is subsampled by two: below three, it would be enlarged.
 LARGE = 3
 
 
 @dataclass(frozen=True)
 class Reducible:
-    """A picture that can be had small without being made in full size first.
+    """A picture that can be converted to RGB at a smaller size directly.
 
     Attributes:
-        size: that it has in full.
-        reduced: makes the whole of it, RGB, in the size given, by averaging.
+        size: its full (width, height).
+        reduced: returns the whole picture in a smaller size, averaged: RGB, uint8, shape (height, width, 3).
     """
 
     size: Size
@@ -34,9 +34,8 @@ class Frame:
     """One picture of a camera.
 
     Attributes:
-        seconds: when it was taken, by the camera's own clock: time.monotonic() if it is live, else the time within the
-            recording.
-        preparing_seconds: that `seen` has taken at its first call, in whichever thread.
+        seconds: when it was taken: time.monotonic() of a live camera, else the position within the recording.
+        preparing_seconds: duration of the first call of `seen`.
     """
 
     def __init__(
@@ -44,9 +43,10 @@ class Frame:
     ) -> None:
         """
         Args:
-            pixels: themselves, or what makes them when they are first asked for: most frames of a camera are replaced
-                by newer ones before anyone looks at them.
-            reducible: a shorter way to what a model takes; None if there is none.
+            pixels: RGB, uint8, shape (height, width, 3); or a function that makes them, because most frames of a
+                camera are replaced by newer ones before they are looked at.
+            seconds: see the class.
+            reducible: a faster way to a model's input; None if there is none.
         """
         self._pixels, self.seconds, self._reducible = pixels, seconds, reducible
         self._seen: tuple[Roi, Choose, Input, Taken] | None = None
@@ -54,33 +54,34 @@ class Frame:
 
     @property
     def pixels(self) -> Pixels:
-        """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to. Made anew each time, for few are
-        kept as a picture, and what the camera gave is smaller.
+        """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to.
+
+        They are converted at every call: few frames are kept as a picture, and the camera's own format is smaller.
 
         Raises:
-            CameraError: what the camera gave cannot be converted.
+            CameraError: the frame cannot be converted.
         """
         return self._pixels() if callable(self._pixels) else self._pixels
 
     @property
     def area(self) -> int:
-        """Pixels, as far as it is known without making them."""
+        """Number of pixels; 0 if it is unknown before the conversion."""
         if self._reducible:
             return self._reducible.size[0] * self._reducible.size[1]
         return 0 if callable(self._pixels) else self._pixels.shape[0] * self._pixels.shape[1]
 
     def seen(self, view: Roi, choose: Choose) -> tuple[Input, Taken]:
-        """The model that the part that is looked at goes to, and its views of that; the same at a second call.
+        """The input of the model for a region of the picture, and the region's views; computed at the first call.
 
-        Nearly the same as `edge.imaging.inputs.take_of_frame` of the part. A large picture of which all is looked at
-        is reduced on the way from the camera's own format to RGB, to no less than the model needs: there are few of
-        its pixels then, and they are touched once.
+        The result is nearly that of `edge.imaging.inputs.take_of_frame`. For speed, a large picture without region is
+        reduced on the way from the camera's format to RGB, to no less than the model needs.
 
         Args:
-            choose: is given the size of the part; called in whichever thread prepares the frame.
+            view: the region, rotation and flip.
+            choose: called with the (width, height) of the region, in the thread that prepares the frame.
 
         Raises:
-            CameraError: what the camera gave cannot be converted.
+            CameraError: the frame cannot be converted.
             RoiError: the region does not lie within the picture.
         """
         if self._seen is None or self._seen[:2] != (view, choose):
@@ -95,14 +96,14 @@ class Frame:
             chosen = choose(upright)
             if small := _reduced_size(upright, chosen):
                 pixels = view.of(self._reducible.reduced(view.turned(small)))
-                views = chosen.views and replace(chosen.views, reduce_above=None)  # for that is done
+                views = chosen.views and replace(chosen.views, reduce_above=None)  # already halved
                 return chosen, of_frame(pixels, views, chosen.size)._replace(own_size=upright)
         return take_of_frame(view.of(self.pixels), choose)
 
 
 def _reduced_size(upright: Size, chosen: Input) -> Size | None:
-    """To what a picture is reduced before it is converted; None if it has to be converted as it is."""
-    if chosen.views:  # crops show single pixels: the picture is halved exactly as of a file, or not here
+    """The (width, height) to which a picture is reduced before the conversion; None: it is not reduced."""
+    if chosen.views:  # crops show single pixels: halving must be exactly that of a file, or happen later
         small = working_size(upright, chosen.views)
         factor = upright[0] // small[0]
         return small if factor > 1 and (small[0] * factor, small[1] * factor) == upright else None
@@ -116,19 +117,19 @@ class Camera(Protocol):
     """An opened camera; used by one thread at a time.
 
     Attributes:
-        name: what it is called in what we tell and record; no password is in it.
-        is_live: whether it goes on whether we look or not; a recording waits for us.
+        name: in reports and in the ledger, without a password.
+        is_live: whether frames are lost that nobody reads; a recording waits.
     """
 
     name: str
     is_live: bool
 
     def frame(self) -> Frame | None:
-        """The next frame, as new as can be had; None at the end of a recording.
+        """The next frame, as new as possible; None at the end of a recording.
 
         Raises:
-            CameraError: the camera has gone, or gives nothing for too long.
+            CameraError: the camera is lost, or gives no frame within its time limit.
         """
 
     def close(self) -> None:
-        """Let go of the device; may be called twice, and never raises."""
+        """Release the device. It may be called twice, and never raises."""

@@ -1,4 +1,4 @@
-"""Image files in the place of a camera: for tests, and to try settings without one."""
+"""Image files instead of a camera, for tests and to try settings."""
 
 import os
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from edge.capture.frame import Frame
 from edge.errors import CameraError, ImageError, printable, reason_of
 from edge.imaging import preprocess
 
-LONGEST_SIDE = 4096  # pixels; a larger image is scaled down to that, as a camera would not be larger
+LONGEST_SIDE = 4096  # pixels, about a camera's; a larger image is scaled down to it
 
 
 class ImageFolder:
-    """A still image, or the images of a folder in the order of their names, sub-folders not included."""
+    """One image file, or the images of a folder (without sub-folders) in the order of their names."""
 
     is_live = False
 
@@ -25,10 +25,12 @@ class ImageFolder:
     ) -> None:
         """
         Args:
-            say: is told, once each, of the images that are skipped because they cannot be decoded.
+            path: an image file or a folder.
+            frames_per_second: the times of the frames follow it.
+            say: reports each image that is skipped because it cannot be decoded.
 
         Raises:
-            CameraError: there is no such file, no image in the folder, or the still image cannot be decoded.
+            CameraError: there is no such file, or no image in the folder.
         """
         self.name = printable(path)
         self._say, self._frames_per_second = say, frames_per_second
@@ -42,7 +44,11 @@ class ImageFolder:
         self._is_still = not os.path.isdir(path)
 
     def frame(self) -> Frame | None:
-        """The next image that can be decoded; `seconds` are those of its place among all."""
+        """The next image that can be decoded; skipped ones count for its time.
+
+        Raises:
+            CameraError: the one image file cannot be decoded.
+        """
         while self._position < len(self._paths):
             position, path = self._position, self._paths[self._position]
             self._position += 1
@@ -51,13 +57,13 @@ class ImageFolder:
             except ImageError as error:
                 if self._is_still:
                     raise CameraError(str(error)) from error
-                self._say(f"{error}; skipped")
+                self._say(f"{error}; skipping it")
             else:
                 return Frame(pixels, position / self._frames_per_second)
         return None
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open between two frames."""
 
 
 def _images(path: str) -> list[str]:

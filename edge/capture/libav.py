@@ -1,4 +1,4 @@
-"""Webcams, network cameras and video files, by PyAV (FFmpeg's libraries)."""
+"""Webcams, network cameras and video files, read by PyAV (FFmpeg's libraries)."""
 
 import errno
 import os
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 TIMEOUT_SECONDS = 10.0
-# Containers that cameras and recordings come in. FFmpeg knows hundreds more; some of them are lists of other files.
+# Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
 STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
-MAX_PIXELS = 36_000_000  # of one frame, 8K; RGB takes three bytes of each
-# Who reads slower than a camera sends gets ever older pictures. We see it by never having to wait for one.
+MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
+# A reader that is slower than the camera gets ever older frames. The sign: it never has to wait for one.
 BEHIND_SECONDS = 2.0
 _WAITED_SECONDS = 0.002
 
 
 class LibavCamera:
-    """A V4L2 device (/dev/video0), a network stream (rtsp://, http:// ...), or a video file, which is not live."""
+    """A V4L2 device (/dev/video0), a network stream (rtsp://, http:// ...), or a video file."""
 
     def __init__(
         self,
@@ -40,13 +40,14 @@ class LibavCamera:
     ) -> None:
         """
         Args:
-            size: (width, height) in pixels that a V4L2 device is asked for; it may take another that it has.
-            frames_per_second: that a V4L2 device is asked for.
-            timeout_seconds: for the opening, and for each frame; a V4L2 device has none.
+            source: a device node, an address or a file.
+            size: (width, height) in pixels to request from a V4L2 device, which may choose another.
+            frames_per_second: to request from a V4L2 device.
+            timeout_seconds: time limit of opening a stream or file, and of each frame; a V4L2 device has none.
 
         Raises:
             NotInstalledError: PyAV is missing.
-            CameraError: it cannot be opened, or there is no video in it.
+            CameraError: the source cannot be opened, or has no video.
         """
         av = _av()
         self._is_device = not redact.is_address(source) and _is_device(source)
@@ -54,22 +55,22 @@ class LibavCamera:
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
         self._timeout_seconds, self._conversion = timeout_seconds, Conversion(self.name)
         url, format_, options = _how_to_open(source, self._is_device)
-        asked = _asked(size, frames_per_second) if self._is_device else {}
+        requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
         self._packets: Iterator[Packet[Any]] = iter(())
-        self._began = time.monotonic()  # with what waits for an answer
+        self._began = time.monotonic()  # when the present call of PyAV began
         try:
             self._container = av.open(
                 url,
                 "r",
                 format=format_,
                 options=options,
-                container_options=asked,
+                container_options=requested,
                 timeout=(timeout_seconds, timeout_seconds),
                 **_tolerance(av),
             )
             if not self._container.streams.video:
-                raise CameraError(f"{self.name}: there is no video in it")
+                raise CameraError(f"{self.name}: has no video")
             self._stream = self._container.streams.video[0]
             self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except CameraError:
@@ -77,7 +78,7 @@ class LibavCamera:
             raise
         except (av.FFmpegError, ValueError) as error:
             self.close()
-            # Not `from error`: its text has the whole address in it.
+            # Not `from error`: its text has the whole address, with the password.
             raise CameraError(f"{self.name}: {self._reason(error)}") from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
@@ -85,51 +86,52 @@ class LibavCamera:
         self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
         self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
-        self._lead = 0.0  # seconds that a recording's own times have fallen behind ours
+        self._lead = 0.0  # seconds added to a recording's times, which went back
         self._is_behind, self._last_wait = False, time.monotonic()
 
     def frame(self) -> Frame | None:
-        """The next one, whose conversion to RGB is left until its pixels are asked for.
+        """The next frame; None at the end of a file. Its pixels are converted to RGB when they are asked for.
 
         Raises:
-            CameraError: a live stream has ended or failed, or nothing that can be decoded has come for too long.
+            CameraError: a live stream ended, failed, or sent nothing that can be decoded for two time limits; or no
+                frame of a file can be decoded.
         """
         deadline = time.monotonic() + 2 * self._timeout_seconds
         while not self._decoded:
             if self.is_live and time.monotonic() > deadline:
-                raise CameraError(f"{self.name}: nothing that can be decoded for {2 * self._timeout_seconds:g} s")
+                raise CameraError(f"{self.name}: no frame that can be decoded for {2 * self._timeout_seconds:g} s")
             if not self._read():
                 if self.is_live:
                     raise CameraError(f"{self.name}: the stream has ended")
                 if not self._has_given:
-                    raise CameraError(f"{self.name}: no frame in it can be decoded")
+                    raise CameraError(f"{self.name}: no frame can be decoded")
                 return None
         decoded = self._decoded.popleft()
         self._seconds, self._has_given = self._time_of(decoded), True
         return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
-        """When it was taken; in a recording never before the one before, as in one put together of several."""
+        """When a frame was taken, see `Frame.seconds`. Times never go back, also in a file joined from several."""
         if self.is_live:
             return time.monotonic()
         following = self._seconds + self._frame_seconds if self._has_given else 0.0
         time_ = frame.time
         if time_ is None:  # as in a bare H.264 stream
             return following
-        told = time_ - self._start_seconds
-        if told + self._lead < self._seconds:
-            self._lead = following - told
-        return told + self._lead
+        position = time_ - self._start_seconds
+        if position + self._lead < self._seconds:
+            self._lead = following - position
+        return position + self._lead
 
     def close(self) -> None:
-        # What was read from a V4L2 device is a part of its memory, and must be given back before that is unmapped.
+        # Packets of a V4L2 device lie in its memory, and must be released before that is unmapped.
         self._packets, self._decoded = iter(()), deque()
         container, self._container = self._container, None
         if container is not None:
             container.close()
 
     def _read(self) -> bool:
-        """Decode what comes next; False at the end. No packet of a device's is left when this returns: see `close`."""
+        """Decode the next packet; False at the end. It leaves no reference to a packet, see `close`."""
         packet = self._next_packet()
         if packet is None:
             return False
@@ -150,12 +152,12 @@ class LibavCamera:
         return packet
 
     def _decode(self, packet: "Packet[Any]") -> "list[VideoFrame]":
-        """The frames that a packet completes; none if it is damaged, as now and then one is."""
+        """The frames that a packet completes; none if the packet is damaged."""
         av = _av()
         if self.is_live:
             self._keep_up(packet)
         if self._is_device:
-            if not packet.size:  # the driver calls it damaged; to a decoder it would mean the end
+            if not packet.size:  # damaged, says the driver; a decoder would take it for the end
                 return []
             packet = _copy(packet)
         try:
@@ -164,7 +166,7 @@ class LibavCamera:
             return []
 
     def _keep_up(self, packet: "Packet[Any]") -> None:
-        """Decode only key frames while we are behind; the frames between them can be taken up at a key frame alone."""
+        """Decode only key frames while reading lags behind; decode all frames again from the next key frame on."""
         is_behind = time.monotonic() - self._last_wait > BEHIND_SECONDS
         if is_behind and not self._is_behind:
             self._is_behind, self._stream.codec_context.skip_frame = True, "NONKEY"
@@ -172,22 +174,22 @@ class LibavCamera:
             self._is_behind, self._stream.codec_context.skip_frame = False, "DEFAULT"
 
     def _reason(self, error: Exception) -> str:
-        """What went wrong, without the address, which PyAV's texts have in them."""
+        """An error in words, without the address, which PyAV's texts contain."""
         av = _av()
         if isinstance(error, av.error.HTTPUnauthorizedError):
             return "the user or the password is wrong or missing (401)"
-        # FFmpeg has several errors for a wait that we have broken off.
+        # FFmpeg reports a time limit by several errors.
         if self.is_live and time.monotonic() - self._began >= self._timeout_seconds:
             return f"no answer for {self._timeout_seconds:g} s"
         if isinstance(error, av.error.InvalidDataError):
-            return "no video, or a damaged one"
+            return "no video, or damaged"
         if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
-            return "this PyAV does not support it"
+            return "this PyAV does not support this kind of source"
         number = getattr(error, "errno", None)
         if number == errno.EINVAL and self._is_device:
-            return "it was stopped" if self._container else "none of its kinds of picture is supported"
+            return "the device was stopped" if self._container else "none of its pixel formats is supported"
         if number == errno.EINVAL:
-            return f"{'not a valid address, or ' if self.is_live else ''}content of a kind that is not supported"
+            return f"{'invalid address, or ' if self.is_live else ''}unsupported content"
         if number == errno.EIO and not self._is_device:
             return "the connection broke off" if self._container else "cannot be reached, or sends no video"
         if number == errno.ENOTTY:
@@ -200,16 +202,16 @@ class LibavCamera:
 
 
 def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:
-    """What `av.open` is to be told: url, format, options of the container and of the decoders.
+    """The arguments of `av.open`: url, format, options of the container and of the decoders.
 
-    FFmpeg's option nobuffer is not among them: it throws away what was read while the stream was examined, with the
-    first key frame; and we read on as fast as we can, so that nothing stays in a buffer.
+    FFmpeg's option nobuffer is not among them: it drops what was read while probing the stream, including the first key
+    frame. We read as fast as we can, so nothing stays in a buffer.
     """
     frames = {"max_pixels": str(MAX_PIXELS)}
     if redact.is_address(source):
         scheme = redact.scheme(source)
         limits = {"protocol_whitelist": ",".join(redact.PROTOCOLS), "format_whitelist": STREAMS, **frames}
-        # Not by UDP, which loses packets on a wireless network and needs an open firewall.
+        # Not UDP, which loses packets on a wireless network and needs an open firewall.
         rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
@@ -219,16 +221,18 @@ def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[st
 
 
 def _copy(packet: "Packet[Any]") -> "Packet[Any]":
-    """In memory of our own. A raw frame lies where its packet does; a device takes its memory away when it is closed,
-    while another thread may still convert the last frame.
+    """A packet in memory of its own.
+
+    A raw frame lies in its packet's memory. That of a device is unmapped when the device is closed, while another
+    thread may still convert the last frame.
     """
     copy = _av().Packet(packet.size)
     copy.update(packet)
     return copy  # type: ignore[no-any-return]
 
 
-def _asked(size: tuple[int, int] | None, frames_per_second: float | None) -> dict[str, str]:
-    """What a device is asked for; no decoder may hear of it, for it would take the size as given, not as answered."""
+def _requested(size: tuple[int, int] | None, frames_per_second: float | None) -> dict[str, str]:
+    """Options that request a size and rate from a device, and not from the decoder: the device may choose others."""
     video_size = {"video_size": f"{size[0]}x{size[1]}"} if size else {}
     return video_size | ({"framerate": f"{frames_per_second:g}"} if frames_per_second else {})
 
@@ -244,7 +248,7 @@ def _is_device(source: str) -> bool:
 
 
 def _tolerance(av: Any) -> dict[str, str]:
-    """What lets `av.open` take a title in any encoding; PyAV 19 does by itself, and knows no such option."""
+    """The option by which `av.open` accepts metadata in any encoding; PyAV 19 always does, and has no such option."""
     return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -255,5 +259,5 @@ def _av() -> Any:
         raise NotInstalledError(
             "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
         ) from error
-    av.logging.set_level(None)  # FFmpeg would write to stderr, addresses with passwords among it
+    av.logging.set_level(None)  # FFmpeg would print addresses with passwords to stderr
     return av

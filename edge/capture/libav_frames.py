@@ -1,4 +1,4 @@
-"""From what PyAV (FFmpeg's libraries) has decoded to RGB, in full or reduced."""
+"""Conversion of PyAV's decoded frames to RGB, in full size or reduced."""
 
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ _BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
 class _Scaling(threading.local):
-    """libswscale, with what it has worked out for a kind of frames; each thread has its own.
+    """libswscale contexts, which are reused for frames of the same kind; each thread has its own.
 
-    And each kind of colours: before PyAV 17, one that was once told of BT.709 takes all that follow for that.
+    BT.709 has its own too: before PyAV 17, a context that was once used for BT.709 treats all later frames as such.
     """
 
     def __init__(self) -> None:
@@ -29,22 +29,27 @@ class _Scaling(threading.local):
 
 
 class Conversion:
-    """Of the frames of one stream."""
+    """Converts the frames of one stream."""
 
     def __init__(self, name: str) -> None:
         """
         Args:
-            name: of the stream, for errors.
+            name: of the stream, for error messages.
         """
         import av
 
         self._name, self._scaling = name, _Scaling()
-        # From PyAV 17 on it would have threads of its own, which cost more than they save.
+        # From PyAV 17 on it would start threads, which cost more than they save.
         self._options: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
     def frame(self, decoded: "VideoFrame", seconds: float) -> Frame:
-        """A frame that is converted when it is asked for, upright by what the recording says of itself."""
-        turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 has none
+        """A frame that is converted when its pixels are asked for, rotated as the recording's metadata says.
+
+        Args:
+            decoded: from PyAV.
+            seconds: see `edge.capture.frame.Frame`.
+        """
+        turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 lacks it
 
         def upright(size: Size) -> Size:
             return size[::-1] if turns % 2 else size
@@ -62,18 +67,20 @@ class Conversion:
         )
 
     def _rgb(self, frame: "VideoFrame", size: Size | None = None) -> Pixels:
-        """As it lies in the recording; reduced if a size is given."""
+        """The frame in RGB, not rotated; reduced to a (width, height) if one is given."""
         import av
 
         wanted, scaling = self._options | {"format": "rgb24"}, self._scaling.plain
-        if frame.colorspace == _BT709:  # which PyAV 14 does not look at by itself
+        if frame.colorspace == _BT709:  # PyAV 14 does not consider it by itself
             wanted |= {"src_colorspace": "itu709", "dst_colorspace": "itu601"}
             scaling = self._scaling.of_bt709
         if size is not None:
-            # Into planes: packed RGB of an even width would get colours of half the breadth, coarsely rounded.
+            # Planar: for packed RGB of an even width, libswscale halves the colours' horizontal resolution.
             wanted |= {"format": "gbrp", "width": size[0], "height": size[1], "interpolation": "AREA"}
         try:
             pixels: Pixels = scaling.reformat(frame, **wanted).to_ndarray()  # type: ignore[assignment]  # as is right for this format
         except (av.FFmpegError, ValueError) as error:
-            raise CameraError(f"{self._name}: a frame of the kind {frame.format.name} cannot be converted") from error
+            raise CameraError(
+                f"{self._name}: cannot convert a frame of the pixel format {frame.format.name}"
+            ) from error
         return pixels

@@ -1,4 +1,4 @@
-"""From what a user names as a camera to the camera."""
+"""Opens the camera that a user names."""
 
 import os
 import re
@@ -22,16 +22,17 @@ def open_camera(
     frames_per_second: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Camera:
-    """
+    """Open a camera, stream, recording or folder of images.
+
     Args:
         source: one of SOURCES.
-        size: (width, height) in pixels that a camera of this machine is asked for.
-        frames_per_second: that it is asked for; of a replay, how many images make a second of it.
-        say: is told of images of a folder that are skipped.
+        size: (width, height) in pixels to request from a camera of this machine.
+        frames_per_second: to request from it; of images, how many make a second.
+        say: reports images of a folder that are skipped.
 
     Raises:
         CameraError: it cannot be opened.
-        NotInstalledError: what it needs is missing.
+        NotInstalledError: the library that reads it is missing.
     """
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
@@ -48,20 +49,20 @@ def open_camera(
 
 
 def first_source() -> str:
-    """The Pi's own camera, or else the first V4L2 device.
+    """The source name of the Pi's own camera, else of the first V4L2 device.
 
     Raises:
         CameraError: there is no camera.
     """
     usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
     if not usable:
-        raise CameraError(f"no camera found; {_what_there_is()}; or name one: {SOURCES}")
+        raise CameraError(f"no camera found; {_cameras_and_picamera2()}; or name one: {SOURCES}")
     return usable[0].source
 
 
-def _what_there_is() -> str:
+def _cameras_and_picamera2() -> str:
     return f"{_seen()}; {picamera2_problem() or 'picamera2 is installed'}"
 
 
 def _seen() -> str:
-    return f"seen: {', '.join(map(str, found_cameras())) or 'neither by libcamera nor as /dev/video*'}"
+    return f"seen: {', '.join(map(str, found_cameras())) or 'nothing, neither by libcamera nor as /dev/video*'}"

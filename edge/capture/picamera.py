@@ -1,4 +1,4 @@
-"""The Raspberry Pi's own camera, by Picamera2."""
+"""The Raspberry Pi's own camera, read by Picamera2."""
 
 import contextlib
 import logging
@@ -12,12 +12,12 @@ from edge.errors import CameraError, NotInstalledError, printable
 
 SIZE = (1280, 720)
 TIMEOUT_SECONDS = 10.0
-# What Picamera2 and libcamera raise for a camera that is not there, is used by another program, or was pulled out.
+# What Picamera2 and libcamera raise for a camera that is missing, in use by another program, or unplugged.
 ERRORS = (RuntimeError, OSError, IndexError, KeyError, ValueError, TypeError)
 
 
 class PiCamera:
-    """Gives frames as fast as it is asked; each was completed after it was asked for."""
+    """A camera whose frames are exposed after they are asked for: none has waited in a queue."""
 
     is_live = True
 
@@ -31,11 +31,11 @@ class PiCamera:
     ) -> None:
         """
         Args:
-            number: in the list that `rpicam-hello --list-cameras` shows.
-            size: (width, height) in pixels, even; None is SIZE. The sensor's own mode is chosen by libcamera to fit.
-            frames_per_second: None lets the camera expose longer in the dark, for 10 to 30 frames a second.
-            timeout_seconds: for a frame.
-            picamera2: the class, in place of `picamera2.Picamera2`.
+            number: its number in `rpicam-hello --list-cameras`.
+            size: (width, height) in pixels, even; None: SIZE. libcamera chooses the sensor mode that fits.
+            frames_per_second: None: 10 to 30, because the camera exposes longer in the dark.
+            timeout_seconds: time limit of a frame.
+            picamera2: the class to use instead of `picamera2.Picamera2`.
 
         Raises:
             NotInstalledError: Picamera2 is missing.
@@ -51,11 +51,11 @@ class PiCamera:
         try:
             self._camera = build(number)
             rate = {"FrameRate": frames_per_second} if frames_per_second else {}
-            # Named from the other end: BGR888 has the bytes R, G, B. Without a queue a frame is one of now, not one
-            # that has waited. The configuration of a preview, for that of a video exposes no longer than 1/30 s.
+            # libcamera's BGR888 has the bytes R, G, B in memory. Without a queue, no frame is older than the request.
+            # The preview configuration, because the video configuration never exposes longer than 1/30 s.
             wanted = {"size": (width, height), "format": "BGR888"}
             self._camera.configure(self._camera.create_preview_configuration(main=wanted, controls=rate, queue=False))
-            # What came of it: a camera that has no such format takes another without a word.
+            # Read back: a camera that lacks the format silently uses another.
             configured = self._camera.camera_configuration()
             main, colours = configured["main"], str(configured.get("colour_space", ""))
             self._layout, self._size, self._stride = str(main["format"]), tuple(main["size"]), int(main["stride"])
@@ -63,7 +63,7 @@ class PiCamera:
             self._is_full_range = "sycc" in colours.lower() or "full" in colours.lower()
             if self._layout not in pixel_formats.FORMATS:
                 raise CameraError(
-                    f"{self.name}: gives {printable(self._layout)}, which is not supported; if it is a webcam, name its"
+                    f"{self.name}: the pixel format {printable(self._layout)} is not supported; for a webcam, name its"
                     " /dev/video device"
                 )
             self._camera.start()
@@ -75,13 +75,13 @@ class PiCamera:
             raise CameraError(f"{self.name}: {_reason(error)}") from error
 
     def frame(self) -> Frame:
-        """The next one; a copy of the camera's memory, converted to RGB when its pixels are asked for.
+        """The next frame: a copy of the camera's memory, converted to RGB when its pixels are asked for.
 
         Raises:
-            CameraError: the camera has gone, or gives nothing for too long.
+            CameraError: the camera is lost, or gives no frame within its time limit.
         """
         if self._camera is None:
-            raise CameraError(f"{self.name}: is closed")
+            raise CameraError(f"{self.name}: the camera is closed")
         try:
             request = self._camera.capture_request(wait=self._timeout_seconds)
             seconds = time.monotonic()
@@ -90,7 +90,7 @@ class PiCamera:
             finally:
                 request.release()
         except TimeoutError as error:
-            raise CameraError(f"{self.name}: no frame for {self._timeout_seconds:g} s; is its cable firm?") from error
+            raise CameraError(f"{self.name}: no frame for {self._timeout_seconds:g} s; check its cable") from error
         except ERRORS as error:
             raise CameraError(f"{self.name}: {_reason(error)}") from error
         return Frame(
@@ -113,12 +113,12 @@ class PiCamera:
 
 
 def library() -> Any:
-    """The class `Picamera2`.
+    """Import the class `Picamera2`.
 
     Raises:
-        NotInstalledError: it is not there, or does not load.
+        NotInstalledError: it is not installed, or does not load.
     """
-    # Both would write to stderr, what we say ourselves in one line.
+    # Both would print to stderr what our error messages report in one line.
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     if not logging.getLogger("picamera2").handlers:
         logging.getLogger("picamera2").addHandler(logging.NullHandler())
@@ -129,12 +129,12 @@ def library() -> Any:
             "the Pi's camera needs picamera2: sudo apt install python3-picamera2, and an environment made with"
             " --system-site-packages"
         ) from error
-    except (ImportError, *ERRORS) as error:  # built against another numpy, say
+    except (ImportError, *ERRORS) as error:  # it may be built against another numpy
         raise NotInstalledError(f"picamera2 is installed but does not load: {_reason(error)}") from error
     return picamera2.Picamera2
 
 
 def _reason(error: Exception) -> str:
-    """With the reason behind it, for Picamera2's own texts say little."""
+    """An error in words, with its cause, because Picamera2's own texts are vague."""
     texts = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
     return printable(": ".join(text.rstrip(".") for text in texts if text) or type(error).__name__)

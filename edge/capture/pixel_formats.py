@@ -1,4 +1,4 @@
-"""From the bytes in a camera's memory to RGB, for the layouts that Picamera2 gives."""
+"""Conversion of raw frames to RGB, for the pixel formats of Picamera2."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import numpy.typing as npt
 from edge.errors import CameraError
 from edge.imaging.preprocess import Pixels
 
-# The channels of a pixel as they lie in memory; libcamera's names tell them the other way round, as in a little-endian
+# The channels of a pixel in the order of memory. libcamera names them in the reverse order, as in a little-endian
 # number.
 _PACKED = {
     "BGR888": "RGB",
@@ -35,20 +35,21 @@ def rgb(
     is_bt709: bool = False,
     is_full_range: bool = True,
 ) -> Pixels:
-    """
+    """Convert a raw frame to RGB.
+
     Args:
-        buffer: of any shape; may have more bytes at its end than the picture needs.
-        layout: one of FORMATS, in libcamera's names.
+        buffer: uint8 of any shape; bytes beyond the picture are ignored.
+        layout: one of FORMATS, by libcamera's name.
         size: (width, height) in pixels.
-        stride: bytes from one row to the next, of the first plane; what exceeds the width is padding.
-        is_bt709, is_full_range: how luma and chroma are to be understood, where there are some: by BT.709 or else
-            BT.601, over 0-255 or else 16-235 (luma) and 16-240 (chroma).
+        stride: bytes from one row of the first plane to the next; bytes beyond the width are padding.
+        is_bt709: of luma and chroma: whether they follow BT.709; else BT.601.
+        is_full_range: of luma and chroma: whether they span 0-255; else 16-235 (luma) and 16-240 (chroma).
 
     Returns:
         RGB, uint8, shape (height, width, 3), C-contiguous, a copy.
 
     Raises:
-        CameraError: another layout, or too few bytes.
+        CameraError: the layout is not supported, or there are too few bytes.
     """
     data, (width, height) = buffer.reshape(-1), size
     try:
@@ -58,7 +59,9 @@ def rgb(
             return np.ascontiguousarray(rows[:, :, [channels.index(channel) for channel in "RGB"]])
         luma, blue, red = _planes(data, layout, width, height, stride)
     except ValueError as error:
-        raise CameraError(f"a frame of {data.size} bytes is no {width} x {height} picture in {layout}") from error
+        raise CameraError(
+            f"a frame of {data.size} bytes is too small for {width} x {height} pixels in {layout}"
+        ) from error
     return _converted(luma, blue, red, *(_BT709 if is_bt709 else _BT601), is_full_range)
 
 
@@ -69,7 +72,7 @@ def _rows(data: npt.NDArray[np.uint8], height: int, stride: int, start: int = 0)
 def _planes(
     data: npt.NDArray[np.uint8], layout: str, width: int, height: int, stride: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Luma, and the differences of blue and of red, all of the picture's size."""
+    """Luma, Cb and Cr, each of shape (height, width)."""
     if layout in _IN_FOURS:
         order, fours = _IN_FOURS[layout], _rows(data, height, stride)[:, : (width + 1) // 2 * 4]
         luma = fours[:, order.index("Y") % 2 :: 2][:, :width]
@@ -86,7 +89,7 @@ def _planes(
         second = _rows(data, high, narrow, start + high * narrow)[:, :wide]
         halves = dict(zip(_CHROMA_IN_TWO_PLANES[layout], (first, second), strict=True))
     else:
-        raise CameraError(f"the camera gives {layout}, which is not supported; these are: {', '.join(FORMATS)}")
+        raise CameraError(f"the pixel format {layout} is not supported; supported are: {', '.join(FORMATS)}")
     blue, red = (halves[name].repeat(2, axis=0).repeat(2, axis=1)[:height, :width] for name in "UV")
     return luma, blue, red
 

@@ -1,4 +1,4 @@
-"""Which part of a camera's picture is looked at, and which way up."""
+"""Rotation, flip and region of a camera's picture."""
 
 import re
 from dataclasses import dataclass
@@ -17,13 +17,17 @@ _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)(%?)")
 
 @dataclass(frozen=True)
 class Length:
-    """Of a region: pixels, or a share of the picture's width or height in per cent."""
+    """A coordinate or side of a region: pixels, or per cent of the picture's width or height."""
 
     value: float
     is_percent: bool = False
 
     def of(self, whole: int) -> int:
-        """In pixels."""
+        """The length in pixels.
+
+        Args:
+            whole: the picture's width or height in pixels.
+        """
         return round(self.value * whole / 100) if self.is_percent else round(self.value)
 
     def __str__(self) -> str:
@@ -32,7 +36,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of the picture, from its left upper corner; x and width are measured along the picture's width."""
+    """A rectangle of the picture; x and y are those of its upper left corner."""
 
     x: Length
     y: Length
@@ -45,12 +49,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Roi:
-    """What is done with each frame, in this order: rotated, flipped, and the region cut out.
+    """Each frame is rotated, then flipped, then cropped to the region.
 
     Attributes:
-        region: None is all of the picture.
+        region: None: the whole picture.
         rotate: degrees, clockwise.
-        flip: horizontal exchanges left and right, vertical exchanges top and bottom.
+        flip: "horizontal" exchanges left and right, "vertical" top and bottom.
     """
 
     region: Region | None = None
@@ -58,11 +62,11 @@ class Roi:
     flip: Flip | None = None
 
     def turned(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (width, height) that a picture of such a size has when it is rotated, or had before."""
+        """(width, height) of a picture after the rotation, or before it."""
         return size if self.rotate in (0, 180) else size[::-1]
 
     def of(self, pixels: Pixels) -> Pixels:
-        """The part of the picture that is looked at; a view of `pixels`, nothing is copied.
+        """The region of a picture, rotated and flipped: a view of `pixels`, without a copy.
 
         Args:
             pixels: RGB, uint8, shape (height, width, 3).
@@ -77,23 +81,23 @@ class Roi:
 
 
 def region(text: str) -> Region:
-    """A region from its text `X,Y,WIDTH,HEIGHT`: whole numbers are pixels, numbers with % shares of the picture.
+    """Parse a region `X,Y,WIDTH,HEIGHT`, each in pixels or with % in per cent of the picture.
 
     Raises:
-        RoiError: it is none.
+        RoiError: the text is not a valid region.
     """
     parts = [_LENGTH.fullmatch(part.strip()) for part in text.split(",")]
     lengths = [Length(float(part[1]), part[2] == "%") for part in parts if part]
     if len(parts) != 4 or len(lengths) != 4 or any(_is_wrong(length) for length in lengths):
         raise RoiError(
-            f"{printable(text)}: no region; write X,Y,WIDTH,HEIGHT in pixels, or in per cent as 25%,0%,50%,100%"
+            f"{printable(text)}: invalid region; write X,Y,WIDTH,HEIGHT in pixels, or in per cent as 25%,0%,50%,100%"
         )
     x, y, width, height = lengths
     if not width.value or not height.value:
-        raise RoiError(f"{printable(text)}: nothing is in a region without width or height")
+        raise RoiError(f"{printable(text)}: invalid region; width and height must be above 0")
     for start, length in ((x, width), (y, height)):
         if start.is_percent and length.is_percent and start.value + length.value > 100:
-            raise RoiError(f"{printable(text)}: the region goes beyond the picture, over 100 %")
+            raise RoiError(f"{printable(text)}: invalid region; it exceeds 100 % of the picture")
     return Region(x, y, width, height)
 
 

@@ -1,6 +1,6 @@
-"""The command `edge-detect`: parse, call, print, exit; a file for each command.
+"""The command `edge-detect`; each sub-command has a module here.
 
-Nothing heavy is imported at the top: `--help` and completion need none of it.
+Nothing heavy is imported at the top, so that `--help` and completion are fast.
 """
 
 from collections.abc import Iterator, MutableMapping
@@ -12,12 +12,12 @@ import click
 from edge import __version__
 from edge.cli.commands import Group
 
-# Each a module here.
+# Each is a function in a module of its name.
 COMMANDS = ("classify", "watch", "camera", "results", "status", "service", "doctor", "benchmark", "completion")
 
 
 class _OnDemand(MutableMapping[str, click.Command]):
-    """The commands by their names, each imported when it is asked for: a start is quicker by what it does not need."""
+    """The commands by name, each imported at its first use."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, click.Command | None] = dict.fromkeys(COMMANDS)
@@ -70,5 +70,5 @@ def main(context: click.Context, config: Path | None) -> None:
         require_known_variables(main)
         context.default_map = read(config, main)
     except SettingsError:
-        if context.invoked_subcommand != "doctor":  # it tells of them among the rest
+        if context.invoked_subcommand != "doctor":  # which reports them
             raise

@@ -38,9 +38,9 @@ def classify(
 ) -> None:
     """Classify image files, and the images in folders.
 
-    A file that cannot be classified gets one line with the reason; the rest goes on.
+    A file that cannot be classified gets a line with the reason.
     """
-    gc.disable()  # nothing of what is made until the first verdict is garbage
+    gc.disable()  # until the first verdict: nothing that is allocated before is garbage
     from edge.sources.files import images
     from edge.verdict import Failure, Verdict
 
@@ -60,7 +60,7 @@ def classify(
 
 
 def _drawn(verdict: "Verdict", models: "Router") -> bool:
-    """Whether its figure could be drawn; a line says why not."""
+    """Draw the figure of a verdict; returns False, after an error message, if that failed."""
     from edge.errors import ImageError
     from edge.imaging import annotate
     from edge.imaging.inputs import take

@@ -1,4 +1,4 @@
-"""What the command lines of the runner, of training and of conversion share."""
+"""Base classes of the commands of `edge-detect`, `python -m train` and `python -m convert`."""
 
 import os
 import sys
@@ -10,19 +10,19 @@ import click
 from edge.errors import EdgeDetectError, SinkError, printable, reason_of
 
 _ARGUMENTS = f"{__name__}.arguments"
-PREFIX = "EDGE_DETECT_"  # of the variables of the environment that set options
-UNUSABLE = 2  # exit status: nothing could be done; click's own for wrong options
+PREFIX = "EDGE_DETECT_"  # of environment variables that set options
+UNUSABLE = 2  # exit status: the work could not be done; also click's status for invalid options
 
 
 class _ErrorsInOneLine(click.Command):
-    """Our own errors end in one line on stderr, without a traceback."""
+    """Reports our own errors in one line on stderr, without a traceback."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        # A stream that the caller closed is None here, and the next file to be opened would take its number:
-        # a library's remark on stderr would then end in the ledger.
+        # A stream that the caller closed is None, and the next opened file would get its descriptor: what a library
+        # prints to stderr would then be written to the ledger, for example.
         for name in ("stdin", "stdout", "stderr"):
             if getattr(sys, name) is None:
-                setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  # for the life of the process
+                setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  # open as long as the process lives
         return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -34,19 +34,20 @@ class _ErrorsInOneLine(click.Command):
 
 
 class Command(_ErrorsInOneLine):
-    """A command that reports errors so."""
+    """A command that reports our own errors in one line."""
 
 
 class OptionalValue(click.Option):
-    """An option that may stand alone, and means `flag_value` then; a value is joined to it: --tpu, --tpu=usb.
+    """An option with an optional value after `=`: `--tpu` means `--tpu=any`, if that is the `flag_value`.
 
-    Such an option of click's own would take the next word for its value. Only for commands that are an
+    click's own optional values (`is_flag=False, flag_value=...`) do not serve here: they take the next word for the
+    value, so that `classify --tpu photo.jpg` would look for a Coral named photo.jpg. Only for the options of an
     `OptionalValuesCommand`.
     """
 
     def __init__(self, *names: Any, flag_value: str, **settings: Any) -> None:
         super().__init__(*names, **settings)
-        self.value_alone = flag_value
+        self.default_value = flag_value
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
@@ -54,11 +55,11 @@ class OptionalValue(click.Option):
 
 
 class OptionalValuesCommand(click.Command):
-    """A command that may have options of that kind."""
+    """A command whose options may be an `OptionalValue`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         alone = {
-            name: f"{name}={option.value_alone}"
+            name: f"{name}={option.default_value}"
             for option in self.params
             if isinstance(option, OptionalValue)
             for name in option.opts
@@ -69,7 +70,7 @@ class OptionalValuesCommand(click.Command):
 
 
 class ReloadableCommand(OptionalValuesCommand):
-    """A command whose options can be read anew while it runs."""
+    """A command whose options can be read again while it runs."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -81,24 +82,24 @@ class ReloadableCommand(OptionalValuesCommand):
 
 
 def read_again(context: click.Context) -> dict[str, Any]:
-    """The parameters of a `ReloadableCommand` as its arguments and the present defaults of its group give them.
+    """The parameters of a `ReloadableCommand`, from its arguments and the present `default_map` of its group.
 
     Raises:
-        click.ClickException: they make no sense together.
+        click.ClickException: they are invalid.
     """
     command = context.command.make_context(context.info_name, list(context.meta[_ARGUMENTS]), context.parent)
     return command.params
 
 
 class Group(_ErrorsInOneLine, click.Group):
-    """A group of commands that reports errors so."""
+    """A group of commands that reports our own errors in one line."""
 
 
 def output_folder(path: Path) -> Path:
-    """The folder, made if it was missing.
+    """The folder, made if it is missing.
 
     Raises:
-        SinkError: it cannot be made, or not be written to.
+        SinkError: it cannot be made or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""Settings from a TOML file: a table for each command, the same names as its options.
+"""Settings from a TOML file, with a table for each command and the names of its options.
 
     [watch]
     poll = 30
     exclude = ["*_draft*"]
     sort-into = "/srv/sorted"
 
-An option on the command line wins, then its variable of the environment,
-then the file, then what we have decided.
+An option on the command line has precedence, then its environment variable,
+then the file, then the built-in default.
 """
 
 import os
@@ -30,12 +30,13 @@ def default_file() -> Path | None:
 
 
 def require_known_variables(group: click.Group, environment: Mapping[str, str] = os.environ) -> None:
-    """
+    """Refuse environment variables that look like an option's, but are misspelt.
+
     Raises:
-        SettingsError: there is a variable of ours in the environment that no option has: a slip of the pen.
+        SettingsError: a variable with PREFIX belongs to no option of the group.
     """
     if not any(name.startswith(PREFIX) for name in environment):
-        return  # as a rule; so that not all commands are imported for it
+        return  # the usual case, in which not all commands need to be imported
     commands: list[click.Command] = [group]
     known = set()
     while commands:
@@ -47,17 +48,17 @@ def require_known_variables(group: click.Group, environment: Mapping[str, str] =
             import difflib
 
             likely = difflib.get_close_matches(name, known, 1)
-            raise SettingsError(f"{printable(name)}: no setting{f'; is it {likely[0]}?' if likely else ''}")
+            raise SettingsError(f"{printable(name)}: unknown setting{f'; did you mean {likely[0]}?' if likely else ''}")
 
 
 def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
-    """The defaults that a file gives to the commands of a group, in the form that click wants them.
+    """Read a settings file as the `default_map` of a group of commands.
 
     Args:
-        path: None looks in the usual places, where there need not be any.
+        path: None: `default_file`, which need not exist.
 
     Raises:
-        SettingsError: the file cannot be read, is no TOML, or holds a name that is none of ours.
+        SettingsError: the file cannot be read, is not valid TOML, or has an unknown name or an invalid value.
     """
     if path is None:
         path = default_file()
@@ -69,8 +70,8 @@ def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"{printable(path)}: {reason_of(error)}") from error
-    except ValueError as error:  # also of text that is no UTF-8
-        raise SettingsError(f"{printable(path)}: no TOML: {printable(str(error))}") from error
+    except ValueError as error:  # also if the text is not UTF-8
+        raise SettingsError(f"{printable(path)}: invalid TOML: {printable(str(error))}") from error
     return {name: _of_command(path, name, table, group) for name, table in tables.items()}
 
 
@@ -78,7 +79,7 @@ def _of_command(path: Path, name: str, table: Any, group: click.Group) -> dict[s
     command = group.commands.get(name)
     if command is None or not isinstance(table, dict):
         commands = ", ".join(f"[{known}]" for known in sorted(group.commands))
-        raise SettingsError(f"{printable(path)}: {printable(name)} is none of its tables, which are {commands}")
+        raise SettingsError(f"{printable(path)}: unknown table {printable(name)}; the tables are {commands}")
     options = {
         spelling.removeprefix("--"): option
         for option in command.params
@@ -89,7 +90,9 @@ def _of_command(path: Path, name: str, table: Any, group: click.Group) -> dict[s
     for key in table:
         if key not in options:
             known = ", ".join(sorted(options)) or "none"
-            raise SettingsError(f"{printable(path)}: [{name}] {printable(key)} is no setting; there are {known}")
+            raise SettingsError(
+                f"{printable(path)}: [{name}] unknown setting {printable(key)}; the settings are {known}"
+            )
     return {
         str(options[key].name): _value(f"{printable(path)}: [{name}] {key}", value, options[key])
         for key, value in table.items()
@@ -97,18 +100,18 @@ def _of_command(path: Path, name: str, table: Any, group: click.Group) -> dict[s
 
 
 def _value(where: str, value: Any, option: click.Option) -> Any:
-    """As click wants it, which turns text into what an option takes and says so if it cannot."""
+    """A value of the file in the form that click parses: text, a list of texts, or a bool for a flag."""
     if option.is_flag:
         if isinstance(value, bool):
             return value
-        raise SettingsError(f"{where}: true or false, without quotes")
+        raise SettingsError(f"{where}: must be true or false, without quotes")
     if isinstance(option, OptionalValue) and isinstance(value, bool):
         return str(value).lower()
     if option.multiple:
         values = value if isinstance(value, list) else [value]
         if all(isinstance(one, str) for one in values):
             return values
-        raise SettingsError(f"{where}: a list of texts")
+        raise SettingsError(f"{where}: must be a list of strings")
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    raise SettingsError(f"{where}: a text or a number")
+    raise SettingsError(f"{where}: must be a string or a number")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how an option is made: with its variable of the environment."""
+"""Options of several commands, their types, and `option`, which gives each an environment variable."""
 
 import functools
 import io
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from edge.inference.router import Router
     from edge.retry import Say
 
-FAILED = 1  # exit status: some image has no verdict, the others have (edge.cli.commands has the other one)
+FAILED = 1  # exit status: an image could not be classified (UNUSABLE is in edge.cli.commands)
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-EXIT_STATUS = "Exit status: 0 all well, 1 some image failed, 2 the work could not be done."
+EXIT_STATUS = "Exit status: 0 success, 1 an image could not be classified, 2 the work could not be done."
 
 
 class Number(click.FloatRange):
-    """A number within a range; click's own takes `nan` for one in any range."""
+    """Parses a number within a range. Unlike click.FloatRange it refuses nan."""
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, param, context))
@@ -37,7 +37,7 @@ class Number(click.FloatRange):
 
 
 class Seconds(Number):
-    """A time that is neither endless nor no number."""
+    """Parses a number of seconds from 0.1 to one day."""
 
     def __init__(self) -> None:
         super().__init__(0.1, 86_400)
@@ -57,7 +57,7 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
 
 
 class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
-    """Which Coral: any, auto, or what libedgetpu calls a device; None for none. Also true and false, of settings."""
+    """Parses the value of --tpu, also true and false from the settings, see `edge.inference.edgetpu.tpu_choice`."""
 
     name = "tpu"
 
@@ -71,14 +71,14 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
 
 
 class OperatingPointName(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
-    """By which a model's description calls one of its operating points: as a rule a share, whose % may be left out."""
+    """Parses the name of an operating point: usually a percentage, whose % may be omitted."""
 
     name = "operating point"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
         text = str(value).strip()
         if not text:
-            self.fail("an empty text is no name of an operating point.", param, context)
+            self.fail("an operating point needs a name, such as 3%.", param, context)
         try:
             share = float(text.removesuffix("%"))
         except ValueError:
@@ -89,19 +89,19 @@ class OperatingPointName(click.ParamType):  # type: ignore[type-arg]  # which cl
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-# For a command that is an `OptionalValuesCommand`.
+# Settings of the option --tpu, for an `OptionalValuesCommand`.
 TPU: dict[str, Any] = {"cls": OptionalValue, "type": Tpu(), "flag_value": "any", "metavar": "[=usb|pci|N|auto]"}
 
 
 def option(*names: str, **settings: Any) -> Decorator:
-    """A click option that can also be set by EDGE_DETECT_ and its name in capitals, and in the settings file."""
+    """A click option that can also be set by an environment variable, PREFIX and its name in capitals."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = PREFIX + long.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose and set up the networks, and one `router` built of them."""
+    """Decorator: the options of the models. The command gets a `router` made of them, see `with_router`."""
 
     @option(
         "--model",
@@ -138,12 +138,12 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_router(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `model_options` replaced by one, `router`, which makes a router when it is called.
+    """Replace the options of `model_options` by `router`, a function that makes a router.
 
-    It takes a function that reports what happens to a Coral; without, that goes to standard error.
+    Its argument is a function that reports problems of a Coral; the default prints them to standard error.
 
     Raises:
-        click.UsageError: they make no sense together.
+        click.UsageError: the options contradict each other.
     """
     others, chosen = _split(options)
 
@@ -152,14 +152,14 @@ def with_router(options: dict[str, Any]) -> dict[str, Any]:
 
         made = routed(**chosen, say=say)
         if chosen["model"] is not None:
-            made.classifier()  # a mistake shows at once, and not when the first image comes
+            made.classifier()  # loaded at once, so that an error does not wait for the first image
         return made
 
     return others | {"router": router}
 
 
 def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
-    """Like `with_router`, for a command that works with one model: `classifier` makes that, or the default model."""
+    """Like `with_router`, for a command with a single model: `classifier` makes the chosen or the default one."""
     others, chosen = _split(options)
 
     def classifier(say: "Say" = _say) -> "Classifier":
@@ -172,7 +172,7 @@ def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The other options of a command, and what `edge.inference.router.router` takes."""
+    """The other options of a command, and the arguments of `edge.inference.router.router`."""
     others = dict(options)
     chosen = {name: others.pop(name) for name in ("model", "threads", "runtime", "tpu")}
     chosen["library"] = others.pop("tpu_library")
@@ -191,7 +191,7 @@ def _say(line: str) -> None:
 
 
 def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the ledger is."""
+    """Decorator: the option --state."""
     return option(
         "--state",
         type=click.Path(path_type=Path),
@@ -201,15 +201,15 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def lines(as_json: bool) -> "Lines":
-    """Standard output, as lines for a person or for a program."""
+    """The writer of answers to standard output: as JSON, as text, or to the systemd journal."""
     from edge.delivery.stdout import HumanLines, JsonLines
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")  # for names that the encoding lacks
     if as_json:
         return JsonLines(sys.stdout)
-    if os.environ.get("JOURNAL_STREAM"):  # as a rule there is none
+    if os.environ.get("JOURNAL_STREAM"):  # only under systemd
         from edge.delivery import journal
 
         if journal.takes(1):

@@ -78,9 +78,9 @@ def results(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     query = queries.Query(label, 0.0 if since is None else time.time() - since, folder)
-    found = _found(queries.ledgers(state), query, watch=watch)
+    found = _answers(queries.ledgers(state), query, watch=watch)
     try:
-        _tell(found, as_json=as_json, as_csv=as_csv)
+        _print(found, as_json=as_json, as_csv=as_csv)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -97,15 +97,16 @@ def results(
 def prune(state: Path | None, older_than: float) -> None:
     """Delete old answers for files that are gone or were sorted, and old camera events.
 
-    The answers of files that are still there stay, so that none is answered twice; and so do the snapshots of events.
+    Answers to files that still exist stay, so that none is classified again. Snapshots of events stay too.
     """
     from edge.store import queries
 
     for ledger in queries.ledgers(state):
-        click.echo(f"{ledger}: {queries.prune(ledger, older_than)} forgotten")
+        click.echo(f"{ledger}: {queries.prune(ledger, older_than)} deleted")
 
 
-def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
+def _answers(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
+    """The answers of several ledgers; an unreadable one among them is reported. With `watch` it never ends."""
     from edge.errors import LedgerError
     from edge.store import queries
 
@@ -113,9 +114,9 @@ def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Rec
     while True:
         for ledger in ledgers:
             try:
-                for told in queries.answers(ledger, query, after=last[ledger]):
-                    last[ledger] = told.id
-                    yield told
+                for answer in queries.answers(ledger, query, after=last[ledger]):
+                    last[ledger] = answer.id
+                    yield answer
             except LedgerError as error:
                 if len(ledgers) == 1:
                     raise
@@ -128,7 +129,7 @@ def _found(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Rec
         time.sleep(WATCH_SECONDS)
 
 
-def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
+def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     from edge.cli.options import lines
     from edge.delivery.stdout import line_of
     from edge.errors import printable
@@ -138,20 +139,21 @@ def _tell(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     output = lines(as_json)
     if not as_csv:
         stats = Stats()
-        for told in found:
+        for recorded in found:
             if as_json:
-                output.write(told)
+                output.write(recorded)
             else:
-                click.echo(f"{told.time}  {line_of(told)}")
-            if told.sighting is None or told.sighting.state not in (ENDED, INTERRUPTED):  # an event is one answer
-                stats.count(told.answer)
+                click.echo(f"{recorded.time}  {line_of(recorded)}")
+            event = recorded.sighting
+            if event is None or event.state not in (ENDED, INTERRUPTED):  # an event counts once
+                stats.count(recorded.answer)
         if not as_json:
             click.echo(", ".join(stats.parts) or "nothing", err=True)
         return
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)
-    for told in found:
-        row = told.as_json()
+    for recorded in found:
+        row = recorded.as_json()
         row |= (event := row.pop("event", {})) | {"event": event.get("state")}
         cells = (row.get(column, "") for column in COLUMNS)
         table.writerow([printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells])

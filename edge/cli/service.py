@@ -18,7 +18,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps without 
 
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of both services, with the names and meanings of the commands that they run."""
+    """Options of both services, named as those of the commands that they run."""
     for option in (
         DRY_RUN,
         click.option("--model", type=click.Path(), metavar="FILE", help="Use this .tflite file for every image."),
@@ -41,9 +41,9 @@ def service() -> None:
 
 @service.group()
 def install() -> None:
-    """Set up the service: account, unit and drop-in, settings, folders.
+    """Install and start a service: account, unit, settings, folders.
 
-    Run it again with all wanted options to change an installed service.
+    To change an installed service, run it again with all options.
     """
 
 
@@ -63,9 +63,9 @@ def install_watch(folder: str, dry_run: bool, **options: Any) -> None:
     from edge.service.units import Watch
 
     for pattern in (*options["include"], *options["exclude"]):
-        if len(pattern.split()) != 1:  # the environment's lists are parted by spaces
-            raise click.UsageError(f"{pattern!r} is empty or holds a space: set it in /etc/edge-detect.toml instead.")
-    variables, elsewhere = _settled(options, "sort_into", "log")
+        if len(pattern.split()) != 1:  # an environment variable separates patterns by spaces
+            raise click.UsageError(f"{pattern!r} is empty or has a space: set it in /etc/edge-detect.toml instead.")
+    variables, elsewhere = _variables(options, "sort_into", "log")
     _install(Watch(os.path.abspath(folder), elsewhere, variables), dry_run=dry_run)
 
 
@@ -79,19 +79,20 @@ def install_camera(dry_run: bool, **options: Any) -> None:
     """Install a service that classifies camera frames, also after a reboot."""
     from edge.service.units import Camera
 
-    variables, folders = _settled(options, "snapshots", "log")
+    variables, folders = _variables(options, "snapshots", "log")
     _install(Camera(folders, variables), dry_run=dry_run)
 
 
-def _settled(options: dict[str, Any], *writable: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The options as variables of the environment, with absolute paths; and the folders that some of them write to."""
-    settled = dict(options)
+def _variables(options: dict[str, Any], *writable: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The options as environment variables with absolute paths, and the folders of the options named in `writable`."""
+    absolute = dict(options)
     for name in ("model", *writable):
-        settled[name] = os.path.abspath(options[name]) if options[name] else None
-    folders = [os.path.dirname(settled[name]) if name == "log" else settled[name] for name in writable if settled[name]]
+        absolute[name] = os.path.abspath(options[name]) if options[name] else None
+    paths = {name: absolute[name] for name in writable if absolute[name]}
+    folders = [os.path.dirname(path) if name == "log" else path for name, path in paths.items()]
     variables = {
         f"EDGE_DETECT_{name.upper()}": " ".join(value) if isinstance(value, tuple) else str(value)
-        for name, value in settled.items()
+        for name, value in absolute.items()
         if value
     }
     return variables, tuple(dict.fromkeys(folders))
@@ -102,7 +103,7 @@ def _install(what: "Service", *, dry_run: bool) -> None:
 
     Installer(Places(), click.echo, dry_run=dry_run).install(what)
     if not dry_run:
-        click.echo(f"{what.unit} runs; its answers: journalctl -u '{what.unit}' -f")
+        click.echo(f"{what.unit} is running; see its answers by: journalctl -u '{what.unit}' -f")
 
 
 @service.command(epilog="Example: sudo edge-detect service uninstall watch /srv/inbox")
@@ -110,34 +111,34 @@ def _install(what: "Service", *, dry_run: bool) -> None:
 @click.argument("folder", required=False, type=click.Path())
 @DRY_RUN
 def uninstall(kind: str | None, folder: str | None, dry_run: bool) -> None:
-    """Remove the service of one folder or of the camera, or all that was installed.
+    """Remove the service of one folder or of the camera; without arguments, all.
 
-    What was answered stays in /var/lib/edge-detect, and no image is touched.
+    The ledger stays in /var/lib/edge-detect, and no image is touched.
     """
     from edge.service.install import Installer, Places
     from edge.service.units import CAMERA_UNIT, Watch
 
     if (kind == "watch") != (folder is not None):
-        raise click.UsageError("Name a folder: service uninstall watch FOLDER")
+        raise click.UsageError("Name the folder: service uninstall watch FOLDER")
     unit = CAMERA_UNIT if kind == "camera" else Watch(os.path.abspath(folder)).unit if folder else None
     Installer(Places(), click.echo, dry_run=dry_run).uninstall(unit)
 
 
-@service.command("status", epilog="Exit status: systemctl's own.")
+@service.command("status", epilog="Exit status: that of systemctl.")
 def status_of_units() -> None:
-    """What systemd says of the services."""
+    """Show systemd's status of the services."""
     from edge.errors import ServiceError
 
     try:
         done = subprocess.run(["systemctl", "--no-pager", "--full", "status", "edge-detect-*"], check=False)
     except OSError as error:
-        raise ServiceError("systemctl: there is no systemd here") from error
+        raise ServiceError("systemctl: systemd is not installed here") from error
     sys.exit(done.returncode)
 
 
 @service.command(epilog="Example: edge-detect service show | sudo tee /etc/systemd/system/edge-detect-watch@.service")
 def show() -> None:
-    """Print the unit that watches a folder, with this installation's path in it."""
+    """Print the unit file for a watched folder, with the path of this installation."""
     from edge.service.units import WATCH_UNIT, unit_text
 
     click.echo(unit_text(WATCH_UNIT), nl=False)

@@ -10,22 +10,24 @@ import click
 from edge.cli.options import option
 
 
-@click.command(epilog="Exit status: 0 all watchers work, 1 one is in trouble or silent, 3 none runs.")
+@click.command(
+    epilog="Exit status: 0 all watchers work, 1 one reports a problem or does not answer, 3 none is running."
+)
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def status(as_json: bool) -> None:
     """Show what your running watchers and cameras are doing; with sudo, the services too."""
     from edge.daemon.status import ask
 
-    told = list(ask())
-    for one in told:
+    statuses = list(ask())
+    for one in statuses:
         if isinstance(one, str):
             click.echo(f"edge-detect: {one}", err=True)
         else:
             click.echo(json.dumps(one) if as_json else _text(one))
-    if not told:
-        click.echo("edge-detect: nothing runs, or nothing that this account may ask", err=True)
+    if not statuses:
+        click.echo("edge-detect: no watcher is running that this account may ask", err=True)
         sys.exit(3)
-    sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in told) else 0)
+    sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in statuses) else 0)
 
 
 def _text(one: dict[str, Any]) -> str:
@@ -48,5 +50,5 @@ def _text(one: dict[str, Any]) -> str:
     if error := one["last_error"]:
         lines.append(f"  last error: {printable(error['path'])}: {printable(error['error'])}")
     if one["trouble"]:
-        lines.append(f"  trouble: {printable(one['trouble'])}")
+        lines.append(f"  problem: {printable(one['trouble'])}")
     return "\n".join(lines)

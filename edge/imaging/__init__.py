@@ -1,1 +1,1 @@
-"""From pictures to what networks are shown of them."""
+"""From image files and frames to the pixels that networks are shown."""

@@ -1,4 +1,4 @@
-"""`<name>_results.png`: the picture, what the network saw of it or which parts spoke for what, and the verdict."""
+"""The figure `<name>_results.png`: the picture, the network's input or a map of its views, and the verdict."""
 
 import os
 import stat
@@ -19,8 +19,8 @@ from edge.verdict import LABELS, UNSURE, Place, Verdict, percentage
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
-SOFTWARE = "edge-detect"  # the PNG keyword Software marks a figure as ours
-_OURS = b"tEXtSoftware\0" + SOFTWARE.encode("ascii")
+SOFTWARE = "edge-detect"  # the PNG keyword Software with this value marks a figure of ours
+_OUR_CHUNK = b"tEXtSoftware\0" + SOFTWARE.encode("ascii")
 
 PANEL = 360
 MARGIN = 24
@@ -28,39 +28,39 @@ HEADER = 34
 FOOTER = 108
 LEGEND = 34
 INK, MUTED, PAPER = "#1f2933", "#66727f", "#ffffff"
-COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # REAL, FAKE; both readable on white
+COLOURS = {True: "#1b7f4d", False: "#c2410c"}  # of REAL and FAKE; both readable on white
 UNSURE_COLOUR = "#7b3f8c"
 LONGEST = 900  # side of a photo, in pixels
-NARROWEST = 480  # a sheet that has room for the words
-# What a part of a photo speaks for: vermilion and blue, which also those tell apart who do not see red or green.
-SPEAKS_FOR = {True: (0, 114, 178), False: (213, 94, 0)}
-STRONGEST = 0.6  # opacity of a colour over the photo
+NARROWEST = 480  # least width of a sheet, for the text
+# Of parts with evidence for REAL and FAKE: blue and vermilion, distinct also with colour vision deficiency.
+EVIDENCE_COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}
+STRONGEST = 0.6  # greatest opacity of a colour over the photo
 
 
 def is_figure(path: str) -> bool:
-    """Whether a file is a figure that we wrote: then it is no input of ours."""
-    return path.endswith(FIGURE_SUFFIX) and _OURS in _beginning(path)
+    """Whether a file is a figure that we drew, which is never classified."""
+    return path.endswith(FIGURE_SUFFIX) and _OUR_CHUNK in _beginning(path)
 
 
 def colour_of(verdict: Verdict) -> str:
-    """Of its label, readable on white."""
+    """The colour of a verdict's label, readable on white."""
     return UNSURE_COLOUR if verdict.label == UNSURE else COLOURS[verdict.is_real]
 
 
 def write(verdict: Verdict, seen: Pixels | None) -> str:
-    """Draw the figure beside its image, whole or not at all, and return its path.
+    """Draw the figure beside its image and return its path; it is written completely or not at all.
 
-    A file of the user's is never overwritten: only a figure of ours, of the
-    same image, is replaced. Where `a.jpg` and `a.png` share a name, the second
-    gets `a.png_results.png`.
+    Only a figure of the same image is replaced, never another file. Where
+    `a.jpg` and `a.png` share a name, the second one gets `a.png_results.png`.
 
     Args:
-        seen: what the network saw of the whole picture, uint8, shape (height, width, 3). None if it saw parts of it:
-            then a map of what these spoke for is drawn, by the views that the verdict tells of.
+        verdict: with `explain`, if `seen` is None.
+        seen: the network's input, uint8, shape (height, width, 3), if that was the whole picture. None if there were
+            several views: a map of their logits is drawn.
 
     Raises:
         ImageError: the image has become unreadable since it was classified.
-        SinkError: the figure cannot be written, or both names belong to other files.
+        SinkError: the figure cannot be written, or other files have both names.
     """
     if seen is None:
         drawn = _mapped(verdict, preprocess.upright(verdict.path, LONGEST))
@@ -69,15 +69,15 @@ def write(verdict: Verdict, seen: Pixels | None) -> str:
     name = os.path.basename(verdict.path)
     free = [path for path in _candidates(verdict.path) if not os.path.lexists(path) or _source_of(path) == _text(name)]
     if not free:
-        raise SinkError(f"{printable(_candidates(verdict.path)[0])}: not written, another file has that name")
-    from PIL import PngImagePlugin  # here, like what draws below: `is_figure` is asked of every file, and needs neither
+        raise SinkError(f"{printable(_candidates(verdict.path)[0])}: not written: another file has that name")
+    from PIL import PngImagePlugin  # here, like ImageDraw below: `is_figure` runs for every file and needs neither
 
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", SOFTWARE)
     about.add_text("Source", _text(name))
     about.add_text("Description", f"{verdict.label} {verdict.confidence:.4f}")
     try:
-        # The process's number, not the figure's name: that may have the greatest length already.
+        # Not named after the figure, whose name may be as long as a name can be.
         with whole_file(Path(free[0]), partial=f".{os.getpid()}.part") as file:
             drawn.save(file, "PNG", pnginfo=about)
     except OSError as error:
@@ -86,7 +86,7 @@ def write(verdict: Verdict, seen: Pixels | None) -> str:
 
 
 def _beginning(path: str) -> bytes:
-    """Of a regular file; what comes before the pixels is enough to know a figure by, whatever else may lie there."""
+    """The first 4096 bytes of a regular file, where a figure has its PNG texts; empty for anything else."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             return file.read(4096) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
@@ -99,17 +99,17 @@ def _candidates(path: str) -> tuple[str, str]:
 
 
 def _source_of(path: str) -> str | None:
-    """The file name that a figure of ours was drawn from; None for any other file."""
+    """The name of the image that a figure of ours shows; None for any other file."""
     try:
         with Image.open(BytesIO(preprocess.read(path)), formats=("PNG",)) as figure:
-            about = figure.info  # of the chunks before the pixels, which are not decoded
+            about = figure.info  # from the chunks before the pixels; nothing is decoded
     except (ImageError, *preprocess.DECODER_ERRORS):
         return None
     return str(about.get("Source", "")) if about.get("Software") == SOFTWARE else None
 
 
 def _text(name: str) -> str:
-    """A file name as PNG text can hold it: Latin-1, the rest escaped."""
+    """A file name as PNG text: Latin-1, other characters escaped."""
     return printable(name).encode("latin-1", "backslashreplace").decode("latin-1")
 
 
@@ -127,13 +127,13 @@ def _drawn(verdict: Verdict, original: Image.Image, seen: Pixels) -> Image.Image
     height, columns = seen.shape[:2]
     panels = (
         (original, printable(os.path.basename(verdict.path))),
-        (network, f"what the network saw: {columns} x {height} pixels"),
+        (network, f"the network's input: {columns} x {height} pixels"),
     )
     for left, (panel, title) in zip((MARGIN, 2 * MARGIN + PANEL), panels, strict=True):
         draw.text((left, HEADER - 24), _shortened(title, small, PANEL), MUTED, small)
         sheet.paste(panel, (left + (PANEL - panel.width) // 2, HEADER + (PANEL - panel.height) // 2))
 
-    _conclude(draw, verdict, colour_of(verdict), HEADER + PANEL + 18, width)
+    _draw_verdict(draw, verdict, colour_of(verdict), HEADER + PANEL + 18, width)
     return sheet
 
 
@@ -146,10 +146,15 @@ def _enlarged(picture: Image.Image) -> Image.Image:
     )
 
 
-def _conclude(
+def _draw_verdict(
     draw: "ImageDraw.ImageDraw", verdict: Verdict, colour: str | tuple[int, int, int], top: int, width: int
 ) -> None:
-    """The verdict, at the foot of a sheet of this width."""
+    """Draw the verdict below the pictures.
+
+    Args:
+        top: where it begins, pixels.
+        width: of the sheet, pixels.
+    """
     small, large = font(15), font(30)
     draw.text((MARGIN, top), drawable(verdict.label), colour, large)
     certainty = f"{percentage(verdict.confidence)} confident"
@@ -164,7 +169,7 @@ def _conclude(
 
 
 def _mapped(verdict: Verdict, original: Image.Image) -> Image.Image:
-    """The photo with what its parts spoke for laid over it."""
+    """The figure of a photo with the logits of its views laid over it."""
     from PIL import ImageDraw
 
     picture = _enlarged(original)
@@ -179,66 +184,68 @@ def _mapped(verdict: Verdict, original: Image.Image) -> Image.Image:
         box = _box(view.place, picture.size)
         draw.rectangle(
             (left + box[0], HEADER + box[1], left + box[2] - 1, HEADER + box[3] - 1),
-            outline=SPEAKS_FOR[view.logit > 0] if view.logit else MUTED,
+            outline=EVIDENCE_COLOURS[view.logit > 0] if view.logit else MUTED,
         )
-    _explain_colours(draw, HEADER + picture.height + 14, width)
-    colour = colour_of(verdict) if verdict.label == UNSURE else SPEAKS_FOR[verdict.is_real]
-    _conclude(draw, verdict, colour, HEADER + picture.height + LEGEND + 18, width)
+    _draw_legend(draw, HEADER + picture.height + 14, width)
+    colour = colour_of(verdict) if verdict.label == UNSURE else EVIDENCE_COLOURS[verdict.is_real]
+    _draw_verdict(draw, verdict, colour, HEADER + picture.height + LEGEND + 18, width)
     return sheet
 
 
 def _tinted(picture: Pixels, verdict: Verdict) -> Pixels:
-    """Each pixel in the colour of what the views speak for that hold it: the mean of their logits."""
+    """The picture in grey, coloured by the mean logit of the views that cover each pixel; the rest stays as it is."""
     height, width = picture.shape[:2]
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for view in verdict.explain or ():
         left, top, right, bottom = _box(view.place, (width, height))
         total[top:bottom, left:right] += view.logit
         count[top:bottom, left:right] += 1
-    speaks = np.tanh(total / np.maximum(count, 1) / 2)[..., None]  # P(REAL) - P(FAKE) of these views
+    evidence = np.tanh(total / np.maximum(count, 1) / 2)[..., None]  # P(REAL) - P(FAKE) of these views
     grey = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
-    return _over(np.where(count[..., None] > 0, grey, picture), speaks)
+    return _over(np.where(count[..., None] > 0, grey, picture), evidence)
 
 
-def _over(picture: npt.NDArray[Any], speaks: npt.NDArray[Any]) -> Pixels:
-    """
+def _over(picture: npt.NDArray[Any], evidence: npt.NDArray[Any]) -> Pixels:
+    """A picture with the colours of the evidence laid over it.
+
     Args:
-        speaks: from -1, for FAKE, to 1, for REAL.
+        picture: shape (height, width, 3).
+        evidence: from -1 (FAKE) to 1 (REAL), shape (height, width, 1).
     """
-    opacity = STRONGEST * np.abs(speaks)
-    tint = np.where(speaks > 0, *(np.array(SPEAKS_FOR[is_real]) for is_real in (True, False)))
+    opacity = STRONGEST * np.abs(evidence)
+    tint = np.where(evidence > 0, *(np.array(EVIDENCE_COLOURS[is_real]) for is_real in (True, False)))
     mixed: Pixels = np.rint(picture * (1 - opacity) + tint * opacity).astype(np.uint8)
     return mixed
 
 
 def _box(place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a view in a picture of this (width, height), at least one pixel."""
+    """(left, top, right, bottom) of a view in a picture of this (width, height), in pixels; at least 1 x 1."""
     width, height = size
     left, top = (min(round(start * length), length - 1) for start, length in ((place.left, width), (place.top, height)))
     right, bottom = round((place.left + place.width) * width), round((place.top + place.height) * height)
     return left, top, min(max(right, left + 1), width), min(max(bottom, top + 1), height)
 
 
-def _explain_colours(draw: "ImageDraw.ImageDraw", top: int, width: int) -> None:
-    small, rest = font(15), "the rest was not looked at"
+def _draw_legend(draw: "ImageDraw.ImageDraw", top: int, width: int) -> None:
+    small, rest = font(15), "no colour: not looked at"
     for left, is_real in ((MARGIN, False), (MARGIN + 150, True)):
-        draw.rectangle((left, top + 2, left + 14, top + 16), SPEAKS_FOR[is_real])
-        draw.text((left + 20, top), f"speaks for {LABELS[is_real]}", INK, small)
+        draw.rectangle((left, top + 2, left + 14, top + 16), EVIDENCE_COLOURS[is_real])
+        draw.text((left + 20, top), f"looks {LABELS[is_real]}", INK, small)
     draw.text((width - MARGIN - small.getlength(rest), top), rest, MUTED, small)
 
 
 def font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
-    """The letters that come with Pillow, so many pixels high where it can."""
+    """Pillow's built-in font of a height in pixels; Pillow before 10.1 has a single size."""
     from PIL import ImageFont
 
     try:
         return ImageFont.load_default(size)
-    except TypeError:  # Pillow before 10.1, as in Debian 12: one size only
+    except TypeError:  # Pillow before 10.1, as in Debian 12
         return ImageFont.load_default()
 
 
 def drawable(text: str) -> str:
-    """What the built-in letters of old Pillows can draw: Latin-1."""
+    """Text that every Pillow's built-in font can draw: Latin-1, other characters as question marks."""
     return text.encode("latin-1", "replace").decode("latin-1")
 
 

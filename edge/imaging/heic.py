@@ -1,8 +1,8 @@
-"""HEIC photos, as iPhones take them: read where pillow-heif is installed, which is imported when one is met.
+"""HEIC photos, as iPhones take them, read by pillow-heif, which is imported at the first one.
 
-The primary image counts, and nothing else of the file: not its thumbnail, which
-may show anything, no depth map, no sequence. libheif turns and mirrors it as
-the file asks, so that what the EXIF data says of its orientation is void.
+Only the primary image is read: no thumbnail (which may show anything), no depth
+map, no sequence. libheif rotates and mirrors it as the file asks, so the
+orientation in its EXIF data does not apply any more.
 """
 
 import os
@@ -16,27 +16,27 @@ from PIL import Image, UnidentifiedImageError
 
 from edge.errors import UnreadableFileError
 
-# Brands of ISO/IEC 23008-12, annex B: those of images coded with HEVC, and those that do not tell the codec.
+# Brands of ISO/IEC 23008-12, annex B: those of images coded with HEVC, and those of any codec.
 _HEVC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 _ANY_BRANDS = frozenset((b"mif1", b"mif2", b"msf1"))
 _AV1_BRANDS = frozenset((b"avif", b"avis"))
-_MOST_BRANDS = 64  # no file has so many, but a hostile one may say that it had a million
+_MOST_BRANDS = 64  # real files have fewer; a hostile one may claim a million
 HEAD_BYTES = 16 + 4 * _MOST_BRANDS
 SUFFIXES = (".heic", ".heif")
 _LEAST_PILLOW = (11, 1)
 
-# Bytes per pixel at most, measured by tests/edge/imaging/test_heic.py: the YCbCr planes, cropped and rotated, then RGB,
-# then Pillow's own copy.
+# Greatest memory of decoding in bytes per pixel, measured by tests/edge/imaging/test_heic.py: the YCbCr planes, cropped
+# and rotated, then RGB, then Pillow's own copy.
 _BYTES_PER_PIXEL = 12
 _BYTES_PER_TRANSPARENT_PIXEL = 14
-_BYTES_PER_DEEP_PIXEL = 21  # of 10 or 12 bits, which are two bytes on the way
+_BYTES_PER_DEEP_PIXEL = 21  # 10 or 12 bits, stored in two bytes while decoding
 
-# libheif says "Memory allocation error" also of sizes that make no sense; this is what it says when memory is short.
+# libheif reports "Memory allocation error" for impossible sizes too; these are its words when memory is really short.
 _SHORT_OF_MEMORY = ("Out of memory", "Memory allocation error: Unspecified: Allocating ")
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether a file's first bytes say so; those of AVIF and of films look much the same."""
+    """Whether a file's first bytes are those of HEIC, and not of AVIF or video, which have the same structure."""
     if data[4:8] != b"ftyp":
         return False
     main, end = data[8:12], min(int.from_bytes(data[:4], "big"), HEAD_BYTES)
@@ -45,11 +45,11 @@ def is_heic(data: bytes) -> bool:
 
 
 def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
-    """Whether a file can be read here, before all of it has been.
+    """Refuse a HEIC file that cannot be decoded here, before all of it is read.
 
     Args:
         path: names the file in errors.
-        head: its first HEAD_BYTES.
+        head: the first HEAD_BYTES of the file.
 
     Raises:
         UnreadableFileError: it is HEIC, and pillow-heif is missing.
@@ -59,49 +59,50 @@ def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
-    """The primary image of a file, which `load` decodes.
+    """Open the primary image of a file; `load` decodes it.
 
     Args:
         path: names the file in errors.
         data: the file's content.
 
     Raises:
-        UnidentifiedImageError: it is no HEIC.
-        UnreadableFileError: pillow-heif is missing or broken, or Pillow too old, so there is no answer yet.
-        MemoryError: memory is short just now.
-        SyntaxError, ValueError, RuntimeError: it is damaged.
+        UnidentifiedImageError: the file is not HEIC.
+        UnreadableFileError: pillow-heif is missing or broken, or Pillow is too old.
+        MemoryError: there is not enough memory now.
+        SyntaxError, ValueError, RuntimeError: the file is damaged.
     """
     if not is_heic(data):
         raise UnidentifiedImageError
     require_decoder(path, data)
-    if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # to which every photo seems to be damaged
+    if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # older ones call every photo damaged
         wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
-        raise UnreadableFileError(path, f"{wanted}, and {PIL.__version__} is loaded: bring it up to date, start anew")
+        raise UnreadableFileError(path, f"{wanted}, but {PIL.__version__} is installed: pip install --upgrade pillow")
     try:
         from pillow_heif import HeifImageFile, options
 
-        options.DECODE_THREADS = 0  # none beside ours: `watch` has a process for each core
+        options.DECODE_THREADS = 0  # none of its own: `watch` has a process for each core
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
-        opener: Callable[[BytesIO], Image.Image] = HeifImageFile  # which has no types
-        with _shortness_named():
+        opener: Callable[[BytesIO], Image.Image] = HeifImageFile  # pillow-heif has no type hints
+        with _memory_errors():
             return opener(BytesIO(data))
     except ImportError as error:
         raise UnreadableFileError(path, f"pillow-heif is installed but does not load: {error}") from error
 
 
 def load(image: Image.Image) -> None:
-    """Decode it.
+    """Decode an image of `opened`.
 
     Raises:
-        MemoryError: memory is short just now.
-        SyntaxError, ValueError, RuntimeError, EOFError: it is damaged.
+        MemoryError: there is not enough memory now.
+        SyntaxError, ValueError, RuntimeError, EOFError: the image is damaged.
     """
-    with _shortness_named():
+    with _memory_errors():
         image.load()
 
 
 @contextmanager
-def _shortness_named() -> Iterator[None]:
+def _memory_errors() -> Iterator[None]:
+    """Turn libheif's errors about memory into MemoryError."""
     try:
         yield
     except (RuntimeError, SyntaxError) as error:
@@ -111,12 +112,12 @@ def _shortness_named() -> Iterator[None]:
 
 
 def bytes_needed(image: Image.Image, data: bytes) -> int:
-    """What decoding takes at most, by what the file says of itself."""
+    """Greatest memory that decoding takes, in bytes, by the sizes in the file."""
     return max(image.width * image.height, _most_pixels(data)) * bytes_per_pixel(image)
 
 
 def _most_pixels(data: bytes) -> int:
-    """Of any image in the file, by their sizes as it says: what a grid is put together of is decoded whole."""
+    """Pixels of the largest image in the file, by the sizes in it: the tiles of a grid are decoded completely."""
     at = most = 0
     while (at := data.find(b"ispe\0\0\0\0", at) + 1) > 0:  # ISO/IEC 23008-12, 6.5.3
         width, height = data[at + 7 : at + 11], data[at + 11 : at + 15]
@@ -125,7 +126,7 @@ def _most_pixels(data: bytes) -> int:
 
 
 def bytes_per_pixel(image: Image.Image) -> int:
-    """The same for a pixel."""
+    """Greatest memory that decoding takes, in bytes per pixel."""
     if image.info["bit_depth"] > 8:
         return _BYTES_PER_DEEP_PIXEL
     return _BYTES_PER_TRANSPARENT_PIXEL if image.mode in ("RGBA", "RGBa") else _BYTES_PER_PIXEL

@@ -1,6 +1,6 @@
-"""What each of several models takes of a picture, and which of them an image goes to.
+"""The inputs of the models, and which model an image goes to.
 
-Nothing here knows of interpreters: it can be given to processes that decode.
+Nothing here refers to an interpreter, so it can be sent to decoding processes.
 """
 
 import math
@@ -14,17 +14,17 @@ from edge.imaging.views import Size, Taken, Views, of_frame, taken_as
 
 @dataclass(frozen=True)
 class Domain:
-    """The images that a model was measured on: (least, greatest) of their upright width and height, in pixels."""
+    """The images that a model was measured on, by (least, greatest) upright width and height in pixels."""
 
     width: tuple[int, int]
     height: tuple[int, int]
 
     def holds(self, size: tuple[int, int]) -> bool:
-        """Whether an image of this (width, height) may be one of them."""
+        """Whether an image of this (width, height) lies in the domain."""
         return self.width[0] <= size[0] <= self.width[1] and self.height[0] <= size[1] <= self.height[1]
 
     def reason_outside(self, size: tuple[int, int]) -> str | None:
-        """Why an image of this (width, height) is none of them, in words; None if it may be one."""
+        """Why an image of this (width, height) lies outside of the domain, in words; None if it lies inside."""
         if self.holds(size):
             return None
         ranges = (self.width, self.height)
@@ -32,7 +32,7 @@ class Domain:
         return f"{size[0]} x {size[1]} pixels; the model was measured on {known}"
 
     def distance(self, size: tuple[int, int]) -> float:
-        """How far an image of this (width, height) lies outside: the sum of |log ratio| over both sides; 0 inside."""
+        """How far an image of this (width, height) lies outside: the sum of |log ratio| of both sides; 0 inside."""
         ranges = (self.width, self.height)
         return sum(
             max(math.log(least / length), math.log(length / greatest), 0.0)
@@ -42,13 +42,13 @@ class Domain:
 
 @dataclass(frozen=True)
 class Input:
-    """What one model takes.
+    """The input of one model.
 
     Attributes:
-        model: its index among those that it is one of.
-        size: (width, height) of the network's input.
-        views: None: the whole picture, scaled.
-        domain: of the images that it is for; None: of all.
+        model: index of the model.
+        size: (width, height) of the network's input in pixels.
+        views: the crops that it is shown; None: the whole picture, scaled.
+        domain: the images that it is for; None: all.
     """
 
     model: int
@@ -58,10 +58,10 @@ class Input:
 
 
 def choose(own_size: Size, inputs: Iterable[Input]) -> Input:
-    """The first whose domain holds an image of this upright (width, height); else the one that is nearest to it.
+    """The first input whose domain holds an image of this upright (width, height); else the nearest one.
 
     Args:
-        inputs: at least one; no more of them are asked for than needed.
+        inputs: at least one; it is iterated no further than needed.
     """
     nearest: tuple[float, Input] | None = None
     for one in inputs:
@@ -77,10 +77,12 @@ def choose(own_size: Size, inputs: Iterable[Input]) -> Input:
 def take(
     path: str | bytes | os.PathLike[str], data: bytes | None, chosen: Callable[[Size], Input]
 ) -> tuple[Input, Taken]:
-    """The views of an image file for the model that it goes to: its header is read once, and it is decoded once.
+    """The views of an image file for its model. The file is read and decoded once.
 
     Args:
-        chosen: the Input for an upright (width, height); see `choose`.
+        path: the file; with `data` given it only names the image in errors.
+        data: the file's content, if it has been read already.
+        chosen: returns the input for an upright (width, height), see `choose`.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
@@ -89,7 +91,7 @@ def take(
 
     def wanted(own_size: Size) -> tuple[Views | None, Size]:
         nonlocal latest
-        if latest is None or latest[0] != own_size:  # as a rule the file's header tells the size of what is decoded
+        if latest is None or latest[0] != own_size:  # usually the decoded size is that of the header
             latest = own_size, chosen(own_size)
         return latest[1].views, latest[1].size
 
@@ -99,6 +101,11 @@ def take(
 
 
 def take_of_frame(pixels: Pixels, chosen: Callable[[Size], Input]) -> tuple[Input, Taken]:
-    """The same of a camera's frame: RGB, uint8, shape (height, width, 3)."""
+    """The views of a camera's frame for its model.
+
+    Args:
+        pixels: RGB, uint8, shape (height, width, 3).
+        chosen: returns the input for a (width, height), see `choose`.
+    """
     one = chosen((pixels.shape[1], pixels.shape[0]))
     return one, of_frame(pixels, one.views, one.size)

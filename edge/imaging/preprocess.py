@@ -1,11 +1,11 @@
 """From the bytes of a file to the pixels a network sees: the only place where that happens.
 
-Training, calibration, evaluation and the device all call `pixels`, so that a
-model never meets an image prepared in another way than the one it learnt from.
+Training, calibration, evaluation and the device all call `pixels`, so a model
+always gets images prepared as those that it was trained on.
 
-What is done, in this order:
+The steps, in this order:
 
-1. The format must be on `FORMATS`; anything else is refused unopened.
+1. The format must be one of `FORMATS`; other files are refused unopened.
 2. The first frame of an animation is used.
 3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
    leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a
@@ -15,7 +15,7 @@ What is done, in this order:
 5. Greyscale, palette, CMYK and Lab become RGB; 16-bit samples keep their high
    byte; floating-point samples are read as 0.0-1.0.
 6. Transparency is laid over white.
-7. The EXIF orientation is applied; of HEIC its decoder applies the image's own.
+7. The EXIF orientation is applied; a HEIC decoder applies the image's own.
 """
 
 import contextlib
@@ -40,27 +40,27 @@ from edge.process.stderr import silenced
 
 Pixels = npt.NDArray[np.uint8]
 
-# Formats that photographs and generated images come in. Pillow knows dozens
-# more whose decoders few people test; hostile files are kept away from them.
-# JPEG includes MPO, the JPEGs with several pictures that some cameras write.
-# The first four are loaded with Pillow itself, the others when they are met.
+# Formats of photographs and generated images. Pillow reads dozens more, whose
+# decoders are rarely tested: hostile files must not reach them. JPEG includes
+# MPO, the JPEGs with several pictures that some cameras write. Pillow loads the
+# decoders of the first four at once, the others at the first such file.
 _OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.imaging.heic
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
 )
 _JPEG = b"\xff\xd8\xff"
-FIGURE_SUFFIX = "_results.png"  # of what edge.imaging.annotate writes, which is no input of ours
+FIGURE_SUFFIX = "_results.png"  # of the figures of edge.imaging.annotate, which are never classified
 
-# Pillow's own default, and so that of the usual plain script; a change of
-# filter changes verdicts, so it is written into every model's description.
+# Pillow's default, so also that of most training scripts. Another filter changes
+# verdicts, so every model's description names the one it was trained with.
 RESAMPLING = Image.Resampling.BICUBIC
 REDUCING_GAP = 3
 
 MAX_BYTES = 256 * 1024 * 1024
-# What decoding may take: as much as a 1 GB board bears, and from 8 GB on what a
-# WebP of 48 megapixels needs. And what a pixel takes at most, by format and
-# mode, as tests/edge/imaging/test_preprocess.py measures it.
+# Greatest memory for decoding: what a 1 GB board can spare, and from 8 GB on what
+# a WebP of 48 megapixels needs. Then the memory of a pixel, by format and mode,
+# as tests/edge/imaging/test_preprocess.py measures it.
 MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MAX_DECODING_BYTES = min(1_000_000_000, max(640_000_000, MEMORY_BYTES // 8))
 _BYTES_PER_PIXEL = {"WEBP": 20, "JPEG": 4, "MPO": 4}
@@ -79,13 +79,13 @@ TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# We refuse what is too large ourselves, with a sentence; Pillow's softer
-# warning would only be noise on stderr.
+# Images that are too large are refused below, with a reason; Pillow's warning
+# would only add noise on stderr.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Damaged EXIF data is no reason to say anything: the pixels are what counts.
+# Damaged EXIF data does not matter: only the pixels are used.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-# What Pillow's decoders are known to raise on damaged data.
+# The exceptions that Pillow's decoders raise on damaged data.
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -104,9 +104,7 @@ DECODER_ERRORS = (
 
 
 def read(path: str | bytes | os.PathLike[str]) -> bytes:
-    """The whole content of a regular file.
-
-    Never blocks: a FIFO or a device is refused, not opened for good.
+    """The whole content of a regular file. It never blocks: a FIFO or a device is refused.
 
     Raises:
         UnreadableFileError: missing, forbidden, not a regular file, or over MAX_BYTES.
@@ -141,8 +139,8 @@ def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: by
         RGB, uint8, shape (height, width, 3), C-contiguous.
 
     Raises:
-        UnreadableFileError: the file cannot be read, or memory is short just now.
-        UndecodableImageError: the content is no acceptable image.
+        UnreadableFileError: the file cannot be read, or there is not enough memory now.
+        UndecodableImageError: the content is not an acceptable image.
     """
     return pixels_and_size(path, size, data)[0]
 
@@ -150,13 +148,17 @@ def pixels(path: str | bytes | os.PathLike[str], size: tuple[int, int], data: by
 def pixels_and_size(
     path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None
 ) -> tuple[Pixels, tuple[int, int]]:
-    """Like `pixels`, with the (width, height) that the upright image itself has."""
+    """The result of `pixels`, and the image's own upright (width, height)."""
     scaled, own_size = _decoded(path, read(path) if data is None else data, lambda _: size)
     return np.asarray(scaled), own_size
 
 
 def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
-    """The image for a person to look at: RGB, upright, aspect ratio kept, at most `longest` pixels a side."""
+    """The image for display: RGB, upright, with its aspect ratio, at most `longest` pixels a side.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `pixels`.
+    """
 
     def within(size: tuple[int, int]) -> tuple[int, int]:
         scale = min(1.0, longest / max(size))
@@ -166,7 +168,7 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
 
 
 def decoded(path: str | bytes | os.PathLike[str], data: bytes | None = None) -> tuple[Image.Image, bool]:
-    """The whole image at its own resolution: RGB, upright; and whether its format is one that loses nothing.
+    """The whole image at its own resolution, RGB and upright, and whether its format is lossless.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
@@ -177,15 +179,15 @@ def decoded(path: str | bytes | os.PathLike[str], data: bytes | None = None) -> 
 
 
 def _is_lossy_webp(data: bytes) -> bool:
-    """Whether a WebP file holds a VP8 bitstream; those of the lossless kind are VP8L."""
+    """Whether a WebP file holds a VP8 bitstream; lossless ones hold VP8L."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
 
 
 def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """A frame of a camera as a network sees it: what `pixels` makes of a PNG file of the same content.
+    """A camera's frame as a network sees it: what `pixels` returns for a PNG file with the same content.
 
-    Like a JPEG, a large one is first reduced by a whole number, to no less than
-    REDUCING_GAP times the size: there are many frames a second.
+    For speed, a large frame is first reduced by an integer factor, like a JPEG,
+    to no less than REDUCING_GAP times the size.
 
     Args:
         pixels: RGB, uint8, shape (height, width, 3).
@@ -221,10 +223,10 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
 
 def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
-    if data.startswith(_JPEG):  # what most files are; to look for others, Pillow loads four more of its plugins
+    if data.startswith(_JPEG):  # most files; for any other, Pillow loads four more plugins
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
-    if data[4:8] == b"ftyp":  # as it is in HEIC, AVIF and films
+    if data[4:8] == b"ftyp":  # HEIC, AVIF and video
         return heic.opened(path, data)
     return Image.open(BytesIO(data), formats=_OF_PILLOW)
 
@@ -244,12 +246,12 @@ def _bytes_per_pixel(image: Image.Image) -> int:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An image file whose pixels were decoded, as they lie in it.
+    """A decoded image file, not upright yet.
 
     Attributes:
-        image: in the mode that the file has; a JPEG at the scale that was asked for.
-        own_size: (width, height) of the whole image, upright.
-        orientation: by EXIF, 1 to 8; what `TRANSPOSITIONS` still has to be applied.
+        image: in the mode of the file; a JPEG at the scale that was asked for.
+        own_size: upright (width, height) of the whole image.
+        orientation: EXIF orientation, 1 to 8, still to be applied (`TRANSPOSITIONS`).
     """
 
     image: Image.Image
@@ -261,25 +263,27 @@ class Loaded:
 def loaded(
     path: str | bytes | os.PathLike[str], data: bytes, least_side: Callable[[tuple[int, int]], int]
 ) -> Iterator[Loaded]:
-    """An image for as long as a `with` lasts, whose decoder errors come out as ours.
+    """A decoded image for the length of a `with` block; decoder errors in the block become ours.
 
     Args:
-        least_side: is given the upright (width, height) that the file's header tells; a JPEG is decoded at the smallest
-            DCT scale that leaves both sides so many pixels.
+        path: names the image in errors.
+        data: the file's content.
+        least_side: returns a least side in pixels for the header's upright (width, height). A JPEG is decoded at the
+            smallest DCT scale at which both sides keep it.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
     """
     with _opened(path, data) as image:
         try:
-            stored = image.size  # a draft changes it
+            stored = image.size  # `draft` changes it
             orientation = _orientation(image)
             least = least_side(as_stored(stored, orientation))
             image.draft("RGB", (least, least))
             _load(image)
-            if image.format == "TIFF":  # Pillow itself turns it upright while loading, and may leave the tag
+            if image.format == "TIFF":  # Pillow turns it upright while loading, and may keep the tag
                 stored, orientation = image.size, 1
-            elif image.format not in ("JPEG", "MPO"):  # elsewhere it may stand behind the pixels
+            elif image.format not in ("JPEG", "MPO"):  # the tag may lie behind the pixels
                 orientation = _orientation(image)
             yield Loaded(image, as_stored(stored, orientation), orientation)
         except MemoryError as error:
@@ -289,12 +293,12 @@ def loaded(
 
 
 def side_to_decode(size: tuple[int, int]) -> int:
-    """How many pixels a side of a JPEG must keep that is scaled to `size` as a whole."""
+    """The least side, in pixels, of a JPEG that is scaled to `size` as a whole."""
     return max(size) * REDUCING_GAP
 
 
 def whole(picture: Loaded, size: tuple[int, int]) -> Image.Image:
-    """All of it: RGB, upright, scaled to (width, height)."""
+    """The whole image: RGB, upright, scaled to (width, height)."""
     stored_size = as_stored(size, picture.orientation)
     scaled = scalable(picture.image)
     if scaled.size != stored_size:
@@ -303,7 +307,7 @@ def whole(picture: Loaded, size: tuple[int, int]) -> Image.Image:
 
 
 def turned(stored: Image.Image, orientation: int) -> Image.Image:
-    """Upright, by an EXIF orientation."""
+    """An image turned upright, by its EXIF orientation."""
     return stored.transpose(TRANSPOSITIONS[orientation]) if orientation > 1 else stored
 
 
@@ -312,14 +316,14 @@ def _decoded(
     data: bytes,
     wanted: Callable[[tuple[int, int]], tuple[int, int]],
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image, scaled to what `wanted` makes of its upright (width, height); and those themselves."""
+    """The upright RGB image, scaled to what `wanted` returns for its own upright (width, height), and that itself."""
     with loaded(path, data, lambda size: side_to_decode(wanted(size))) as picture:
         return whole(picture, wanted(picture.own_size)), picture.own_size
 
 
 def _load(image: Image.Image) -> None:
     if image.format == "TIFF":
-        with silenced(b""):  # libtiff writes its own remarks on damaged files to stderr
+        with silenced(b""):  # libtiff prints warnings about damaged files
             image.load()
     elif image.format == "HEIF":
         heic.load(image)
@@ -328,13 +332,13 @@ def _load(image: Image.Image) -> None:
 
 
 def as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """The (width, height) that an image of this upright one has before it is turned; and the other way round."""
+    """The stored (width, height) of an image with this upright one; also the reverse."""
     return size if orientation < 5 else size[::-1]
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or nonsense."""
-    if image.format == "HEIF":  # its decoder turns it upright
+    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or invalid."""
+    if image.format == "HEIF":  # the decoder has turned it upright
         return 1
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -344,7 +348,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def scalable(image: Image.Image) -> Image.Image:
-    """The image in a mode that scales without loss: RGB, RGBA, I (32-bit integers) or F."""
+    """The image in a mode that can be scaled without loss: RGB, RGBA, I (32-bit integers) or F."""
     mode = image.mode
     if mode in ("RGB", "I", "F") and "transparency" not in image.info:
         return image
@@ -363,7 +367,7 @@ def scalable(image: Image.Image) -> Image.Image:
 
 
 def rgb(scaled: Image.Image) -> Image.Image:
-    """RGB of an image in a mode that `scalable` gives, transparency over white."""
+    """An image of `scalable` in RGB, transparency over white."""
     if scaled.mode == "RGBA":
         white = Image.new("RGBA", scaled.size, "white")
         return Image.alpha_composite(white, scaled).convert("RGB")
@@ -380,7 +384,7 @@ def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    # Nothing, a number of Pillow's or libtiff's, or what Pillow says of a size of nothing.
+    # Nothing, an error number of Pillow or libtiff, or Pillow's words for an empty size.
     if re.fullmatch(r"(decoder error )?-?\d*|not identified by this driver", text):
         return "damaged image data"
     return text

@@ -1,24 +1,24 @@
 """The views of a picture: crops at its own scale or scaled down, as a model's description asks for them.
 
-What is done, in this order:
+The steps, in this order:
 
-1. The picture is halved, as often as its shorter side keeps `reduce_above`
-   pixels, at most MOST_HALVINGS times: a JPEG while it is decoded, by its DCT,
-   anything else by averaging whole squares of pixels.
-2. For each view set the picture so halved is scaled, with `preprocess.RESAMPLING`,
-   until its shorter side has `short_side` pixels; it is never enlarged, unless
-   one of its sides is shorter than that of a crop: then it is enlarged just so
-   far that a crop fits. Only the part below each crop is really computed.
+1. The picture is halved while its shorter side keeps at least `reduce_above`
+   pixels, at most MOST_HALVINGS times: a JPEG by its DCT scale while decoding,
+   anything else by averaging squares of pixels.
+2. For each view set, the halved picture is scaled down with `preprocess.RESAMPLING`
+   until its shorter side has `short_side` pixels. It is only enlarged if a side
+   is shorter than that of a crop, just so far that a crop fits. Only the parts
+   below the crops are computed.
 3. The crops lie in rows, as evenly as possible; see `positions`.
 4. Modes and transparency are converted as for a whole picture, see `edge.imaging.preprocess`.
-   Everything is cut and scaled as it lies in the file; each crop is turned
-   upright at last.
+   Cropping and scaling happen in the orientation of the file; each crop is
+   turned upright last.
 
-Of extreme shapes: in a panorama of 20000 x 300 pixels four crops of 128 lie side
-by side, half way up, 5000 pixels from each other; in one of 201 x 5000 they lie
-one above the other. One of 60000 x 1 is enlarged 128 times: each crop shows one
-pixel, as one of a picture of 1 x 1 does. Crops may overlap, and are the same in a
-picture that is no larger than one of them.
+Extreme shapes: in a panorama of 20000 x 300 pixels, four crops of 128 lie side
+by side at half height, 5000 pixels apart; in a picture of 201 x 5000 they lie
+one above the other. A picture of 60000 x 1 is enlarged 128 times, so each crop
+shows one pixel, as for a picture of 1 x 1. Crops may overlap; in a picture no
+larger than a crop they are all the same.
 """
 
 import math
@@ -35,17 +35,17 @@ from edge.imaging.preprocess import Pixels
 from edge.verdict import Place
 
 Size = tuple[int, int]  # (width, height) in pixels
-MOST_HALVINGS = 3  # what a JPEG's decoder can do
+MOST_HALVINGS = 3  # as far as a JPEG decoder's DCT scales go
 
 
 @dataclass(frozen=True)
 class ViewSet:
-    """Some crops of one picture, all at the same scale; see `positions` for where they lie.
+    """Crops of one picture at the same scale; see `positions` for where they lie.
 
     Attributes:
-        crops: how many.
-        short_side: the picture is scaled down until its shorter side has so many pixels; None: it is not scaled.
-        weight: of each of these views in the mean of all.
+        crops: their number.
+        short_side: pixels of the shorter side to which the picture is scaled down; None: it is not scaled.
+        weight: of each of these views in the mean of all logits.
     """
 
     crops: int
@@ -55,12 +55,13 @@ class ViewSet:
 
 @dataclass(frozen=True)
 class Views:
-    """What a network is shown of a picture.
+    """The views of a picture that a network is shown.
 
     Attributes:
-        first: views that are always taken.
-        further: views that are added where the score of the first ones lies within `further_between`.
-        reduce_above: a picture is halved, as often as its shorter side keeps at least so many pixels; None: never.
+        first: views that the network always judges.
+        further: views that it also judges if the score of the first ones lies within `further_between`.
+        further_between: (least, greatest) score.
+        reduce_above: a picture is halved while its shorter side keeps at least this many pixels; None: never.
     """
 
     first: tuple[ViewSet, ...]
@@ -74,12 +75,12 @@ class Views:
 
     @property
     def first_count(self) -> int:
-        """Of the views that are always taken."""
+        """The number of views that are always judged."""
         return sum(one.crops for one in self.first)
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """Of every view, the first ones first."""
+        """The weight of every view, the first ones first."""
         return tuple(one.weight for one in self.sets for _ in range(one.crops))
 
 
@@ -88,8 +89,8 @@ class Taken(NamedTuple):
 
     Attributes:
         pixels: RGB, uint8, shape (views, height, width, 3), the first views first.
-        own_size: of the upright picture itself.
-        places: where each view lies in it.
+        own_size: upright (width, height) of the picture itself.
+        places: where each view lies in the picture.
     """
 
     pixels: Pixels
@@ -99,12 +100,12 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """One view to be taken.
+    """The position of one view.
 
     Attributes:
-        view_set: its index in `Views.sets`.
-        picture: of the upright picture, scaled for this set.
-        left, top: of the crop in that.
+        view_set: index of its set in `Views.sets`.
+        picture: (width, height) of the upright picture, scaled for this set.
+        left, top: of the crop in the scaled picture, pixels.
     """
 
     view_set: int
@@ -114,11 +115,11 @@ class Cut:
 
 
 def positions(size: Size, crop: Size, count: int) -> list[tuple[int, int]]:
-    """Where `count` crops lie in a picture: (left, top) of each, row by row.
+    """(left, top) of `count` crops in a picture, row by row.
 
-    There are about as many columns as the picture's shape asks for. Crops are dealt to rows as evenly as possible, and
-    the earlier rows get what is left over. In a row of k, crop i is centred at (i + 0.5) / k of the width, and row j
-    of r at (j + 0.5) / r of the height; crops that would stand out are moved inside.
+    The number of columns follows the picture's aspect ratio. Crops are distributed evenly over the rows; the first rows
+    get one more if there is a remainder. In a row of k crops, crop i is centred at (i + 0.5) / k of the width; of r
+    rows, row j is centred at (j + 0.5) / r of the height. Crops that would cross the border are moved inside.
     """
     (width, height), (crop_width, crop_height) = size, crop
     columns = min(max(round(math.sqrt(count * width / height)), 1), count)
@@ -137,7 +138,7 @@ def _start(index: int, count: int, length: int, crop: int) -> int:
 
 
 def halvings(size: Size, views: Views) -> int:
-    """How often a picture is halved."""
+    """How many times a picture of this upright (width, height) is halved."""
     done = 0
     if views.reduce_above is not None:
         while done < MOST_HALVINGS and min(size) >= views.reduce_above << (done + 1):
@@ -146,16 +147,17 @@ def halvings(size: Size, views: Views) -> int:
 
 
 def working_size(own_size: Size, views: Views) -> Size:
-    """Of a picture that was halved."""
+    """(width, height) of a picture after halving."""
     factor = 1 << halvings(own_size, views)
     return -(-own_size[0] // factor), -(-own_size[1] // factor)
 
 
 def plan(own_size: Size, views: Views, size: Size) -> tuple[Cut, ...]:
-    """What is taken from an upright picture of a size, in order.
+    """The positions of all views in a picture, in order.
 
     Args:
-        size: of the network's input.
+        own_size: upright (width, height) of the picture.
+        size: (width, height) of the network's input.
     """
     working = working_size(own_size, views)
     cuts = []
@@ -172,7 +174,7 @@ def _scaled_size(working: Size, short_side: int | None, crop: Size) -> Size:
 
 
 def places(own_size: Size, views: Views | None, size: Size) -> tuple[Place, ...]:
-    """Where the views of a picture lie in it, in order."""
+    """The places of all views in a picture as fractions of its size, in order; see `plan` for the arguments."""
     if views is None:
         return (Place(0.0, 0.0, 1.0, 1.0, 0),)
     return tuple(
@@ -193,7 +195,7 @@ def taken(path: str | bytes | os.PathLike[str], data: bytes | None, views: Views
     Args:
         path: the file; with `data` given it only names the image in errors.
         data: the file's content, if it has been read already.
-        views: None: one view, the whole picture, as `edge.imaging.preprocess.pixels` has it.
+        views: None: one view, the whole picture, as `edge.imaging.preprocess.pixels` returns it.
         size: (width, height) of the network's input.
 
     Raises:
@@ -205,7 +207,7 @@ def taken(path: str | bytes | os.PathLike[str], data: bytes | None, views: Views
 def taken_as(
     path: str | bytes | os.PathLike[str], data: bytes | None, wanted: Callable[[Size], tuple[Views | None, Size]]
 ) -> Taken:
-    """Like `taken`, where the picture's own upright (width, height) decides what is wanted of it."""
+    """Like `taken`, with views and size as a function of the picture's own upright (width, height)."""
 
     def least_side(own_size: Size) -> int:
         views, size = wanted(own_size)
@@ -222,9 +224,9 @@ def taken_as(
 
 
 def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
-    """The views of a camera's frame: what `taken` makes of a PNG file of the same content.
+    """The views of a camera's frame: what `taken` returns for a PNG file with the same content.
 
-    Without views, a frame is reduced and scaled as `edge.imaging.preprocess.scaled` does it.
+    Without views, the frame is scaled by `edge.imaging.preprocess.scaled`.
 
     Args:
         pixels: RGB, uint8, shape (height, width, 3).
@@ -237,7 +239,7 @@ def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
 
 
 def _cut(picture: preprocess.Loaded, views: Views, size: Size) -> Pixels:
-    """All views of a picture, which is at its own scale or, if it is a JPEG, may be halved already."""
+    """All views of a picture, uint8, shape (views, height, width, 3). A JPEG may have been halved while decoding."""
     orientation, halved = picture.orientation, picture.image
     working = preprocess.as_stored(working_size(picture.own_size, views), orientation)
     if halved.size != working:
@@ -264,7 +266,7 @@ def _cut(picture: preprocess.Loaded, views: Views, size: Size) -> Pixels:
 
 
 def _as_stored(cut: Cut, size: Size, orientation: int) -> tuple[int, int]:
-    """(left, top) of a crop in the picture before that is turned by `preprocess.TRANSPOSITIONS`."""
+    """(left, top) of a crop in the stored picture, before `preprocess.TRANSPOSITIONS` turns it upright."""
     left = cut.picture[0] - cut.left - size[0] if orientation in (2, 3, 6, 7) else cut.left
     top = cut.picture[1] - cut.top - size[1] if orientation in (3, 4, 7, 8) else cut.top
     return (left, top) if orientation < 5 else (top, left)

@@ -1,1 +1,1 @@
-"""From a model file to a verdict: models, runtimes, the Edge TPU."""
+"""From a model file and pixels to a verdict: models, LiteRT runtimes, the Edge TPU."""

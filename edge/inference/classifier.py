@@ -1,4 +1,4 @@
-"""A model at work: pixels in, verdict out."""
+"""One model and its interpreter: pixels in, verdict out."""
 
 import math
 import os
@@ -18,16 +18,16 @@ from edge.inference.runtime import Interpreter, interpreter, probe
 from edge.inference.tflite_check import require_whole
 from edge.verdict import Answer, Failure, Verdict, ViewLogit
 
-CERTAIN = 1e-6  # a probability nearer to 0 or 1 is taken for this near where its logit is wanted
+CERTAIN = 1e-6  # probabilities are clipped to [CERTAIN, 1 - CERTAIN] before their logit is taken
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a network says of a picture.
+    """A network's result for a picture.
 
     Attributes:
-        score: P(REAL).
-        logits: of the views that it was shown, in order: the first views, and the further ones if it was not sure.
+        score: P(REAL), 0-1.
+        logits: of the views that it judged, in order: the first views, and the further ones if these were not sure.
     """
 
     score: float
@@ -35,18 +35,21 @@ class Judgement:
 
     @property
     def count(self) -> int:
+        """The number of views that were judged."""
         return len(self.logits)
 
 
 class Classifier:
-    """One interpreter and what surrounds it; not to be shared between threads.
+    """A model, its interpreter, and the way from pixels to a verdict. For one thread at a time.
 
     Attributes:
-        size: (width, height) in pixels that the network takes.
-        views: what of a picture it takes; None: the whole, scaled.
-        point: between whose two thresholds a picture is UNSURE; None: `model.threshold` alone decides.
-        threads: that one invocation takes.
-        input, output: how the file itself quantises the two tensors.
+        model: the model file and its description.
+        size: (width, height) of the network's input in pixels.
+        views: the crops that the network is shown; None: the whole picture, scaled.
+        point: the operating point, between whose two thresholds a picture is UNSURE; None: `model.threshold` alone
+            decides.
+        threads: number of threads of one invocation.
+        input, output: quantisation of the two tensors, as the file has it.
     """
 
     def __init__(
@@ -59,15 +62,16 @@ class Classifier:
     ) -> None:
         """
         Args:
-            delegate: takes hold of what computes in the processor's place, see `edge.inference.runtime.load_delegate`.
-            operating_point: its name, `edge.inference.model.NO_UNSURE`, or None for the description's default; see
-                `edge.inference.model.Model.operating_point`.
+            threads: number of threads of one invocation.
+            runtime: a key of `edge.inference.runtime.RUNTIMES`; None: the first that is installed.
+            delegate: opens what computes instead of the processor, see `edge.inference.runtime.load_delegate`.
+            operating_point: its name, or `edge.inference.model.NO_UNSURE`; None: the description's default.
 
         Raises:
             RuntimeMissingError: see `edge.inference.runtime.interpreter`.
-            CoralError: there is no such delegate.
-            ModelError: the model cannot be run, does not take one RGB image and return one probability, or has other
-                operating points.
+            CoralError: the delegate cannot be opened.
+            ModelError: the model cannot be run, does not take one RGB image and return one probability, or has no
+                such operating point.
         """
         self.threads, self._runtime, self._delegate = threads, runtime, delegate
         self.model, self._operating_point = model, operating_point
@@ -76,7 +80,7 @@ class Classifier:
         try:
             if not delegate:
                 self._require_for_processor()
-            opened = self._opened()
+            opened = self._open()
             self.size, self.input, self.output = signature(opened)
             if model.description:
                 _require_as_described(self, model.description)
@@ -95,26 +99,27 @@ class Classifier:
         )
 
     def score(self, pixels: Pixels) -> float:
-        """P(REAL) of one view by itself, within the limits that the description gives.
+        """P(REAL) of one view by itself, within the description's `score_limit`.
 
         Args:
             pixels: RGB, uint8, shape (height, width, 3), from `edge.imaging.preprocess.pixels`.
 
         Raises:
-            ModelError: the network failed, or returned no probability.
+            ModelError: the network failed, or did not return a probability.
             CoralError: the delegate failed; `reopen` may help.
         """
         value = self.run(pixels)
         score = _sigmoid(value) if self._returns_logit else value
         if not 0 <= score <= 1:
-            raise ModelError(f"{printable(self.model.path)}: returned {score}, which is no probability")
+            raise ModelError(f"{printable(self.model.path)}: returned {score}, which is not a probability")
         return self._limited(score)
 
     def judge(self, pixels: Pixels) -> Judgement:
-        """P(REAL) of a picture: by its first views, and by the further ones too where those are not sure.
+        """P(REAL) of a picture: from its first views, and from the further ones too if the first are not sure.
 
         Args:
-            pixels: of all views, shape (views, height, width, 3), from `edge.imaging.views`; or of the first of them.
+            pixels: RGB of all views, or of the first views alone, uint8, shape (views, height, width, 3), from
+                `edge.imaging.views`.
 
         Raises:
             ModelError, CoralError: see `score`.
@@ -124,15 +129,15 @@ class Classifier:
             return Judgement(score, (_logit(score),))
         logits: list[float] = []
         if self.views is None:
-            return self._judged(pixels, logits)
-        judgement = self._judged(pixels[: self.views.first_count], logits)
+            return self._fuse(pixels, logits)
+        judgement = self._fuse(pixels[: self.views.first_count], logits)
         low, high = self.views.further_between
         if len(pixels) > self.views.first_count and low <= judgement.score <= high:
-            judgement = self._judged(pixels[self.views.first_count :], logits)
+            judgement = self._fuse(pixels[self.views.first_count :], logits)
         return judgement
 
-    def _judged(self, pixels: Pixels, logits: list[float]) -> Judgement:
-        """By these views, and by those whose logits are there already."""
+    def _fuse(self, pixels: Pixels, logits: list[float]) -> Judgement:
+        """Append the logits of these views to `logits`, and judge by all of them."""
         logits += [self.logit(view) for view in pixels]
         weights = self.views.weights[: len(logits)] if self.views else (1.0,) * len(logits)
         weighted = sum(weight * logit for weight, logit in zip(weights, logits, strict=True))
@@ -141,14 +146,17 @@ class Classifier:
         return Judgement(self._limited(_sigmoid(fused)), tuple(logits))
 
     def logit(self, pixels: Pixels) -> float:
-        """Of one view: what `judge` takes the mean of.
+        """The logit of one view; `judge` takes the mean of several.
+
+        Args:
+            pixels: RGB, uint8, shape (height, width, 3).
 
         Raises:
             ModelError, CoralError: see `score`.
         """
         value = self.run(pixels)
         if not (math.isfinite(value) if self._returns_logit else 0 <= value <= 1):
-            raise ModelError(f"{printable(self.model.path)}: returned {value}, which is no probability")
+            raise ModelError(f"{printable(self.model.path)}: returned {value}, which is not a probability")
         return value if self._returns_logit else _logit(value)
 
     def _limited(self, score: float) -> float:
@@ -156,17 +164,20 @@ class Classifier:
 
     @property
     def interpreter(self) -> Interpreter:
-        """The LiteRT interpreter that answers, for measurements. Whoever keeps it keeps the Coral, also after `close`.
+        """The LiteRT interpreter, for measurements. A reference to it keeps the Coral in use, even after `close`.
 
         Raises:
             CoralError: the classifier is closed.
         """
         if self._interpreter is None:
-            raise CoralError(f"{printable(self.model.path)}: the Coral has gone")
+            raise CoralError(f"{printable(self.model.path)}: the Coral is closed")
         return self._interpreter
 
     def run(self, pixels: Pixels) -> float:
-        """What the network returns for one view: a logit or a probability, see the description's `output_is`.
+        """Run the network on one view. Returns a logit or a probability, see the description's `output_is`.
+
+        Args:
+            pixels: RGB, uint8, shape (height, width, 3).
 
         Raises:
             ModelError, CoralError: see `score`.
@@ -177,45 +188,50 @@ class Classifier:
             opened.invoke()
         except RuntimeError as error:
             reason = f"{printable(self.model.path)}: {' '.join(str(error).split())}"
-        if reason:  # raised here, free of the error's frames: they would hold the interpreter, and that the Coral
+        if reason:  # raised outside of `except`: the error's frames would hold the interpreter, and it the Coral
             raise CoralError(f"the Coral failed: {reason}") if self._delegate else ModelError(reason)
         value = opened.get_tensor(self._output_index)[0, 0]
         return (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)
 
     @property
     def uses_delegate(self) -> bool:
-        """Whether a delegate computes, which may have no other user."""
+        """Whether a delegate computes. It may have no second user."""
         return self._delegate is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an interpreter; after `close`, or a `reopen` that failed, there is none."""
+        """Whether there is an interpreter: not after `close` or a failed `reopen`."""
         return self._interpreter is not None
 
     def another(self) -> "Classifier | None":
-        """One more of the same, for another thread; None if there can be no other, for a Coral has one user."""
+        """A second classifier of the same model, for another thread; None with a Coral, which has one user."""
         if self._delegate:
             return None
         return Classifier(self.model, self.threads, self._runtime, operating_point=self._operating_point)
 
     def reopen(self) -> None:
-        """Take hold of the delegate anew, after it has failed.
+        """Open the delegate again after it has failed.
 
         Raises:
-            CoralError: it is not there (yet).
+            CoralError: it cannot be opened (yet).
         """
-        self.close()  # first: a Coral has one user at a time
-        self._opened()
+        self.close()  # a Coral has one user at a time
+        self._open()
 
     def close(self) -> None:
-        """Let go of the delegate, for others to take it; there are no scores any more."""
+        """Release the delegate for other users. The classifier cannot score any more before `reopen`."""
         self._interpreter = None
 
     def classify(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Verdict:
-        """The verdict on one image file, whose content may be given if it was read already.
+        """The verdict on one image file.
+
+        Args:
+            path: the file; with `data` given it only names the image.
+            data: the file's content, if it has been read already.
+            explain: add the place and logit of each view.
 
         Raises:
-            ImageError: the file is unreadable or no acceptable image.
+            ImageError: the file cannot be read, or is not an acceptable image.
             ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
@@ -225,12 +241,14 @@ class Classifier:
     def verdict(
         self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
     ) -> Verdict:
-        """The verdict on an image that was read and decoded already, in so many seconds.
+        """The verdict on an image that has been read and decoded already.
 
         Args:
+            path: the image's name.
             pixels: of its views, see `judge`; or of one view, shape (height, width, 3).
             own_size: the image's own upright (width, height).
-            explain: tell of each view.
+            seconds: that reading and decoding took.
+            explain: add the place and logit of each view.
 
         Raises:
             ModelError, CoralError: see `score`.
@@ -263,7 +281,11 @@ class Classifier:
         )
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
-        """Like `classify`, with a bad image as a value: for work that goes on."""
+        """Like `classify`, but returns a Failure for a bad image.
+
+        Raises:
+            ModelError, CoralError: see `score`.
+        """
         try:
             return self.classify(path, data, explain=explain)
         except ImageError as error:
@@ -271,29 +293,29 @@ class Classifier:
 
     def _require_for_processor(self) -> None:
         if is_compiled(self.model.content):
-            raise ModelError("compiled for the Edge TPU, and runs on a Coral alone: --tpu")
-        if self.model.description is None:  # no checksum says that the file is whole
+            raise ModelError("compiled for the Edge TPU, runs only on a Coral: use --tpu")
+        if self.model.description is None:  # no checksum shows whether the file is intact
             require_whole(self.model.content)
             probe(self.model.content, self._runtime)
 
-    def _opened(self) -> Interpreter:
+    def _open(self) -> Interpreter:
         delegate = self._delegate() if self._delegate else None
         try:
             self._interpreter = interpreter(self.model.content, self.threads, self._runtime, delegate)
         except ModelError as error:
             if delegate is None:
                 raise
-            # It was tried just before, so the Coral has gone in between. Not `from error`: see `score`.
+            # A trial just succeeded, so the Coral was unplugged since. Not `from error`: see `run`.
             reason = str(error)
             raise CoralError(f"the Coral failed: {printable(self.model.path)}: {reason}") from None
         return self._interpreter
 
 
 def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisation]:
-    """The (width, height) that a network takes, and how its file quantises input and output.
+    """(width, height) of a network's input, and the quantisation of its input and output.
 
     Raises:
-        ModelError: it does not take one RGB image and return one number, or in a type that no model of ours has.
+        ModelError: it does not take one RGB image and return one number, or a tensor's type is not supported.
     """
     tensors = (*interpreter.get_input_details(), *interpreter.get_output_details())
     shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in tensors]
@@ -303,7 +325,7 @@ def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisa
 
 
 def _sigmoid(logit: float) -> float:
-    """Of one number; written so that no exponential overflows."""
+    """The logistic function, computed without overflow."""
     odds = math.exp(-abs(logit))
     return 1 / (1 + odds) if logit >= 0 else odds / (1 + odds)
 
@@ -320,16 +342,16 @@ def _require_as_described(classifier: Classifier, description: ModelDescription)
 
 
 def _require_probability(output: Quantisation) -> None:
-    """A file without description has to return P(REAL): one whose output can lie far outside of 0-1 does not."""
+    """Refuse a file without description whose output can lie far outside of 0-1: it is not P(REAL)."""
     if output.scale:
         limits = np.iinfo(output.dtype)
         least, greatest = ((int(end) - output.zero_point) * output.scale for end in (limits.min, limits.max))
         if least < -output.scale or greatest > 1 + output.scale:
-            raise ModelError(f"its output, {least:.3g} to {greatest:.3g}, is no probability: its .json is missing")
+            raise ModelError(f"its output of {least:.3g} to {greatest:.3g} is not a probability: is its .json missing?")
 
 
 def _quantisation(tensor: dict[str, Any]) -> Quantisation:
-    """As the file has it."""
+    """The quantisation of a tensor by the interpreter's details."""
     dtype = np.dtype(tensor["dtype"])
     scale, zero_point = tensor["quantization"]
     if dtype not in (np.float32, np.int8, np.uint8) or (dtype != np.float32 and not scale):
@@ -338,10 +360,10 @@ def _quantisation(tensor: dict[str, Any]) -> Quantisation:
 
 
 def input_of_pixel(input_: Quantisation) -> npt.NDArray[Any]:
-    """What the network takes for each pixel value 0-255: float32 in [0, 1], or that quantised. Shape (256,).
+    """The input value of each pixel value 0-255: float32 in [0, 1], or quantised as the input is. Shape (256,).
 
-    A table, because there are only 256 cases: one look-up a pixel replaces a
-    conversion, a division, a rounding and a clip, and is the same for every dtype.
+    One look-up a pixel in this table replaces a conversion, a division, a
+    rounding and a clip, and is the same for every dtype.
     """
     value = np.arange(256, dtype=np.float32) / np.float32(255)
     if not input_.scale:

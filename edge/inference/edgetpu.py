@@ -1,8 +1,8 @@
-"""What there is of a Coral on this machine: devices, Google's library for them, compiled models.
+"""Corals of this machine: devices, Google's library for them, names of compiled models.
 
-Nothing here prints, and nothing here opens a device: that does the runtime, in
-`edge.inference.runtime`. Sources: the "Get started" pages of coral.ai for the ids,
-the udev rule and the groups; edgetpu_c.h of google-coral/libedgetpu.
+Nothing here opens a device; `edge.inference.runtime` does. Sources: the "Get
+started" pages of coral.ai for the ids, the udev rule and the groups; edgetpu_c.h
+of google-coral/libedgetpu.
 """
 
 import grp
@@ -17,16 +17,16 @@ from edge.process.isolated import Crashed, TimedOut, run_isolated
 
 LIBRARY = "libedgetpu.so.1"
 USB, PCI = "usb", "pci"
-# A stick is 1a6e:089a until it has got its firmware, at the first use after it was plugged in, and 18d1:9302 then.
+# A stick is 1a6e:089a until the library loads its firmware at the first use, and 18d1:9302 afterwards.
 USB_IDS = frozenset((("1a6e", "089a"), ("18d1", "9302")))
 PCI_ID = ("0x1ac1", "0x089a")
-PAGE_BYTES = 4096  # what the library needs of the kernel for a card on PCIe
-COMPILED = "_edgetpu"  # edgetpu_compiler puts it behind a model's name
+PAGE_BYTES = 4096  # size of the kernel's memory pages that a card on PCIe needs
+COMPILED = "_edgetpu"  # edgetpu_compiler appends it to a model's name
 LOADING_SECONDS = 20.0
 
 _DEVICE = re.compile(r"(usb|pci)?(?::?(\d{1,3}))?")
 
-# The path that a library was loaded from, and its version if it has one; else the loader's words.
+# Prints the path that a library was loaded from, and its version if it has one; else the loader's error.
 _LOAD = """
 import ctypes, sys
 name = sys.argv[1]
@@ -46,13 +46,13 @@ if hasattr(library, "edgetpu_version"):
 
 @dataclass(frozen=True)
 class Device:
-    """A Coral that is plugged in.
+    """A connected Coral.
 
     Attributes:
-        kind: "usb" or "pci".
-        node: what programs open, below /dev; None if there is none: no driver has taken a card, or no udev runs.
-        group: whose members may open it, by its permissions; None if no group but the super-user's.
-        is_ours: whether this process may open it.
+        kind: USB or PCI.
+        node: its device node below /dev; None if there is none, because a driver or udev is missing.
+        group: whose members may open the node; None if only root may.
+        is_ours: whether this process may open the node.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Library:
 
     Attributes:
         path: where it was loaded from.
-        version: in its own words, such as "RuntimeVersion(14)"; None if it has none.
+        version: as it reports it, such as "RuntimeVersion(14)"; None if it reports none.
     """
 
     path: str
@@ -75,10 +75,10 @@ class Library:
 
 
 def devices(root: Path = Path("/")) -> list[Device]:
-    """The Corals that are plugged in, those on PCIe first.
+    """The connected Corals, those on PCIe first.
 
     Args:
-        root: below it, /sys and /dev.
+        root: the folder that holds /sys and /dev.
     """
     nodes: list[Path | None] = [*sorted((root / "dev").glob("apex_*"))]
     cards = [card for card in (root / "sys/bus/pci/devices").glob("*") if _words(card, "vendor", "device") == PCI_ID]
@@ -93,53 +93,53 @@ def devices(root: Path = Path("/")) -> list[Device]:
 
 
 def library(name: str = LIBRARY) -> Library:
-    """Google's library, as the loader finds it; it is loaded in another process, for it might crash.
+    """Google's library as the loader finds it. It is loaded in another process, because it may crash.
+
+    Args:
+        name: a name for the loader, or a path.
 
     Raises:
-        CoralError: it is missing, or cannot be loaded.
+        CoralError: it is missing or cannot be loaded.
     """
     shown = printable(name)
     try:
         done = run_isolated(_LOAD, name, seconds=LOADING_SECONDS)
     except Crashed as error:
-        raise CoralError(f"{shown}: crashes when it is loaded ({error}); install another version of it") from error
+        raise CoralError(f"{shown}: crashes while loading ({error}); install another version") from error
     except TimedOut as error:
-        raise CoralError(f"{shown}: does not come back from loading within {LOADING_SECONDS:.0f} s") from error
+        raise CoralError(f"{shown}: does not load within {LOADING_SECONDS:.0f} s") from error
     lines = done.output.splitlines() or [""]
     if not done.status:
         return Library(lines[0], lines[1] if len(lines) > 1 and lines[1] else None)
     if "/" not in name and "No such file" in lines[0]:
-        raise CoralError(f"{shown} is not installed: https://coral.ai/docs/accelerator/get-started says how")
+        raise CoralError(f"{shown} is not installed; see https://coral.ai/docs/accelerator/get-started")
     raise CoralError(f"{shown}: cannot be loaded: {printable(lines[0].removeprefix(f'{name}: '))}")
 
 
 def page_bytes() -> int:
-    """The size of this kernel's memory pages; 16384 on a Pi 5 as it comes."""
+    """The size of the kernel's memory pages in bytes; 16384 on a Pi 5 by default."""
     return os.sysconf("SC_PAGE_SIZE")
 
 
 def has_pycoral() -> bool:
-    """Whether Google's pycoral is installed; the package index has another project by that name."""
-    found = find_spec("pycoral")  # no deeper: that would import it
+    """Whether Google's pycoral is installed; another project has the same name."""
+    found = find_spec("pycoral")  # of the package only: a submodule's would import it
     places = found.submodule_search_locations or [] if found else []
     return any(os.path.exists(os.path.join(place, "utils", "edgetpu.py")) for place in places)
 
 
 def compiled_path(model: Path) -> Path:
-    """Where the compiled form of a model is: beside it. A compiled one's is itself."""
+    """The path of a model's compiled form, beside it; of a compiled model, its own path."""
     return model if model.stem.endswith(COMPILED) else model.with_name(f"{model.stem}{COMPILED}{model.suffix}")
 
 
 def plain_path(model: Path) -> Path:
-    """Where the model is that a compiled one was made of: beside it. A plain one's is itself."""
+    """The path of the model that a compiled one was made of, beside it; of another model, its own path."""
     return model.with_name(f"{model.stem.removesuffix(COMPILED)}{model.suffix}")
 
 
 def device_option(text: str) -> str | None:
-    """The spelling that the library wants of "usb", "pci", a number from 0 on, or "usb:1"; None if it is none of them.
-
-    An empty text, for any device, stays as it is.
-    """
+    """The library's spelling of a device: "usb", "pci", a number from 0, or "usb:1"; "" for any. None if invalid."""
     match = _DEVICE.fullmatch(text)
     if match is None or (match[1] and match[2] and ":" not in text):
         return None
@@ -147,10 +147,10 @@ def device_option(text: str) -> str | None:
 
 
 def tpu_choice(value: object) -> str | None:
-    """What `--tpu` and its setting mean: None for the processor, "any", "auto", or a device as the library spells it.
+    """The meaning of `--tpu`: None for the processor, "any", "auto", or a device as `device_option` spells it.
 
     Raises:
-        ValueError: it is none of them; the text names those that there are.
+        ValueError: the value is invalid; the text names the valid ones.
     """
     text = str(value).lower()
     if text in ("false", "no", "off", ""):
@@ -159,20 +159,20 @@ def tpu_choice(value: object) -> str | None:
         return "any"
     device = text if text == "auto" else device_option(text)
     if device is None:
-        raise ValueError(f"{value!r} is none of usb, pci, auto, a number from 0 on, usb:1 and the like")
+        raise ValueError(f"{value!r} is none of usb, pci, auto, a number from 0, or a pair such as usb:1")
     return device
 
 
 def require_device(option: str = "", found: list[Device] | None = None, pages: int | None = None) -> Device:
-    """The device that the library will take.
+    """The device that the library will use.
 
     Args:
         option: as `device_option` returns it.
-        found: None looks for them.
-        pages: the kernel's, in bytes; None asks it.
+        found: the connected devices; None: those of this machine.
+        pages: size of the kernel's memory pages in bytes; None: that of this machine.
 
     Raises:
-        CoralError: there is none, or it cannot be opened; with what to do.
+        CoralError: there is none, or it cannot be opened; the text has the remedy.
     """
     kind, _, number = option.partition(":")
     all_ = devices() if found is None else found
@@ -180,7 +180,7 @@ def require_device(option: str = "", found: list[Device] | None = None, pages: i
     what = {USB: "Coral on USB", PCI: "Coral on PCIe"}.get(kind, "Coral")
     if not suitable:
         other = f", only one on {'PCIe' if all_[0].kind == PCI else 'USB'}" if all_ else ""
-        raise CoralError(f"no {what} is plugged in{other}")
+        raise CoralError(f"no {what} is connected{other}")
     place = int(number or 0)
     if place >= len(suitable):
         count = f"{len(suitable)}, number 0 to {len(suitable) - 1}" if len(suitable) > 1 else "one, number 0"
@@ -193,17 +193,17 @@ def require_device(option: str = "", found: list[Device] | None = None, pages: i
 def _require_usable(device: Device, pages: int) -> None:
     if device.node is None:
         raise CoralError(
-            "a Coral is on PCIe, but has no driver (no /dev/apex_0): install gasket-dkms"
+            "the Coral on PCIe has no driver (no /dev/apex_0): install gasket-dkms"
             if device.kind == PCI
-            else "a Coral is on USB, but has no node in /dev/bus/usb: pass that folder on to this container"
+            else "the Coral on USB has no node in /dev/bus/usb: pass that folder on to this container"
         )
     if not device.is_ours:
         remedy = (
-            f"sudo usermod -aG {device.group} USER, then log in anew"
+            f"sudo usermod -aG {device.group} USER, then log in again"
             if device.group
-            else "install the udev rule that comes with libedgetpu1-std, then plug it in anew"
+            else "install the udev rule that comes with libedgetpu1-std, then unplug it and plug it in again"
         )
-        raise CoralError(f"{device.node}: this account may not open the Coral: {remedy}")
+        raise CoralError(f"{device.node}: this account cannot open the Coral: {remedy}")
     if device.kind == PCI and pages != PAGE_BYTES:
         raise CoralError(
             f"{device.node}: the Coral on PCIe needs memory pages of {PAGE_BYTES} bytes, this kernel's have {pages}:"
@@ -214,7 +214,7 @@ def _require_usable(device: Device, pages: int) -> None:
 def _device(kind: str, node: Path | None) -> Device:
     try:
         status = node.stat() if node else None
-    except OSError:  # unplugged just now
+    except OSError:  # it has just been unplugged
         status = None
     if node is None or status is None:
         return Device(kind, None, None, is_ours=False)
@@ -228,7 +228,7 @@ def _device(kind: str, node: Path | None) -> Device:
 
 
 def _words(folder: Path, *names: str) -> tuple[str, ...]:
-    """What these files of sysfs hold; empty texts for what is not there, or not there any more."""
+    """The content of some files of sysfs; empty for files that are missing."""
     return tuple(_word(folder / name) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What a model is to a runner: a `.tflite` file and the JSON beside it that describes it."""
+"""Model files: a `.tflite` file and the JSON beside it that describes it."""
 
 import hashlib
 import json
@@ -20,19 +20,19 @@ from edge.verdict import UNSURE as UNSURE
 
 THRESHOLD = 0.5  # REAL above it, FAKE at it and below
 DEFAULT = "compact_int8.tflite"
-BUNDLED = (DEFAULT, "photo_int8.tflite")  # in the order in which they are asked for an image
+BUNDLED = (DEFAULT, "photo_int8.tflite")  # the first one whose domain holds an image classifies it
 FORMAT_VERSION = 3
-# 2 brought output_is, score_limit and domain; 3 views, fusion and operating points.
+# Version 2 added output_is, score_limit and domain; version 3 views, fusion and operating points.
 READABLE_VERSIONS = (1, 2, 3)
-NO_UNSURE = ""  # in place of an operating point's name: one threshold, the description's own
+NO_UNSURE = ""  # instead of an operating point's name: the description's single threshold
 MOST_VIEWS = 64
 PROBABILITY, LOGIT = "probability", "logit"
-EDGE_TPU_OPERATION = b"edgetpu-custom-op"  # what edgetpu_compiler makes of the operations that it has compiled
+EDGE_TPU_OPERATION = b"edgetpu-custom-op"  # the operation that edgetpu_compiler puts in place of those it compiles
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """real value = scale * (stored value - zero_point); scale 0 means that the tensor is not quantised."""
+    """Quantisation of a tensor: value = scale * (stored value - zero_point); scale 0: it is not quantised."""
 
     dtype: str
     scale: float
@@ -41,7 +41,7 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Fusion:
-    """From the mean of the views' logits to the picture's: scale * mean + offset."""
+    """The logit of a picture from the mean of its views' logits: scale * mean + offset."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -49,12 +49,14 @@ class Fusion:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Two thresholds: FAKE below the one, REAL above the other, UNSURE between them.
+    """Two thresholds of the score.
 
     Attributes:
-        name: what a user chooses it by.
-        false_alarms: measured share of real pictures called FAKE.
-        misses: measured share of generated ones called REAL.
+        name: by which a user chooses it.
+        false_alarms: measured share of real pictures that are called FAKE.
+        misses: measured share of generated pictures that are called REAL.
+        fake_below: lower scores are FAKE.
+        real_above: higher scores are REAL; those between are UNSURE.
     """
 
     name: str
@@ -69,22 +71,25 @@ class ModelDescription:
     """The JSON beside a model file.
 
     Attributes:
+        name: of the model.
         width, height: of the input in pixels; layout NHWC, R G B, [0, 1] before quantisation.
-        resampling: the filter that scales images to it, by Pillow's name in lower case.
-        labels: the name of score 0 and of score 1.
-        threshold: a score above it is `labels[1]`.
+        resampling: the filter that scales images to the input: Pillow's name in lower case.
         sha256: of the model file, hexadecimal.
-        output_is: "probability", P(REAL) itself, or "logit", what its sigmoid is taken of. In 8 bits a probability
-            has few steps where it matters, near 0 and 1; a logit has as many there as anywhere.
-        score_limit: scores are kept within [limit, 1 - limit], for a model cannot be known to be more certain than
-            the number of images allows on which it was measured.
-        domain: None if nobody has said.
-        views: what of a picture the network is shown; None: the whole, scaled to its input.
-        fusion: how the logits of several views become one.
-        operating_points: to choose from; without any, `threshold` alone decides and no image is UNSURE.
-        operating_point: the name of the one that is used unless another is chosen; None: the first.
-        measured: what the conversion measured; nothing is decided by it.
-        calibration: which images an integer model was calibrated on; empty for float models.
+        input, output: quantisation of the two tensors.
+        labels: of score 0 and of score 1.
+        threshold: a score above it is `labels[1]`.
+        output_is: PROBABILITY, P(REAL) itself, or LOGIT, whose sigmoid is P(REAL). Quantised to 8 bits, a probability
+            has few steps near 0 and 1, where they matter; a logit has as many there as elsewhere.
+        score_limit: scores are clipped to [limit, 1 - limit]: no more certainty can be claimed than the number of
+            images allows on which the model was measured.
+        domain: the images that the model was measured on; None: unknown.
+        views: the crops that the network is shown; None: the whole picture, scaled to the input.
+        fusion: how the logits of several views become one; None: their mean.
+        operating_points: without any, `threshold` alone decides and no image is UNSURE.
+        operating_point: name of the default one; None: the first.
+        measured: results of the conversion's measurements, for information only.
+        calibration: the images that an integer model was calibrated on; empty for float models.
+        format_version: of this JSON.
     """
 
     name: str
@@ -108,14 +113,15 @@ class ModelDescription:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
+        """The text of the JSON file."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "ModelDescription":
-        """The reverse of `to_json`; fields of later versions that we do not know are left alone.
+        """The description in a JSON text; unknown fields are ignored.
 
         Raises:
-            ValueError: this is no description, or one of a later format.
+            ValueError: the text is not a valid description, or one of a later format.
         """
         data = json.loads(text)
         if not isinstance(data, dict):
@@ -124,7 +130,7 @@ class ModelDescription:
         if version not in READABLE_VERSIONS:
             raise ValueError(f"format_version {version!r}; this edge-detect reads up to {FORMAT_VERSION}")
         known = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
-        later = data if version >= 3 else {}  # what an older description calls so means something else
+        later = data if version >= 3 else {}  # in older descriptions these fields mean something else
         try:
             known["input"], known["output"] = _quantisation(data["input"]), _quantisation(data["output"])
             known["labels"] = _two_labels(data["labels"])
@@ -152,7 +158,7 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class Model:
-    """A model file that was read and, where it has a description, checked against it."""
+    """A model file that was read, and checked against its description if it has one."""
 
     path: Path
     content: bytes = field(repr=False)
@@ -175,10 +181,10 @@ class Model:
         return self.description.threshold if self.description else THRESHOLD
 
     def operating_point(self, name: str | None = None) -> OperatingPoint | None:
-        """The operating point of a name; None if `threshold` alone decides, as it always does without any point.
+        """An operating point by its name; None if `threshold` alone decides, always so if the model has no point.
 
         Args:
-            name: None is the description's default; NO_UNSURE asks for none.
+            name: None: the description's default; NO_UNSURE: no operating point.
 
         Raises:
             ModelError: the description has points, but none of this name.
@@ -196,33 +202,33 @@ class Model:
 
 
 def default_path() -> Path:
-    """The model that travels with the package and judges thumbnails."""
+    """The bundled model for thumbnails."""
     return resources.folder("models") / DEFAULT
 
 
 def bundled_paths() -> tuple[Path, ...]:
-    """The models that travel with the package, in the order in which they are asked for an image.
+    """The bundled models that are installed, in the order of BUNDLED.
 
-    One that is not there is left out, the default model excepted: loading that tells what is wrong.
+    The default model is always among them: if it is missing, loading it reports that.
     """
     folder = resources.folder("models")
     return tuple(folder / name for name in BUNDLED if name == DEFAULT or (folder / name).exists())
 
 
 def description_path(model: Path) -> Path:
-    """Where the JSON of a model file is."""
+    """The path of a model file's JSON."""
     return model.with_suffix(".json")
 
 
 def load(path: Path | None = None, description: ModelDescription | None = None) -> Model:
-    """Read a model and its description; a file without one gets the contract's labels and threshold.
+    """Read a model and its description; without one the model gets LABELS and THRESHOLD.
 
     Args:
-        path: a `.tflite` file; None is the default model.
-        description: of this file, if `described` has read it already.
+        path: a `.tflite` file; None: the default model.
+        description: of this file, if it has been read already.
 
     Raises:
-        ModelError: the file is missing, is no LiteRT model, or is not the one that its description describes.
+        ModelError: the file cannot be read, is not a LiteRT model, or is not the one that its description describes.
     """
     path = path or default_path()
     try:
@@ -240,10 +246,10 @@ def load(path: Path | None = None, description: ModelDescription | None = None) 
 
 
 def described(model: Path) -> ModelDescription | None:
-    """The description beside a model file, which itself is not read; None if there is none.
+    """Read the description beside a model file, but not that file; None if there is no description.
 
     Raises:
-        ModelError: it cannot be read, or asks for what this edge-detect does not do.
+        ModelError: it cannot be read, is invalid, or asks for another resampling filter.
     """
     path = description_path(model)
     if not os.path.lexists(path):
@@ -288,10 +294,10 @@ def _range(value: Any) -> tuple[int, int]:
 
 
 def views_of(value: Any) -> Views | None:
-    """What a description's JSON says under `views`.
+    """The value of `views` in a description's JSON.
 
     Raises:
-        ValueError, KeyError, TypeError: the value does not describe views.
+        ValueError, KeyError, TypeError: the value is invalid.
     """
     if value is None:
         return None
@@ -332,7 +338,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _two_numbers(value: Any, name: str) -> tuple[float, float]:
-    """From 0 to 1, the lesser first."""
+    """A pair of numbers from 0 to 1, the lesser first."""
     if not isinstance(value, list) or len(value) != 2:
         raise ValueError(f"{name} is not a pair of numbers")
     low, high = float(value[0]), float(value[1])

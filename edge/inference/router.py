@@ -1,7 +1,7 @@
-"""Several models, each for its own images: which one an image goes to, and the verdict of that one.
+"""Several models, each for its own images.
 
-A model is read when the first image needs it. Until then no more than its
-description is, and not even that while the models before it take every image.
+A model is read when the first image goes to it. Before that only its description
+is read, and not even that while the models before it take every image.
 """
 
 import contextlib
@@ -21,16 +21,18 @@ from edge.inference.classifier import Classifier
 from edge.inference.model import ModelDescription, bundled_paths, described, load
 from edge.verdict import Answer, Failure, Verdict
 
-# Makes the classifier of a model file, with its description where that was read already.
+# Makes the classifier of a model file; the description is given if it has been read already.
 Make = Callable[[Path, ModelDescription | None], Classifier]
 
 
 @dataclass
 class _Slot:
-    """One of the models, and what is known of it so far.
+    """One of the models.
 
     Attributes:
-        source: of another router, whose model need not be read once more.
+        path: of the model file.
+        description, input, classifier: None until they are needed.
+        source: the same model in another router, from which the classifier can be copied.
     """
 
     path: Path
@@ -41,22 +43,22 @@ class _Slot:
 
 
 class Router:
-    """The models that an image may go to, in order; not to be shared between threads."""
+    """An ordered list of models; each image goes to one of them. For one thread at a time."""
 
     def __init__(self, paths: Sequence[Path], make: Make, make_another: Make | None = None) -> None:
         """
         Args:
-            paths: of the model files, at least one. One alone gets every image.
-            make: is called for each when it is first needed.
-            make_another: the same for routers of other threads; None: `make`.
+            paths: of the model files, at least one. A single one gets every image.
+            make: makes the classifier of a model file when it is first needed.
+            make_another: the same for the routers of other threads; None: `make`.
         """
         self._slots = [_Slot(path) for path in paths]
         self._make, self._make_another = make, make_another or make
-        self._latest = 0  # of the models, the one that was asked last
+        self._latest = 0  # index of the model that was used last
 
     @classmethod
     def of(cls, *classifiers: Classifier) -> "Router":
-        """Of classifiers that are there already."""
+        """A router of existing classifiers."""
         router = cls([one.model.path for one in classifiers], _of_processor(1, None, None))
         for slot, classifier in zip(router._slots, classifiers, strict=True):
             slot.classifier = classifier
@@ -64,17 +66,16 @@ class Router:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What the models take, for `edge.imaging.inputs`; can be pickled.
+        """The inputs of all models, for `edge.imaging.inputs`; can be pickled.
 
         Raises:
-            ModelError, RuntimeMissingError, CoralError: a description cannot be read; or, where a model has none, the
-                model.
+            ModelError, RuntimeMissingError, CoralError: a description cannot be read, or a model without description.
         """
         return tuple(self._inputs())
 
     @property
     def labels(self) -> tuple[str, str]:
-        """Of score 0 and of score 1, by the first model; others may add UNSURE.
+        """The labels of score 0 and of score 1 of the first model; a verdict may also be UNSURE.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `inputs`.
@@ -84,18 +85,18 @@ class Router:
         return slot.description.labels if slot.description else self.classifier(0).model.labels
 
     def check(self) -> None:
-        """Read the files of the models that no image has needed yet, to see that they are whole.
+        """Read the model files that no image has needed yet, and check them for damage.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: one is damaged; or see `inputs`.
         """
         for slot, _ in zip(self._slots, self._inputs(), strict=True):
-            if slot.classifier is None and slot.path.exists():  # of a compiled one there may be no other form
+            if slot.classifier is None and slot.path.exists():  # a compiled model may lie there without its plain form
                 load(slot.path, slot.description)
 
     @property
     def digests(self) -> frozenset[str]:
-        """SHA-256 of each model at work, and of the other form of its file, compiled or not, if that lies beside it.
+        """SHA-256 of every model in use, and of its compiled or plain form if that lies beside it.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `inputs`.
@@ -110,7 +111,7 @@ class Router:
         return frozenset(found)
 
     def sha256(self, model: int = 0) -> str:
-        """Of the model file at work; of a model that was not needed yet, of the one that its description is of.
+        """SHA-256 of the file of a model; before the model is read, from its description.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `inputs`.
@@ -119,11 +120,11 @@ class Router:
         slot = self._slots[model]
         if slot.classifier is not None:
             return slot.classifier.model.sha256
-        assert slot.description is not None  # what has none was made for its `Input`
+        assert slot.description is not None  # `_input` has made the classifier of a model without description
         return slot.description.sha256
 
     def choose(self, own_size: tuple[int, int]) -> Input:
-        """What is to be taken of an image of this upright (width, height), and for which model.
+        """The input of the model for an image of this upright (width, height).
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `inputs`.
@@ -131,10 +132,10 @@ class Router:
         return choose(own_size, self._inputs())
 
     def classifier(self, model: int = 0) -> Classifier:
-        """One of the models, made if it was not needed before.
+        """The classifier of a model, made at the first call.
 
         Raises:
-            ModelError, RuntimeMissingError, CoralError: it cannot be had.
+            ModelError, RuntimeMissingError, CoralError: the model cannot be opened.
         """
         self._latest, slot = model, self._slots[model]
         if slot.classifier is not None and slot.classifier.is_open:
@@ -148,12 +149,12 @@ class Router:
         return slot.classifier
 
     def another(self) -> "Router | None":
-        """One more of the same, for another thread; None if there can be no other, for a Coral has one user.
+        """A second router of the same models for another thread; None with a Coral, which has one user.
 
-        The first model must be at work, so that it is known what computes.
+        None also before the first model is made: only then it is known whether a Coral computes.
         """
-        at_work = [slot.classifier for slot in self._slots if slot.classifier is not None]
-        if self._slots[0].classifier is None or any(classifier.uses_delegate for classifier in at_work):
+        made = [slot.classifier for slot in self._slots if slot.classifier is not None]
+        if self._slots[0].classifier is None or any(classifier.uses_delegate for classifier in made):
             return None
         other = Router([slot.path for slot in self._slots], self._make_another)
         for slot, theirs in zip(self._slots, other._slots, strict=True):
@@ -161,31 +162,33 @@ class Router:
         return other
 
     def reopen(self) -> None:
-        """Open the delegate again after the model that was asked last has failed.
+        """Open the delegate of the model that was used last again, after it has failed.
 
         Raises:
-            CoralError: it is not there (yet).
+            CoralError: it cannot be opened (yet).
         """
         slot = self._slots[self._latest]
-        if slot.classifier is not None:  # else it is made when it is asked again
+        if slot.classifier is not None:  # else `classifier` makes it
             self._close_others(slot)
             slot.classifier.reopen()
 
     def close(self) -> None:
-        """Let go of the delegates, for others to take them."""
+        """Release the delegates for other users."""
         for slot in self._slots:
             if slot.classifier is not None:
                 slot.classifier.close()
 
     def classify(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Verdict:
-        """The verdict on one image file, whose content may be given if it was read already.
+        """The verdict on one image file.
 
         Args:
-            explain: tell of each view.
+            path: the file; with `data` given it only names the image.
+            data: the file's content, if it has been read already.
+            explain: add the place and logit of each view.
 
         Raises:
-            ImageError: the file is unreadable or no acceptable image.
-            ModelError, RuntimeMissingError, CoralError: its model cannot be had, or has failed.
+            ImageError: the file cannot be read, or is not an acceptable image.
+            ModelError, RuntimeMissingError, CoralError: its model cannot be opened, or has failed.
         """
         began = time.perf_counter()
         chosen, (pixels, own_size, _) = take(path, data, self.choose)
@@ -202,11 +205,12 @@ class Router:
         model: int = 0,
         explain: bool = False,
     ) -> Verdict:
-        """The verdict on an image that was read and decoded already, in so many seconds, for one of the models.
+        """The verdict of a model on an image that has been read and decoded already.
 
         Args:
-            pixels: of the views that this model takes, see `edge.inference.classifier.Classifier.verdict`.
-            model: `Input.model` of what was taken.
+            path, own_size, seconds, explain: see `edge.inference.classifier.Classifier.verdict`.
+            pixels: of the views of this model, see there.
+            model: its index, `Input.model`.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `classify`.
@@ -214,14 +218,18 @@ class Router:
         return self.classifier(model).verdict(path, pixels, own_size, seconds, explain=explain)
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
-        """Like `classify`, with a bad image as a value: for work that goes on."""
+        """Like `classify`, but returns a Failure for a bad image.
+
+        Raises:
+            ModelError, RuntimeMissingError, CoralError: see `classify`.
+        """
         try:
             return self.classify(path, data, explain=explain)
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
 
     def _close_others(self, slot: _Slot) -> None:
-        """A Coral has one user at a time."""
+        """Close the other models on a Coral, which has one user at a time."""
         for other in self._slots:
             if other is not slot and other.classifier is not None and other.classifier.uses_delegate:
                 other.classifier.close()
@@ -236,7 +244,7 @@ class Router:
                 slot.description = described(slot.path)
             if slot.description is not None:
                 size = slot.description.width, slot.description.height
-            else:  # only the model itself knows; or it is compiled, and described by what it was made of
+            else:  # the interpreter knows its size; a compiled model gets its plain form's description
                 classifier = self.classifier(index)
                 slot.description, size = classifier.model.description, classifier.size
             views, domain = (slot.description.views, slot.description.domain) if slot.description else (None, None)
@@ -253,19 +261,19 @@ def router(
     library: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Router:
-    """A router over the models that travel with the package, or over one that gets every image.
+    """A router over the bundled models, or over one model that gets every image.
 
     Args:
-        model: the one file; None: those of the package.
-        operating_point: see `edge.inference.classifier.Classifier`.
-        tpu, library, say: see `edge.inference.failover.classifier`; each model is tried on the Coral when it is
-            first needed.
+        model: the file of the one model; None: the bundled ones.
+        threads, runtime, operating_point: see `edge.inference.classifier.Classifier`.
+        tpu, library, say: see `edge.inference.failover.classifier`; a model is tried on the Coral when it is first
+            needed. None for `tpu`: the processor.
 
     Raises:
         ModelError: no model has the operating point, or a description cannot be read.
     """
     paths = bundled_paths() if model is None else (model,)
-    if operating_point:  # fail at once, not at the first photo
+    if operating_point:  # checked here, not at the first photo
         _require_point(paths, operating_point)
     plain = _of_processor(threads, runtime, operating_point)
     if tpu is None:

@@ -1,6 +1,6 @@
-"""The LiteRT runtime: the only module that imports it, and the only one that builds interpreters.
+"""The LiteRT runtime. Only this module imports it and builds interpreters.
 
-Two packages bring the same `Interpreter`: tflite-runtime, which has wheels for
+Two packages provide the same `Interpreter`: tflite-runtime, which has wheels for
 32-bit ARM but none from Python 3.12 on, and its successor ai-edge-litert.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
 from edge.process.stderr import silenced
 
-# In order of preference where both are installed and the user names neither.
+# In order of preference if both are installed and the user chooses none.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 
 _INVOKE = (
@@ -25,7 +25,7 @@ _INVOKE = (
 
 
 class Interpreter(Protocol):
-    """What we use of `Interpreter`, which both runtimes spell alike."""
+    """The methods of both runtimes' `Interpreter` that we use."""
 
     def allocate_tensors(self) -> None: ...
     def get_input_details(self) -> list[dict[str, Any]]: ...
@@ -43,14 +43,14 @@ def interpreter(
 
     Args:
         content: of a `.tflite` file.
-        threads: for one invocation. One is right for a small network: handing
-            work to a second thread costs more than it saves.
-        runtime: a key of RUNTIMES; None takes the first that is installed.
-        delegate: from `load_delegate`, of the same runtime; the interpreter keeps it for as long as it lives.
+        threads: number of threads of one invocation. One is best for a small
+            network: handing work to a second thread costs more than it saves.
+        runtime: a key of RUNTIMES; None: the first that is installed.
+        delegate: from `load_delegate` of the same runtime; the interpreter keeps a reference to it.
 
     Raises:
         RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
-        ModelError: the content is no model that this runtime can run.
+        ModelError: this runtime cannot run the model.
     """
     build = _module(runtime).Interpreter
     delegates = None if delegate is None else [delegate]
@@ -64,34 +64,36 @@ def interpreter(
 
 
 def probe(content: bytes, runtime: str | None = None) -> None:
-    """Try a file of unknown origin in a process of its own, if the runtime does not check what it loads.
+    """Run a model of unknown origin once in a process of its own, if the runtime does not check what it loads.
 
-    tflite-runtime does not: a damaged file may end the process that loads it.
+    tflite-runtime does not: a damaged file may crash the process. Whether the
+    offsets in the file are valid, `edge.inference.tflite_check` has found out
+    before; this also catches damage that only shows when the model runs.
 
     Raises:
-        ModelError: the file crashes the runtime.
+        ModelError: the model crashes the runtime.
     """
     if installed(runtime) != "tflite-runtime":
         return
-    from edge.process.isolated import (  # which the other runtime does without, and starts the sooner
-        Crashed,
-        run_isolated,
-    )
+    from edge.process.isolated import Crashed, run_isolated  # here: the other runtime starts faster without
 
     try:
-        run_isolated(
-            _INVOKE, content=content
-        )  # a failure that is no crash comes again, with its words, in this process
+        run_isolated(_INVOKE, content=content)  # an error other than a crash occurs again in this process
     except Crashed as error:
         raise ModelError(f"damaged: it crashes the runtime ({error})") from error
 
 
 def load_delegate(library: str, options: Mapping[str, str], runtime: str | None = None) -> object:
-    """What computes in the runtime's place, from a shared library; the library may crash the process.
+    """Load a delegate, which computes instead of the processor, from a shared library. It may crash the process.
+
+    Args:
+        library: a name for the loader, or a path.
+        options: of the delegate.
+        runtime: see `interpreter`.
 
     Raises:
         RuntimeMissingError: see `interpreter`.
-        CoralError: it cannot be loaded, or refuses.
+        CoralError: the library cannot be loaded, or cannot open its device.
     """
     load = _module(runtime).load_delegate
     try:
@@ -100,13 +102,13 @@ def load_delegate(library: str, options: Mapping[str, str], runtime: str | None 
         reason = printable(" ".join(str(error).split()).removeprefix(f"{library}: "))
         raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}") from error
     except ValueError as error:
-        reason = printable(str(error).partition("\n")[2]) or "it does not say why"
-        raise CoralError(f"{printable(library)}: cannot take hold of the Coral: {reason}") from error
+        reason = printable(str(error).partition("\n")[2]) or "no reason given; is another process using it?"
+        raise CoralError(f"{printable(library)}: cannot open the Edge TPU: {reason}") from error
     return delegate
 
 
 def installed(runtime: str | None = None) -> str:
-    """The name of the runtime that `interpreter` takes.
+    """The name of the runtime that `interpreter` uses.
 
     Raises:
         RuntimeMissingError: it is not installed.
@@ -119,12 +121,12 @@ def installed(runtime: str | None = None) -> str:
 
 
 def is_installed(runtime: str) -> bool:
-    """Whether the package of a key of RUNTIMES is there; whether it loads is seen when it is used."""
+    """Whether the package of a key of RUNTIMES is installed; it is not imported."""
     return find_spec(RUNTIMES[runtime]) is not None
 
 
 def require_loadable(runtime: str | None = None) -> None:
-    """Load a runtime's code.
+    """Import a runtime.
 
     Raises:
         RuntimeMissingError: it is not installed, does not load, or does not fit the installed numpy.
@@ -135,8 +137,10 @@ def require_loadable(runtime: str | None = None) -> None:
 def _module(runtime: str | None) -> Any:
     name = installed(runtime)
     if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
-        # It was built against numpy 1 and would crash on import, with a page of text.
-        raise RuntimeMissingError(f"tflite-runtime needs numpy 1, here is {np.__version__}: pip install 'numpy<2'")
+        # It was built against numpy 1 and would crash on import.
+        raise RuntimeMissingError(
+            f"tflite-runtime needs numpy 1, but {np.__version__} is installed: pip install 'numpy<2'"
+        )
     try:
         return import_module(f"{RUNTIMES[name]}.interpreter")
     except ImportError as error:

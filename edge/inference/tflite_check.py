@@ -1,8 +1,8 @@
-"""Whether a `.tflite` file is whole, for the runtime that does not look and crashes.
+"""Check of a `.tflite` file for truncation and damage, which tflite-runtime does not make.
 
-tflite-runtime follows the offsets of a FlatBuffer wherever they lead. A file
-that was cut short or damaged ends the process, or worse, does not. Here the
-offsets of the parts that a runtime reads are followed first, within bounds.
+tflite-runtime follows the offsets of a FlatBuffer wherever they lead: a damaged
+file crashes the process, or lets it read foreign memory. Here all offsets that
+a runtime reads are followed first, within the bounds of the file.
 
 Sources: the FlatBuffers binary format (flatbuffers.dev, "Internals") and
 TensorFlow Lite's schema.fbs, version 3.
@@ -12,8 +12,8 @@ import struct
 
 from edge.errors import ModelError
 
-# Of each table the fields that refer to something: by their number in the
-# schema, a list of tables, a table, or a vector of scalars with its item size.
+# The fields of each table that hold offsets, by their number in the schema: a
+# list of tables, a table, or a vector of scalars with its item size.
 _SCHEMA: dict[str, dict[int, list[str] | str | int]] = {
     "Model": {1: ["OperatorCode"], 2: ["SubGraph"], 3: 1, 4: ["Buffer"]},
     "OperatorCode": {1: 1},
@@ -27,7 +27,8 @@ _SCHEMA: dict[str, dict[int, list[str] | str | int]] = {
 
 
 def require_whole(content: bytes) -> None:
-    """
+    """Refuse a damaged file.
+
     Raises:
         ModelError: an offset leads out of the file.
     """

@@ -1,4 +1,4 @@
-"""The server that processes of ours are forked from: it has loaded already what they need."""
+"""The fork server, from which decoding processes are forked with their modules already loaded."""
 
 import contextlib
 import signal
@@ -6,15 +6,15 @@ from multiprocessing import forkserver, resource_tracker
 
 
 def start_server(preloaded: str) -> None:
-    """Let it begin, which takes a while, beside what else there is to do; nothing happens if it runs.
+    """Start the server in the background, because loading takes a while; does nothing if it runs.
 
     Args:
-        preloaded: the module that it loads.
+        preloaded: name of the module that it loads.
     """
     forkserver.set_forkserver_preload([preloaded])
-    with contextlib.suppress(OSError):  # it is tried again, and told of, when a process is to be started
-        resource_tracker.ensure_running()  # by itself, for it would let signals through
-        # Ctrl-C at a terminal goes to all, and until the server knows that it is none of its business, it would die.
+    with contextlib.suppress(OSError):  # tried again, and reported, when a process is started
+        resource_tracker.ensure_running()  # started first: otherwise it would unblock signals
+        # Ctrl-C goes to every process of a terminal. The server ignores it, but not before it has started.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""Keeping C++ libraries from talking on stderr."""
+"""Suppression of what C++ libraries print to stderr."""
 
 import contextlib
 import os
@@ -7,24 +7,23 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-# The descriptor is the whole process's: two threads that exchange it at once could lose it.
+# The descriptor belongs to the whole process: two threads that replace it at once could lose it.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def silenced(*fragments: bytes) -> Iterator[None]:
-    """Drop the lines that hold one of these fragments from what is written to file descriptor 2 meanwhile.
+    """Drop lines with one of these fragments from what is written to file descriptor 2 in the block.
 
-    For libraries that write there past Python and offer no switch. All that is
-    written is held back until the end, and what is not dropped is passed on.
-    An empty fragment is in every line.
+    It is for libraries that bypass `sys.stderr` and have no option. Other lines
+    are written when the block ends. The empty fragment drops every line.
     """
     sys.stderr.flush()
     with _lock, contextlib.ExitStack() as stack:
         try:
-            held = stack.enter_context(_nameless_file())
+            held = stack.enter_context(_anonymous_file())
             stderr = os.dup(2)
-        except OSError:  # no room for a temporary file, or no stderr: the lines do no harm
+        except OSError:  # no space for a temporary file, or no stderr: the lines are harmless
             yield
             return
         os.dup2(held.fileno(), 2)
@@ -40,8 +39,8 @@ def silenced(*fragments: bytes) -> Iterator[None]:
                     os.write(2, line)
 
 
-def _nameless_file() -> BinaryIO:
-    if hasattr(os, "memfd_create"):  # Linux; `tempfile` takes longer to import than most of what we import
+def _anonymous_file() -> BinaryIO:
+    if hasattr(os, "memfd_create"):  # Linux; faster than importing `tempfile`
         return open(os.memfd_create("stderr"), "w+b")
     import tempfile
 

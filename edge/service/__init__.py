@@ -1,1 +1,1 @@
-"""The runner as a background service: what it tells systemd, and how it is installed."""
+"""`edge-detect service`: install, inspect and remove systemd services."""

@@ -1,8 +1,8 @@
-"""Installing the service: account, unit, settings, folders; each only if it is missing, and all of it or nothing.
+"""Installation of a service: account, unit, settings, folders. Only what is missing is made, and all of it or nothing.
 
-What was made is listed in a manifest, written before it is made. `uninstall`
-removes what the list names and nothing else; an installation that fails is
-taken back by the same list, and one that a power cut interrupts can be.
+A manifest lists what is made, each entry before the thing itself. `uninstall`
+removes what the manifest lists and nothing else. A failed installation is
+undone by the same list; so can be one that a power cut interrupted.
 """
 
 import grp
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Places:
-    """Where things go; another `root` serves to look at them, or to test."""
+    """Where files are installed; tests use another `root`."""
 
     root: Path = Path("/")
 
@@ -46,19 +46,28 @@ class Places:
 
 
 class Installer:
-    """Makes what is missing and remembers what it has made."""
+    """Installs and uninstalls services by a manifest of what it made."""
 
     def __init__(self, places: Places, say: Say, *, dry_run: bool = False) -> None:
+        """
+        Args:
+            say: reports each step, and problems.
+            dry_run: report the steps without doing them.
+
+        Raises:
+            ServiceError: the manifest cannot be read.
+        """
         self._places, self._say, self._dry_run = places, say, dry_run
-        self._made: list[dict[str, str]] = self._listed()
+        self._made: list[dict[str, str]] = self._manifest()
         self._new: list[dict[str, str]] = []
-        self._former: dict[Path, bytes] = {}  # of the files that were there already
+        self._former: dict[Path, bytes] = {}  # previous content of changed files
         self._has_changed = False
 
     def install(self, service: Service) -> None:
-        """
+        """Install and start a service, or apply its changed options.
+
         Raises:
-            ServiceError: it cannot be installed; what had been made for it is gone again.
+            ServiceError: a step failed; the earlier ones are undone.
         """
         self._require_root()
         unit, settings = service.unit, self._places.settings / service.settings_name
@@ -75,8 +84,8 @@ class Installer:
             self._run("systemctl", "enable", unit)
             self._run("systemctl", "restart" if self._has_changed else "start", unit)
         except BaseException as error:  # also Ctrl-C: never half an installation
-            self._say(f"taking back what was done: {error or 'interrupted'}")
-            self._take_back(self._new)
+            self._say(f"undoing the installation: {error or 'interrupted'}")
+            self._remove_all(self._new)
             self._restore(unit)
             if isinstance(error, OSError):
                 raise ServiceError(str(error)) from error
@@ -85,7 +94,7 @@ class Installer:
             self._warn_of_permissions(service)
 
     def uninstall(self, unit: str | None) -> None:
-        """Remove one unit with what was made for it alone, or everything.
+        """Remove one unit and what was made only for it; None: everything.
 
         Raises:
             ServiceError: nothing of that name was installed by us.
@@ -93,12 +102,11 @@ class Installer:
         self._require_root()
         units = {one["for"] for one in self._made} - {"shared"}
         if unit is not None and unit not in units:
-            raise ServiceError(f"{printable(unit)}: was not installed by `edge-detect service install`")
+            raise ServiceError(f"{printable(unit)}: not installed by `edge-detect service install`")
         left = units - {unit} if unit is not None else set()
-        gone = [one for one in self._made if one["for"] == unit or not left]
-        self._take_back(gone)
+        self._remove_all([one for one in self._made if one["for"] == unit or not left])
 
-    def _listed(self) -> list[dict[str, str]]:
+    def _manifest(self) -> list[dict[str, str]]:
         try:
             made: list[dict[str, str]] = json.loads(self._places.manifest.read_text("utf-8"))
             return made
@@ -109,7 +117,7 @@ class Installer:
 
     def _require_root(self) -> None:
         if os.geteuid() and not self._dry_run and self._places.root == Path("/"):
-            raise ServiceError("needs the super-user: sudo edge-detect service ...")
+            raise ServiceError("root privileges are needed: sudo edge-detect service ...")
 
     def _account(self) -> None:
         try:
@@ -122,7 +130,7 @@ class Installer:
             )  # fmt: skip
 
     def _folder(self, path: str) -> None:
-        """A folder for the account to write to, with those above it that are missing."""
+        """Make a folder that the account can write to, and the missing folders above it."""
         if os.path.isdir(path):
             return
         parent = os.path.dirname(path)
@@ -136,15 +144,20 @@ class Installer:
             shutil.chown(path, ACCOUNT, ACCOUNT)
 
     def _file(self, path: Path, text: str, for_unit: str, shown: str | None = None) -> None:
-        """
+        """Write a file if its content is new.
+
         Args:
-            shown: the text as a person may see it.
+            for_unit: the unit that needs it, or "shared".
+            shown: the text without passwords, for a dry run; None: `text`.
+
+        Raises:
+            ServiceError: a file of the user's has that name.
         """
         content = os.fsencode(text)
         if path.exists() and path.read_bytes() == content:
             return
         if path.exists() and not any(one["path"] == str(path) for one in self._made):
-            raise ServiceError(f"{path}: is there already and is not ours; move it away first")
+            raise ServiceError(f"{path}: exists, and was not installed by edge-detect; move it away first")
         self._say(f"write {path}")
         if self._dry_run:
             self._say("".join(f"    {line}\n" for line in (shown or text).splitlines()).rstrip("\n"))
@@ -160,7 +173,7 @@ class Installer:
         _replace(path, content)
 
     def _note(self, kind: str, path: str, for_unit: str) -> None:
-        """Write down what is about to be made."""
+        """Add to the manifest what is about to be made."""
         one = {"kind": kind, "path": path, "for": for_unit}
         if self._dry_run or one in self._made:
             return
@@ -172,10 +185,10 @@ class Installer:
         self._places.manifest.parent.mkdir(parents=True, exist_ok=True)
         _replace(self._places.manifest, (json.dumps(self._made, indent=1) + "\n").encode("ascii"))
 
-    def _take_back(self, made: Sequence[dict[str, str]]) -> None:
-        """Remove things in the reverse order of their making; what is not empty, or is not there, is left.
+    def _remove_all(self, made: Sequence[dict[str, str]]) -> None:
+        """Remove what was made, last first; folders only if they are empty.
 
-        What cannot be removed stays in the list, for another attempt.
+        What cannot be removed stays in the manifest, for another attempt.
         """
         for one in list(reversed(made)):
             is_gone = self._remove(one["kind"], one["path"])
@@ -188,7 +201,7 @@ class Installer:
         self._run("systemctl", "daemon-reload", may_fail=True)
 
     def _restore(self, unit: str) -> None:
-        """Give files that were changed their former content back, and let the service run with that."""
+        """Write the previous content of changed files back, and restart the service with it."""
         for path, content in self._former.items():
             self._say(f"restore {path}")
             _replace(path, content)
@@ -197,7 +210,7 @@ class Installer:
             self._run("systemctl", "restart", unit, may_fail=True)
 
     def _remove(self, kind: str, path: str) -> bool:
-        """Returns whether it is gone, or was left on purpose."""
+        """Remove one thing; returns False if that failed and is to be tried again."""
         if kind == "enabled":
             return self._run("systemctl", "disable", "--now", path, may_fail=True)
         if kind == "account":
@@ -220,7 +233,11 @@ class Installer:
         return True
 
     def _run(self, *words: str, may_fail: bool = False) -> bool:
-        """Returns whether it worked; only what may fail returns otherwise."""
+        """Run a command; returns whether it succeeded.
+
+        Raises:
+            ServiceError: it failed, and `may_fail` is not set.
+        """
         self._say(shlex.join(words))
         if self._dry_run:
             return True
@@ -243,13 +260,13 @@ class Installer:
             if not _may(path, writing=needs_writing):
                 what = "write to" if needs_writing else "read"
                 self._say(
-                    f"warning: the account {ACCOUNT} may not {what} {printable(path)}; for example:"
+                    f"warning: the account {ACCOUNT} cannot {what} {printable(path)}; fix it, for example, by:"
                     f" chgrp {ACCOUNT} {shlex.quote(path)} && chmod g+rwxs {shlex.quote(path)}"
                 )
 
 
 def _may(path: str, *, writing: bool) -> bool:
-    """Whether the account may list a folder, and write to it, by its permissions; access lists are not looked at."""
+    """Whether the account may list a folder, and write to it, by its mode; access control lists are not read."""
     try:
         account, status = pwd.getpwnam(ACCOUNT), os.stat(path)
     except (KeyError, OSError):
@@ -261,6 +278,7 @@ def _may(path: str, *, writing: bool) -> bool:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all."""
     partial = f".{path.name}.part"
     path.with_name(partial).unlink(missing_ok=True)  # of an installation that a power cut ended
     # Settings may hold a camera's password, and only systemd reads them, as root.

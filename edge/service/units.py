@@ -1,4 +1,4 @@
-"""What a service consists of: its unit, its settings, and what its work needs to be allowed."""
+"""The files of a service: unit, environment file, and a drop-in with the permissions that its work needs."""
 
 import glob
 import grp
@@ -17,12 +17,12 @@ from edge import redact, resources
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
 SETTINGS_SUFFIX = ".env"
-# Who may use a Coral, a camera, and its graphics memory; a board has some of these groups.
+# Groups with access to a Coral, to a camera, and to its graphics memory; each board has some of them.
 CORAL_GROUPS = ("plugdev", "apex", "coral")
 CAMERA_GROUPS = ("video", "render", *CORAL_GROUPS)
 _HOMES = ("/home/", "/root/", "/run/user/")
 _NETWORK = ["PrivateNetwork=no", "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6"]
-# The devices as they are; only the sticks may be opened, whose library learns of them from the kernel by netlink.
+# A private /dev would lack the sticks. libedgetpu learns of them from the kernel by netlink.
 _CORAL = [
     "PrivateDevices=no",
     "PrivateUsers=no",
@@ -30,19 +30,19 @@ _CORAL = [
     "DeviceAllow=char-usb_device rw",
     "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
 ]
-_PLAIN = frozenset((string.ascii_letters + string.digits + ":_.").encode("ascii"))
+_UNESCAPED = frozenset((string.ascii_letters + string.digits + ":_.").encode("ascii"))
 
 
 class Service(Protocol):
-    """One thing that systemd runs for us.
+    """A service to be installed.
 
     Attributes:
-        unit_file: of those that come with us.
-        unit: its name; an instance of a template, say.
-        settings_name: of its environment file.
-        folders: that it needs, absolute.
+        unit_file: name of the bundled unit file.
+        unit: name of the unit; of a template, that of the instance.
+        settings_name: name of its environment file.
+        folders: absolute paths of the folders that it needs.
         writable: those of them that it writes to.
-        options: variables of the environment, as its command reads them.
+        options: its environment variables, which set the options of its command.
     """
 
     @property
@@ -58,15 +58,16 @@ class Service(Protocol):
     @property
     def options(self) -> Mapping[str, str]: ...
     def allowances(self) -> list[str]:
-        """Lines of the unit's section Service, beside those that its file has."""
+        """Further lines of the unit's section Service: permissions that its work needs."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """A folder that is watched.
+    """A service that watches a folder.
 
     Attributes:
-        elsewhere: other folders that it writes to, absolute: where it sorts files to, where its log is.
+        folder: absolute.
+        elsewhere: absolute paths of other folders that it writes to: for sorted files, for the log.
     """
 
     folder: str
@@ -80,7 +81,7 @@ class Watch:
 
     @property
     def settings_name(self) -> str:
-        """Plain, for systemd takes backslashes in such a path for a pattern's."""
+        """Letters, digits and dashes: systemd reads a backslash in EnvironmentFile= as part of a pattern."""
         readable = re.sub(r"[^A-Za-z0-9._]+", "-", self.folder.strip("/"))[:60]
         return f"watch-{readable}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}{SETTINGS_SUFFIX}"
 
@@ -99,10 +100,10 @@ class Watch:
 
 @dataclass(frozen=True)
 class Camera:
-    """The camera.
+    """The service that observes a camera.
 
     Attributes:
-        folders: that it writes to, absolute: its snapshots', its log's.
+        folders: absolute paths of the folders that it writes to: for snapshots, for the log.
     """
 
     folders: tuple[str, ...] = ()
@@ -122,35 +123,35 @@ class Camera:
 
 
 def escaped(path: str) -> str:
-    """A path as the name of a unit's instance: what `systemd-escape --path` makes of it (systemd.unit(5))."""
+    """The instance name for a path, as `systemd-escape --path` prints it (systemd.unit(5))."""
     parts = [part for part in path.split("/") if part]
     if not parts:
         return "-"
     name = os.fsencode("/".join(parts))
     return "".join(
-        "-" if byte == ord("/") else chr(byte) if byte in _PLAIN and (at or byte != ord(".")) else f"\\x{byte:02x}"
+        "-" if byte == ord("/") else chr(byte) if byte in _UNESCAPED and (at or byte != ord(".")) else f"\\x{byte:02x}"
         for at, byte in enumerate(name)
     )
 
 
 def program() -> list[str]:
-    """The command that runs this installation."""
+    """The words that start this installation of `edge-detect`."""
     called = os.path.abspath(sys.argv[0])
     return [sys.executable, "-m", "edge"] if os.path.basename(called) == "__main__.py" else [called]
 
 
 def unit_text(name: str) -> str:
-    """A unit that came with us, with this installation's path in it."""
-    # A percent sign is doubled, and what holds a space stands in quotes: systemd.unit(5), systemd.service(5).
+    """A bundled unit file with the path of this installation filled in."""
+    # Percent signs are doubled, and words with a space are quoted: systemd.unit(5), systemd.service(5).
     words = [f'"{word}"' if " " in word else word for word in (word.replace("%", "%%") for word in program())]
     return (resources.folder("systemd") / name).read_text("utf-8").replace("@EDGE_DETECT@", " ".join(words))
 
 
 def settings_text(service: Service, *, is_shown: bool = False) -> str:
-    """An environment file (systemd.exec(5), EnvironmentFile=).
+    """The environment file of a service (systemd.exec(5), EnvironmentFile=).
 
     Args:
-        is_shown: to a person, so without the password of a camera.
+        is_shown: leave out the camera's password.
     """
     lines = [
         "# Settings of one service: the options of its command, as variables. After a change:",
@@ -164,16 +165,16 @@ def settings_text(service: Service, *, is_shown: bool = False) -> str:
 
 
 def drop_in_text(service: Service, settings: Path) -> str:
-    """What a service has beside its unit: where its settings are, and what its work needs to be allowed."""
+    """The drop-in of a unit: its environment file, and the permissions that its work needs."""
     return "\n".join(["[Service]", f"EnvironmentFile={settings}", *service.allowances()]) + "\n"
 
 
 def _writing(folders: tuple[str, ...]) -> list[str]:
-    """Not ReadWritePaths=: each of those is a mount of its own.
+    """Permission to write to some folders.
 
-    Between two mounts files cannot be moved but only copied, and one on a disk
-    hides that the disk was taken out. What the account may write to, its
-    permissions say.
+    Not by ReadWritePaths=, which makes each folder a mount of its own: between
+    two mounts a file cannot be renamed but only copied, and such a mount hides
+    that its disk was removed. The account's file permissions are the limit.
     """
     if not folders:
         return []
@@ -182,12 +183,12 @@ def _writing(folders: tuple[str, ...]) -> list[str]:
 
 
 def _commands(options: Mapping[str, str]) -> list[str]:
-    """They may want to tell someone."""
+    """Network access for the user's commands, which may send messages."""
     return _NETWORK if any(name.startswith("EDGE_DETECT_ON_") for name in options) else []
 
 
 def _coral_on_pci() -> list[str]:
-    """By name, for the driver's kind of device cannot be named while there is none."""
+    """By path: the driver's device class cannot be named while there is no such device."""
     return [f"DeviceAllow={path} rw" for path in sorted(glob.glob("/dev/apex_*"))]
 
 

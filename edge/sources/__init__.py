@@ -1,1 +1,1 @@
-"""Where images come from."""
+"""Image files: those that the command line names, and those of a watched folder."""

@@ -1,4 +1,4 @@
-"""Image files named on the command line, themselves or by their folder."""
+"""Image files that the command line names, directly or by their folder."""
 
 import errno
 import os
@@ -8,13 +8,14 @@ from edge.sources.filters import Names
 
 
 def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[tuple[str, bool]]:
-    """What a folder holds, in the order of the disk: (path, is it a sub-folder to enter); "" for what is not for us.
+    """The entries of a folder, unsorted: (path, whether it is a sub-folder to enter); path "" for entries to skip.
 
-    A sub-folder is entered only with `recursive`, never through a symbolic
-    link; otherwise one that is named like an image counts as a bad image.
+    Sub-folders are entered only with `recursive`, and never through a symbolic
+    link. Otherwise one with the name of an image counts as a bad image.
 
     Args:
-        root: the folder that patterns with a slash are relative to.
+        names: which files are chosen.
+        root: patterns with a slash are relative to this folder.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -29,10 +30,10 @@ def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[t
 
 
 def images(paths: Iterable[str], recursive: bool) -> Iterator[str | OSError]:
-    """The files themselves as they are, and what the folders hold, sorted by name.
+    """The named files, and the images of the named folders, sorted by name.
 
-    A folder that cannot be listed, or that holds no image, comes out as an
-    error whose `filename` names it, and the rest goes on.
+    A folder that cannot be listed or has no image yields an OSError, whose
+    `filename` is the folder; the iteration goes on.
     """
     for path in paths:
         if not os.path.isdir(path):
@@ -43,7 +44,7 @@ def images(paths: Iterable[str], recursive: bool) -> Iterator[str | OSError]:
             found = True
             yield inner
         if not found:
-            hint = "" if recursive else "; --recursive looks into its sub-folders"
+            hint = "" if recursive else "; --recursive includes its sub-folders"
             yield OSError(errno.ENOENT, f"no images in this folder{hint}", path)
 
 

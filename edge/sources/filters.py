@@ -1,4 +1,4 @@
-"""Which names in a folder are looked at."""
+"""Which files of a folder are classified, by their names."""
 
 import fnmatch
 import os
@@ -6,27 +6,31 @@ from dataclasses import dataclass
 
 from edge.imaging.preprocess import FIGURE_SUFFIX, SUFFIXES
 
-# What browsers, editors and copying programs call a file that is not finished; rsync's are hidden.
+# Suffixes of unfinished files of browsers, editors and copying programs; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 
 
 @dataclass(frozen=True)
 class Names:
-    """A choice of names, by patterns such as `*.jpg`; one with a slash is matched with the path below the folder.
+    """Selects files by patterns such as `*.jpg`. A pattern with a slash is matched with the path below the folder.
 
-    Capitals and small letters are the same: cameras write .JPG. A hidden or
-    unfinished name is chosen only by a pattern that says so: `.*` or `*.tmp`.
+    Case is ignored: cameras write .JPG. Hidden and unfinished files are only
+    selected by a pattern of the same form, such as `.*` or `*.tmp`.
 
     Attributes:
-        include: at least one must match; if there is none, the name must end like an image's.
-        exclude: none may match.
+        include: at least one of these must match; if empty, the name must have an image's suffix.
+        exclude: none of these may match.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def admit(self, path: str, root: str) -> bool:
-        """Whether a file is to be looked at: not hidden, not unfinished, no figure of ours, and chosen."""
+        """Whether a file is selected, and is not a figure that `classify --figure` drew.
+
+        Args:
+            root: the folder that patterns with a slash are relative to.
+        """
         name = os.path.basename(path).lower()
         chosen_by = [pattern.lower() for pattern in self.include if _matches(path, root, pattern)]
         if name.startswith(".") and not any(os.path.basename(pattern).startswith(".") for pattern in chosen_by):
@@ -38,7 +42,7 @@ class Names:
 
 
 def _is_figure(path: str) -> bool:
-    if not path.endswith(FIGURE_SUFFIX):  # as most; what draws figures is imported for the others alone
+    if not path.endswith(FIGURE_SUFFIX):  # most files: the module that draws figures is not imported for them
         return False
     from edge.imaging.annotate import is_figure
 

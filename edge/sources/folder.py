@@ -1,4 +1,4 @@
-"""A watched folder: what lies in it, then what arrives."""
+"""A watched folder: the files in it, then those that arrive."""
 
 import contextlib
 import os
@@ -17,16 +17,16 @@ from edge.sources.filters import Names
 from edge.sources.inotify import Happened, Inotify
 
 SETTLE_SECONDS = 1.0
-DISTANT_SETTLE_SECONDS = 5.0  # a share's client looks at times and sizes anew every three seconds or so (nfs(5))
-WAIT_SECONDS = 0.5  # also the longest time until a signal is noticed
-RESCAN_SECONDS = 3600.0  # for what no event has told, by whatever fault
-LOOK_SECONDS = 5.0  # between two looks whether the folder is still the same one
-# Clocks of other machines may be wrong by hours: there only an old time shows that a file is complete.
-DISTANT_SECONDS = 86_400.0
-OPEN_SECONDS = 600.0  # a file that is not closed by then is taken as it is
-LISTED_AT_ONCE = 500  # names that are looked through before something else gets its turn
-LISTING = ""  # what is yielded then
-AT_ONCE = 10_000  # paths that are kept in memory; the others wait on the disk, or in the kernel's queue
+REMOTE_SETTLE_SECONDS = 5.0  # an NFS client caches times and sizes for about three seconds (nfs(5))
+WAIT_SECONDS = 0.5  # also the longest delay of the reaction to a signal
+RESCAN_SECONDS = 3600.0  # finds files whose event was lost for whatever reason
+CHECK_SECONDS = 5.0  # between two checks that the path still leads to the same folder
+# A remote machine's clock may be wrong by hours: only a file older than this counts as complete at once.
+REMOTE_FRESH_SECONDS = 86_400.0
+OPEN_SECONDS = 600.0  # after which a file that was not closed is classified as it is
+LISTED_AT_ONCE = 500  # names that are listed before other work gets its turn
+LISTING = ""  # yielded then
+MOST_IN_MEMORY = 10_000  # paths; further ones wait on the disk or in the kernel's queue
 
 Waitable = Connection | Inotify | int
 
@@ -34,18 +34,17 @@ Waitable = Connection | Inotify | int
 class Folder:
     """Yields the files of a folder, each when it is completely written.
 
-    What lies there is listed first. New files are known to be complete when
-    their writer closes them or when they are moved in (inotify). Where there
-    is no such event, for a link and for a file that was being written when we
-    came, it counts as complete when it has been left alone for a while.
-    With `poll_seconds` nothing is expected of the kernel, and the folder is
-    listed again and again: for the shares of other machines.
+    The existing files are listed first. A new file is complete when its writer
+    closes it or when it is moved in (inotify). Without such an event, for a link
+    or for a file that was open at the start, it is complete when it has not
+    changed for `settle_seconds`. With `poll_seconds`, inotify is not used and the
+    folder is listed repeatedly: for network file systems.
 
-    The same file may be yielded more than once; the ledger tells.
+    A file may be yielded more than once; the ledger knows which are answered.
 
     Attributes:
-        real_root: the folder without links in its path.
-        failures: sub-folders that could not be listed or watched; whoever reads them takes them out.
+        real_root: the folder's path without links.
+        failures: sub-folders that could not be listed or watched; the reader removes what it has reported.
     """
 
     def __init__(
@@ -61,13 +60,19 @@ class Folder:
     ) -> None:
         """
         Args:
-            except_folder: the real path of a folder below that is left alone, for it is where we move files to.
+            root: the folder.
+            recursive: whether to enter sub-folders.
+            names: which files are chosen; None: those with an image's suffix.
+            except_folder: real path of a sub-folder to skip, because files are sorted into it.
+            poll_seconds: interval of listing instead of inotify.
+            rescan_seconds: interval of listing beside inotify.
+            settle_seconds: for which a file must stay unchanged if no event reports it complete; None: the default.
 
         Raises:
             SourceError: the folder is missing or cannot be listed.
         """
         self.root, self.recursive = root, recursive
-        self.settle_seconds = settle_seconds or (DISTANT_SETTLE_SECONDS if poll_seconds else SETTLE_SECONDS)
+        self.settle_seconds = settle_seconds or (REMOTE_SETTLE_SECONDS if poll_seconds else SETTLE_SECONDS)
         self._names, self._except_folder = names or Names(), except_folder
         self._poll_seconds, self._rescan_seconds = poll_seconds, rescan_seconds
         self.failures: list[OSError] = []
@@ -77,28 +82,29 @@ class Folder:
         except OSError as error:
             raise self._lost(error) from error
         self.real_root = os.path.realpath(root)
-        self._listed_at: float | None = None  # when the last listing came to its end
-        self._looked_at = time.monotonic()
+        self._listed_at: float | None = None  # when the last listing ended
+        self._checked_at = time.monotonic()
         self._unlisted: deque[str] = deque([root])
         self._listing: Iterator[tuple[str, bool]] = iter(())
         self._arrived: deque[str] = deque()
-        self._unsettled: dict[str, tuple[FileId, float]] = {}  # as it was, and when to look at it again
-        self._due: deque[tuple[float, str]] = deque()  # the same in the order of time
-        self._open: dict[str, float] = {}  # those whose writer is known to be at work, and how long we believe that
-        self._created: set[str] = set()  # those of the unsettled that nobody has opened since
+        self._unsettled: dict[str, tuple[FileId, float]] = {}  # its identity, and when to compare it again
+        self._due: deque[tuple[float, str]] = deque()  # the same paths, ordered by time
+        self._open: dict[str, float] = {}  # files that a program is writing, and until when to wait for it
+        self._created: set[str] = set()  # unsettled files that were created and not opened yet
 
     def files(
         self, stop: threading.Event, *, once: bool = False, busy: Callable[[], Sequence[Waitable]] = tuple
     ) -> Iterator[str | None]:
-        """The paths, beginning with `root`; None when there is nothing to do just now, LISTING while it still looks.
+        """The paths of files, each below `root`; None if there is none just now, LISTING during a long listing.
 
         Args:
-            stop: ends the iteration soon after it is set.
-            once: ends it when all that lies there has been yielded.
-            busy: what else to wait for while there is nothing to do; the iteration does not end before there is none.
+            stop: ends the iteration when it is set.
+            once: end the iteration when all existing files have been yielded.
+            busy: other descriptors to wait for while there is no file; with `once`, the iteration does not end before
+                there are none.
 
         Raises:
-            SourceError: the folder has gone, or it cannot be watched.
+            SourceError: the folder is missing or cannot be watched.
         """
         with contextlib.nullcontext() if once or self._poll_seconds else Inotify(self.root) as events:
             while not stop.is_set():
@@ -112,13 +118,13 @@ class Folder:
                         return
                     if not stop.is_set():
                         self._wait(events, busy_with)
-                if events and len(self._arrived) + len(self._unsettled) < AT_ONCE:
+                if events and len(self._arrived) + len(self._unsettled) < MOST_IN_MEMORY:
                     self._note(events)
-                self._look_after_itself()
+                self._maintain()
 
     @property
     def queue(self) -> int:
-        """How many paths are known to wait; what has not been listed yet is not among them."""
+        """Number of paths that wait to be yielded, without those that are not listed yet."""
         return len(self._arrived) + len(self._unsettled)
 
     def _wait(self, events: Inotify | None, busy: Sequence[Waitable]) -> None:
@@ -126,15 +132,15 @@ class Folder:
         waited_for: list[Any] = [*([events] if events else []), *busy]  # anything that has a fileno()
         connection.wait(waited_for, seconds)
 
-    def _look_after_itself(self) -> None:
-        """List anew when it is time, and notice that the folder has become another one."""
+    def _maintain(self) -> None:
+        """Start the next listing when it is due, and check that the path still leads to the same folder."""
         now = time.monotonic()
         again = self._poll_seconds or self._rescan_seconds
         if self._listed_at is not None and now - self._listed_at >= again:
             self._listed_at = None
             self._unlisted.append(self.root)
-        if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
+        if now - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = now
             for path in [path for path, until in self._open.items() if until <= now]:
                 del self._open[path]
                 self.defer(path)
@@ -143,34 +149,34 @@ class Folder:
             except OSError as error:
                 raise self._lost(error) from error
             if identity != self._identity:
-                raise SourceError(f"{printable(self.root)}: another folder has taken its place")
+                raise SourceError(f"{printable(self.root)}: another folder has replaced it")
 
     def defer(self, path: str) -> None:
-        """Yield a file later, when it has been left alone for a while: it is changing just now."""
-        with contextlib.suppress(OSError):  # it vanished: nothing is left to answer
+        """Yield a file later, when it has not changed for `settle_seconds`."""
+        with contextlib.suppress(OSError):  # it is gone
             due = time.monotonic() + self.settle_seconds
             self._unsettled[path] = FileId.of(os.stat(path)), due
             self._due.append((due, path))
 
     def _next(self, events: Inotify | None) -> str | None:
-        """An arrival first, so that none waits for a long backlog; then the backlog; then what has settled."""
+        """The next path: arrivals before a long backlog, then the backlog, then settled files."""
         if self._arrived:
             return self._arrived.popleft()
-        if len(self._unsettled) < AT_ONCE:
+        if len(self._unsettled) < MOST_IN_MEMORY:
             for path in self._backlog(events):
                 if path == LISTING:
                     return path
                 if path in self._unsettled or path in self._open:
-                    continue  # it is waiting already
+                    continue  # it waits already
                 if not self._is_fresh(path):
                     return path
                 self.defer(path)
-                if len(self._unsettled) >= AT_ONCE:
+                if len(self._unsettled) >= MOST_IN_MEMORY:
                     break
         return self._settled()
 
     def _backlog(self, events: Inotify | None) -> Iterator[str]:
-        """Go on listing where the last call stopped, one folder after the other, never one whole in memory."""
+        """Continue the listing where the last call stopped; no folder is held in memory as a whole."""
         looked_through = 0
         while True:
             looked_through += 1
@@ -194,7 +200,7 @@ class Folder:
                 self._listing = iter(())
                 if error.filename == self.root:
                     raise self._lost(error) from error
-                if not isinstance(error, FileNotFoundError):  # has gone; its parent tells if it comes back
+                if not isinstance(error, FileNotFoundError):  # deleted; an event of its parent reports its return
                     self.failures.append(error)
 
     def _enter(self, folder: str) -> None:
@@ -204,26 +210,26 @@ class Folder:
     def _begin(self, folder: str, events: Inotify | None) -> None:
         if events:
             try:
-                events.add(folder)  # before the listing, so that nothing falls in between
+                events.add(folder)  # before the listing, so that no file is missed in between
             except OSError as error:
                 if folder == self.root:
                     raise
-                self.failures.append(error)  # what lies there is answered all the same
+                self.failures.append(error)  # its files are listed nevertheless
         self._listing = entries(folder, self.recursive, self._names, self.root)
 
     def _is_fresh(self, path: str) -> bool:
         try:
-            fresh_seconds = DISTANT_SECONDS if self._poll_seconds else self.settle_seconds
+            fresh_seconds = REMOTE_FRESH_SECONDS if self._poll_seconds else self.settle_seconds
             return abs(time.time() - os.stat(path).st_mtime) < fresh_seconds
         except OSError:
-            return False  # whoever reads it says why it cannot be read
+            return False  # the reader reports why it cannot be read
 
     def _settled(self) -> str | None:
         while self._due and self._due[0][0] <= time.monotonic():
             due, path = self._due.popleft()
             stamp, current = self._unsettled.get(path, (None, None))
             if due != current:
-                continue  # its writer has closed it meanwhile, or it was deferred once more
+                continue  # its writer has closed it, or it was deferred again
             self._forget(path)
             with contextlib.suppress(OSError):
                 if FileId.of(os.stat(path)) == stamp:
@@ -242,20 +248,20 @@ class Folder:
                 if self.recursive and not is_hidden and event.happened in (Happened.CREATED, Happened.COMPLETED):
                     self._enter(event.path)
             elif event.happened is Happened.OPENED:
-                if event.path in self._created:  # a writer, who will close it
+                if event.path in self._created:  # a writer, which will close it
                     self._forget(event.path)
-                    if len(self._open) < AT_ONCE:
+                    if len(self._open) < MOST_IN_MEMORY:
                         self._open[event.path] = time.monotonic() + OPEN_SECONDS
             elif not self._names.admit(event.path, self.root):
                 continue
             elif event.happened is Happened.PERMITTED:
-                if event.path not in self._unsettled:  # else it is looked at anyhow, when it has come to rest
+                if event.path not in self._unsettled:  # else it is compared anyway when it settles
                     self.defer(event.path)
             elif event.happened is Happened.CREATED:
                 self.defer(event.path)
                 if event.path in self._unsettled:
                     self._created.add(event.path)
-                else:  # gone again, or a link to nothing: whoever reads it tells which
+                else:  # deleted, or a broken link: the reader finds out
                     self._arrived.append(event.path)
             else:
                 self._forget(event.path)

@@ -1,4 +1,4 @@
-"""What the kernel tells of changes in folders (inotify(7))."""
+"""Changes in folders, as the kernel reports them (inotify(7))."""
 
 import errno
 import os
@@ -10,17 +10,17 @@ from edge.errors import SourceError, printable, reason_of
 
 
 class Happened(Enum):
-    """What has happened to a name in a watched folder."""
+    """A kind of change in a watched folder."""
 
-    CREATED = auto()  # by who goes on to open it, or by a link, which nobody need open
+    CREATED = auto()  # by a program that opens it next, or as a link, which nobody need open
     OPENED = auto()
     COMPLETED = auto()  # closed after writing, or moved in
-    PERMITTED = auto()  # its permissions, times or number of names have changed: it may be readable now
+    PERMITTED = auto()  # permissions, times or link count changed: it may be readable now
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something has happened in a watched folder."""
+    """A change of a file or sub-folder in a watched folder."""
 
     path: str
     is_folder: bool
@@ -28,16 +28,19 @@ class Event:
 
 
 class Inotify:
-    """inotify on a set of folders.
+    """An inotify instance for a folder and its sub-folders.
 
     Attributes:
-        is_overflown: events have been lost since `read` was last called; everything must be listed again.
+        is_overflown: whether the last `read` found that events were lost; everything must be listed again then.
     """
 
     def __init__(self, root: str) -> None:
         """
+        Args:
+            root: the folder whose removal ends the watching.
+
         Raises:
-            SourceError: there is no inotify here.
+            SourceError: inotify or inotify-simple is missing, or the kernel allows no further instance.
         """
         try:
             from inotify_simple import INotify, flags
@@ -68,10 +71,10 @@ class Inotify:
         self._inotify.close()
 
     def add(self, folder: str) -> None:
-        """Watch a folder, itself alone.
+        """Watch a folder without its sub-folders.
 
         Raises:
-            OSError: it cannot be watched; `filename` names it.
+            OSError: it cannot be watched; `filename` is the folder.
         """
         try:
             self._folders[self._inotify.add_watch(os.fsencode(folder), self._mask)] = folder
@@ -82,14 +85,14 @@ class Inotify:
             raise OSError(error.errno, reason, folder) from error
 
     def fileno(self) -> int:
-        """What becomes readable when something has happened."""
+        """The descriptor that becomes readable when there are events."""
         return int(self._inotify.fileno())
 
     def read(self) -> Iterator[Event]:
-        """All that has happened since, without waiting.
+        """The events since the last call, without waiting.
 
         Raises:
-            SourceError: the root has gone.
+            SourceError: the root was moved, deleted or unmounted.
         """
         flags = self._flags
         self.is_overflown = False
@@ -113,7 +116,7 @@ class Inotify:
                 yield Event(os.path.join(folder, event.name), bool(event.mask & flags.ISDIR), happened)
 
     def _forget(self, descriptor: int, folder: str) -> Iterator[Event]:
-        """Stop watching a folder that is no longer where it was, and those below it, whose paths are wrong as well."""
+        """Stop watching a folder that was moved or deleted, and those below it; an event if its path exists again."""
         for watched, path in list(self._folders.items()):
             if watched == descriptor or path.startswith(folder + os.sep):
                 del self._folders[watched]
@@ -122,5 +125,5 @@ class Inotify:
                 except OSError as error:
                     if error.errno != errno.EINVAL:  # the kernel has forgotten it already
                         raise
-        if os.path.isdir(folder):  # another one has taken its name, or its own return was told before its leaving
+        if os.path.isdir(folder):  # replaced by another one, or moved back: that event may come first
             yield Event(folder, is_folder=True, happened=Happened.CREATED)

@@ -1,1 +1,1 @@
-"""The ledger: what was answered, in an SQLite file, and queries of it."""
+"""The ledger: an SQLite file with all answers, and queries of it."""

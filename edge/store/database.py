@@ -1,4 +1,4 @@
-"""The ledger's file while it is open: transactions, named errors, and beginning again."""
+"""The open ledger file: connection, transactions, errors, reopening."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +11,19 @@ from edge.store import schema
 
 
 class Store:
-    """A connection to the ledger of one state folder.
+    """A connection to the ledger of one state folder. Every method raises LedgerError if the file cannot be used.
 
     Attributes:
         path: of the file.
-        remarks: what was found to be wrong and has been mended, in words for a person; who tells them, clears them.
-        identity: of the file that is written to; another one knows nothing of this one's answers.
-
-    Raises:
-        LedgerError: from every method, if the file cannot be used.
+        remarks: damage that was found and repaired, in words; whoever reports them clears them.
+        identity: (device, inode number) of the open file.
     """
 
     def __init__(self, folder: Path, *, check: str = schema.QUICK) -> None:
         """
         Args:
-            check: see `schema.opened`; needless where someone else has just done so.
+            folder: the state folder.
+            check: see `schema.opened`; "" if the file has just been checked.
         """
         self.path = folder / schema.FILE
         self.remarks: list[str] = []
@@ -46,14 +44,18 @@ class Store:
         self.close()
 
     def reopen(self, after: LedgerError | None = None) -> None:
-        """Begin again on the file that has our name now, after an error or when that is another one."""
+        """Open the file at the path again, after an error or when it was replaced.
+
+        Args:
+            after: the error; it decides how thoroughly the file is checked.
+        """
         self._database.close()
         was_damaged = after is not None and schema.is_damage(after.__cause__)
         self._open(check=schema.THOROUGH if was_damaged else schema.QUICK if after is None else "")
 
     @property
     def is_there(self) -> bool:
-        """Whether the file that we write is still the one that others find."""
+        """Whether the open file is still the one at the path."""
         return self.identity == self._identity_on_disk()
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -61,7 +63,8 @@ class Store:
             return self._database.execute(query, values).fetchall()
 
     @contextmanager
-    def _quickly(self) -> Iterator[None]:
+    def _without_sync(self) -> Iterator[None]:
+        """Commit without waiting for the disk: a power cut may undo what is written in the block."""
         with self._named_errors():
             self._database.execute("PRAGMA synchronous = NORMAL")
             try:

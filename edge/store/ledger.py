@@ -1,4 +1,4 @@
-"""What has been answered: an SQLite file that outlives the process."""
+"""The record of all answers, with pending moves and deliveries."""
 
 import os
 import time
@@ -11,22 +11,22 @@ from edge.store.database import Store
 from edge.store.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.verdict import BEGAN, FRAME, Answer, CameraEvent, Failure, Recorded
 
-RECENT_NS = 2_000_000_000  # FAT's clock ticks every two seconds, no other more slowly
+RECENT_NS = 2_000_000_000  # resolution of FAT's file times; no other file system's is coarser
 TOLD_AT_ONCE = 256
 MOVED_AT_ONCE = 64
 FORGOTTEN_AT_ONCE = 1000
-NOTED_AT_ONCE = 128  # of four each
-ASKED_AT_ONCE = 256  # SQLite takes 999 variables, where it is old
+NOTED_AT_ONCE = 128  # rows of four values; see below
+ASKED_AT_ONCE = 256  # older SQLite allows 999 variables in a statement
 
 
 @dataclass(frozen=True)
 class AnsweredAs:
-    """That a content was answered before.
+    """An earlier answer to the same content.
 
     Attributes:
-        path: under which: another one if the file was renamed since.
+        path: of the file at that time; another one than now if it was renamed.
         sha256: of the content.
-        label: of the verdict; None if there was none but an error.
+        label: of the verdict; None for an error.
     """
 
     path: str
@@ -36,14 +36,16 @@ class AnsweredAs:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that was met, as it was then.
+    """A file and its answer.
 
     Attributes:
         path: absolute.
+        stamp: the file's identity and state when it was read.
         seen_ns: when the stamp was taken, nanoseconds since the epoch.
-        sha256: of its content.
-        model_sha256: of the model that was at work.
-        target: where it is to be moved to, absolute; None to leave it where it is.
+        sha256: of the content.
+        answer: a new answer, or an earlier one to the same content.
+        model_sha256: of the model that answered.
+        target: absolute path to move the file to; None: it stays.
     """
 
     path: str
@@ -57,7 +59,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Move:
-    """A file that is to be moved: because of an answer, and only while it looks as it did then."""
+    """A pending move of a file.
+
+    Attributes:
+        source, target: absolute paths.
+        stamp: the file's `FileId` when it was answered; if it has changed since, it is not moved.
+        sha256: of its content.
+    """
 
     source: str
     target: str
@@ -71,16 +79,15 @@ class Ledger(Store):
     def known(
         self, files: Sequence[tuple[str, FileId]], models: Collection[str] | None = None
     ) -> list[AnsweredAs | None]:
-        """For each file its answer, if it has certainly not been written to since: it need not even be opened.
+        """For each file the earlier answer, if the file is certainly unchanged, so that it need not be read; else None.
 
-        A file that had been written to just before it was seen might have been
-        written to again within the same tick of the file system's clock.
+        A file that was written to just before it was seen may have been written to again within the resolution of the
+        file system's times: it does not count as unchanged.
 
         Args:
-            files: (path, how it looks), at most ASKED_AT_ONCE.
-            models: SHA-256 digests of the models at work. Verdicts that another model gave are passed over then, and
-                so are those on images outside of a model's domain, for they may go to another model now. None: any
-                answer will do.
+            files: (absolute path, identity) of each, at most ASKED_AT_ONCE.
+            models: SHA-256 digests of the models in use. Verdicts of other models are ignored then, and so are verdicts
+                on images outside of a model's domain, which may go to another model now. None: every answer counts.
         """
         rows = self._rows(
             "SELECT path, stamp, seen_ns, sha256, label, model_sha256, outside"
@@ -96,7 +103,7 @@ class Ledger(Store):
 
     @staticmethod
     def _known(path: str, stamp: FileId, row: tuple[Any, ...] | None) -> AnsweredAs | None:
-        if row is None or abs(row[0] - stamp.mtime_ns) <= RECENT_NS:  # of the future, if a clock is wrong
+        if row is None or abs(row[0] - stamp.mtime_ns) <= RECENT_NS:  # also times in the future, by a wrong clock
             return None
         return AnsweredAs(path, *row[1:])
 
@@ -106,15 +113,16 @@ class Ledger(Store):
         root: str,
         models: Sequence[str | None] | None = None,
     ) -> list[AnsweredAs | None]:
-        """For each content its answer, or None if it has none.
+        """For each content the earlier answer; None if there is none.
 
-        It is that of the path itself, or of another path below `root`: one that the file had before it was renamed, or
-        one that it has now, if nothing is at its own any more.
+        It is the answer at the path itself, or at another path below `root`: the file's path before it was renamed, or
+        its new path, if nothing is at its own any more.
 
         Args:
-            files: (path, how it looks, SHA-256 of its content), at most ASKED_AT_ONCE.
-            models: for each file the SHA-256 digest of the model that it goes to; a verdict of another model is passed
-                over then. None, for one file or for all: any answer will do.
+            files: (absolute path, identity, SHA-256 of the content) of each, at most ASKED_AT_ONCE.
+            root: the watched folder.
+            models: for each file the SHA-256 digest of its model; verdicts of other models are ignored then. None, for
+                one file or for all: every answer counts.
         """
         answers = {
             (path, sha256): (label, model)
@@ -137,17 +145,17 @@ class Ledger(Store):
                 answer: AnsweredAs | None = AnsweredAs(path, sha256, label)
             else:
                 answer, answered_by = self._renamed(path, names.get((str(stamp), sha256), []), sha256, root)
-            is_good = answer and (model is None or answer.label is None or answered_by == model)
-            found.append(answer if is_good else None)
+            counts = answer and (model is None or answer.label is None or answered_by == model)
+            found.append(answer if counts else None)
         return found
 
     def _renamed(
         self, path: str, names: Sequence[bytes], sha256: bytes, root: str
     ) -> tuple[AnsweredAs, str] | tuple[None, None]:
-        """The answer of one of these names of the same file below the root, if nothing is at it or at the path.
+        """The answer at one of several paths of the same file below the root, if that path or `path` is free now.
 
         Returns:
-            It, and the digest of the model that gave it.
+            The answer, and the SHA-256 digest of its model; or (None, None).
         """
         within = os.fsencode(root).rstrip(b"/") + b"/"
         for name in names:
@@ -158,15 +166,15 @@ class Ledger(Store):
         return None, None
 
     def record(self, entries: Sequence[Entry], folder: str, *, reclassify: bool = False) -> list[Entry]:
-        """Commit entries with the moves that they ask for, all or none.
+        """Commit entries and their moves, all or none.
 
         Args:
-            folder: the one that is watched, absolute.
-            reclassify: let an answer take the place of one that another model gave. It gets an id of its own, so that
-                every listener hears of it; the former one is forgotten, with what was still to follow from it.
+            folder: the watched folder, absolute.
+            reclassify: replace answers of other models. The new answer gets a new id, so that every sink receives it;
+                the old one is deleted with its pending moves and deliveries.
 
         Returns:
-            Those whose answer nobody had recorded before.
+            The entries whose answer was not in the ledger yet.
         """
         with self._transaction():
             new = [entry for entry in entries if self._insert(entry, folder, reclassify=reclassify)]
@@ -175,32 +183,35 @@ class Ledger(Store):
             return new
 
     def record_sighting(self, answer: Answer, sighting: CameraEvent, model_sha256: str, token: bytes) -> None:
-        """Commit what a camera saw; the path of the answer is the camera's name.
+        """Commit a camera's event or frame.
 
         Args:
-            token: random, another one for each sighting, in the place of a content's SHA-256; with the same one again
-                nothing is recorded, so that an attempt may be repeated that seemed to fail.
+            answer: its path is the camera's name.
+            sighting: the event or frame.
+            model_sha256: of the model that answered.
+            token: 32 random bytes for each event or frame. A second call with the same token records nothing, so an
+                attempt can be repeated of which it is unknown whether it succeeded.
         """
         camera = os.fsencode(answer.path)
         with self._transaction():
             self._insert_answer(camera, token, answer, model_sha256, camera, sighting)
 
     def forget_frames(self, camera: str, older_than_seconds: float, limit: int = FORGOTTEN_AT_ONCE) -> int:
-        """Forget some of the oldest frames of a camera, and return how many; what a listener waits for stays."""
-        with self._quickly(), self._transaction():
+        """Delete some of a camera's oldest frames that every sink has received, and return how many."""
+        with self._without_sync(), self._transaction():
             return self._database.execute(
                 "DELETE FROM answers WHERE id IN (SELECT id FROM (SELECT id, answered_at FROM answers"
                 f" WHERE folder = ?1 AND state = '{FRAME}' ORDER BY id LIMIT ?2) WHERE answered_at < ?3)"
-                # The last of all stays too, for its id must not be given away again, which the listeners know.
+                # The last answer stays too: SQLite would assign its id again, which the sinks know already.
                 " AND id <= IFNULL((SELECT MIN(answer_id) FROM deliveries WHERE folder = ?1), id)"
                 " AND id < (SELECT MAX(id) FROM answers) AND id NOT IN (SELECT answer_id FROM given_up)",
                 (os.fsencode(camera), limit, time.time() - older_than_seconds),
             ).rowcount
 
     def unfinished(self, camera: str) -> Recorded | None:
-        """The beginning of an event of this camera whose end is not in the record."""
+        """The recorded beginning of a camera's last event, if that has no recorded end; else None."""
         rows = self._rows(
-            # As the index has it, which frames are not in.
+            # The condition of the index on events, which leaves out frames.
             f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ? AND state != '{FRAME}' ORDER BY id DESC LIMIT 1",
             os.fsencode(camera),
         )
@@ -208,7 +219,7 @@ class Ledger(Store):
         return last if last and last.sighting and last.sighting.state == BEGAN else None
 
     def subscribe(self, folder: str, sink: str) -> None:
-        """Let a sink be told of every answer in a folder, from now on if it is new."""
+        """Deliver every answer in a folder to a sink; to a new sink, those from now on."""
         with self._transaction():
             self._database.execute(
                 "INSERT OR IGNORE INTO deliveries SELECT ?, ?, IFNULL(MAX(id), 0) FROM answers",
@@ -216,7 +227,7 @@ class Ledger(Store):
             )
 
     def keep_subscribed(self, folder: str, sinks: Iterable[str]) -> None:
-        """Forget the other sinks of a folder: one that is taken up again later is a new one."""
+        """Delete the subscriptions of all other sinks of a folder."""
         with self._transaction():
             name, kept = os.fsencode(folder), set(sinks)
             for table in ("deliveries", "given_up"):
@@ -225,10 +236,10 @@ class Ledger(Store):
                     self._database.execute(f"DELETE FROM {table} WHERE folder = ? AND sink = ?", (name, sink))
 
     def given_up(self, folder: str, sink: str, after: int = 0) -> list[Recorded]:
-        """Answers that a sink could not be told of, the oldest first.
+        """Answers whose delivery to a sink was given up, the oldest first, at most TOLD_AT_ONCE.
 
         Args:
-            after: an id; only later ones.
+            after: an id; only later answers are returned.
         """
         rows = self._rows(
             f"SELECT {ANSWER_COLUMNS} FROM answers WHERE id > ? AND id IN "
@@ -241,8 +252,8 @@ class Ledger(Store):
         return [recorded(row) for row in rows]
 
     def give_up(self, folder: str, sink: str, answer_id: int, *, for_now: bool) -> None:
-        """Note that a sink could not be told of an answer; or, if not `for_now`, that it could at last."""
-        with self._quickly(), self._named_errors():
+        """Record that a delivery to a sink was given up (`for_now`), or that it succeeded later."""
+        with self._without_sync(), self._named_errors():
             if for_now:
                 statement = "INSERT OR IGNORE INTO given_up (folder, sink, answer_id) VALUES (?, ?, ?)"
             else:
@@ -250,9 +261,9 @@ class Ledger(Store):
             self._database.execute(statement, (os.fsencode(folder), sink, answer_id))
 
     def untold(self, folder: str, sink: str, limit: int = TOLD_AT_ONCE) -> list[Recorded]:
-        """The answers that a sink has not been told of, the oldest first.
+        """The answers in a folder that a sink has not received, the oldest first.
 
-        One that never subscribed here has done so at another ledger, in whose place this one came: it hears all.
+        A sink without subscription gets all: it subscribed to the ledger that this one replaced.
         """
         rows = self._rows(
             f"SELECT {ANSWER_COLUMNS} FROM answers WHERE folder = ?1 AND id > IFNULL("
@@ -264,22 +275,22 @@ class Ledger(Store):
         return [recorded(row) for row in rows]
 
     def told(self, folder: str, sink: str, last: int) -> None:
-        """Note that a sink knows all answers up to this one.
+        """Record that a sink has received all answers up to an id.
 
-        Without waiting for the disk: it costs little then, and survives the
-        process; after a power cut the last lines may be told a second time.
+        It does not wait for the disk: after a power cut, the last answers may be delivered a second time.
         """
-        with self._quickly(), self._named_errors():
+        with self._without_sync(), self._named_errors():
             self._database.execute(
                 "INSERT OR REPLACE INTO deliveries (answer_id, folder, sink) VALUES (?, ?, ?)",
                 (last, os.fsencode(folder), sink),
             )
 
     def moves(self, root: str, after: str = "", limit: int = MOVED_AT_ONCE) -> list[Move]:
-        """Moves out of a folder that are not known to be done, in the order of their sources.
+        """Pending moves out of a folder, in the order of their sources.
 
         Args:
-            after: a source; only those behind it.
+            root: the folder, absolute.
+            after: a source; only moves behind it are returned.
         """
         below = os.fsencode(root).rstrip(b"/") + b"/"
         rows = self._rows(
@@ -293,15 +304,18 @@ class Ledger(Store):
         return [Move(os.fsdecode(source), os.fsdecode(target), stamp, sha256) for source, target, stamp, sha256 in rows]
 
     def is_to_be_moved(self, path: str, stamp: FileId) -> bool:
-        """Whether a move of this very file is in the record already."""
+        """Whether a move of exactly this file is pending."""
         return bool(self._rows("SELECT 1 FROM moves WHERE source = ? AND stamp = ?", os.fsencode(path), str(stamp)))
 
     def moved(self, done: Sequence[tuple[Move, str | None]]) -> None:
-        """Note moves that are done, with where the file is now; None for one that is not to be done any more.
+        """Remove pending moves.
 
-        Without waiting for the disk, like `told`: a move that is found to be done already does no harm.
+        It does not wait for the disk: after a power cut, a move that is done already is found to be so.
+
+        Args:
+            done: each move with the file's new path; None if the move was cancelled.
         """
-        with self._quickly(), self._transaction():
+        with self._without_sync(), self._transaction():
             for move, place in done:
                 source = os.fsencode(move.source)
                 if place is not None:
@@ -313,6 +327,7 @@ class Ledger(Store):
                 self._database.execute("DELETE FROM moves WHERE source = ?", (source,))
 
     def _insert(self, entry: Entry, folder: str, *, reclassify: bool) -> bool:
+        """Insert an entry's answer and move; returns whether the answer is new."""
         name, answer = os.fsencode(entry.path), entry.answer
         is_new = False
         if isinstance(answer, AnsweredAs):
@@ -328,18 +343,18 @@ class Ledger(Store):
         if entry.target is not None:
             self._database.execute(
                 "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
-                # Where another answer stands, of the same model at other thresholds, a file is not moved against it.
+                # Not if the recorded answer differs, which the same model gave at other thresholds.
                 " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ? AND label IS ?",
                 (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256, _label(answer)),
             )
         return is_new
 
     def _make_way(self, entry: Entry, folder: str) -> int | None:
-        """Forget the answer that another model gave to the same file, and what was still to follow from it.
+        """Delete another model's answer to the same file, with its pending moves and deliveries.
 
         Returns:
-            If there was such an answer, the id for the one in its place: greater than that of any answer so far, the
-            forgotten one included, which listeners know.
+            The id for the new answer, greater than all ids so far, the deleted one included, which sinks know already.
+            None if there was no such answer.
         """
         former = self._former(os.fsencode(entry.path), entry.sha256)
         if former is None:  # the file may have been renamed since
@@ -351,7 +366,7 @@ class Ledger(Store):
             return None
         id_, path, label, model = former
         if model == entry.model_sha256 or (label is None and isinstance(entry.answer, Failure)):
-            return None  # it stands
+            return None  # the recorded answer stays
         ((last,),) = self._rows("SELECT MAX(id) FROM answers")
         self._database.execute("DELETE FROM answers WHERE id = ?", (id_,))
         self._database.execute("DELETE FROM moves WHERE source = ? AND answer_id = ?", (path, id_))
@@ -365,7 +380,7 @@ class Ledger(Store):
         return next(iter(self._rows(query, path, sha256)), None)
 
     def _note(self, entries: Sequence[Entry]) -> None:
-        """How the files look whose content is answered."""
+        """Record the present identities of answered files."""
         values: list[object] = []
         for entry in entries:
             values += (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256)
@@ -382,8 +397,9 @@ class Ledger(Store):
         sighting: CameraEvent | None = None,
         id_: int | None = None,
     ) -> bool:
+        """Insert an answer unless the same path and content have one; returns whether it was inserted."""
         columns = {
-            "id": id_,  # NULL: one more than the greatest
+            "id": id_,  # NULL: SQLite assigns the next one
             "path": name,
             "sha256": sha256,
             "model_sha256": model_sha256,

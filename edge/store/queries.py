@@ -1,4 +1,4 @@
-"""Looking into ledgers, also while a watcher writes to them."""
+"""Queries of ledgers, also while a watcher writes to them."""
 
 import os
 import sqlite3
@@ -15,19 +15,19 @@ from edge.store.rows import ANSWER_COLUMNS, recorded
 from edge.store.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
-SERVICES = Path("/var/lib/edge-detect")  # where systemd keeps the state of our units
+SERVICES = Path("/var/lib/edge-detect")  # state folders of our systemd units
 PRUNED_AT_ONCE = 1000
 PAGE = 500
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which answers are wanted.
+    """Which answers are selected.
 
     Attributes:
-        label: of the verdict, or ERROR for images without one; None for all.
-        since: seconds since the epoch.
-        folder: answers of files below it alone; or the name of a camera, or what is observed as one.
+        label: of the verdict; "ERROR" for images without a verdict; None for all.
+        since: seconds since the epoch; only later answers.
+        folder: only answers to files below this folder; or the name or source of a camera.
     """
 
     label: str | None = None
@@ -36,7 +36,7 @@ class Query:
 
 
 def ledgers(state: Path | None) -> list[Path]:
-    """The ledger of a state folder; without one those of this account and of the services that we may read."""
+    """The ledger of a state folder; None: those of this account and of the services, as far as they are readable."""
     if state is not None:
         return [state / schema.FILE]
     folders = [default_folder(), SERVICES]
@@ -46,10 +46,10 @@ def ledgers(state: Path | None) -> list[Path]:
 
 
 def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
-    """The answers of a ledger, the oldest first, a few in memory at a time.
+    """The selected answers of a ledger, the oldest first, a page in memory at a time.
 
     Args:
-        after: an id; only later ones.
+        after: an id; only later answers.
 
     Raises:
         LedgerError: the file is missing, or cannot be read.
@@ -66,14 +66,14 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
         values += [len(below), below, *map(os.fsencode, cameras)]
     query_of_a_page = f"SELECT {ANSWER_COLUMNS} FROM answers WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
     with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
-        # A page is read to its end before anyone gets it: a reader that stands still would keep the log from shrinking.
+        # A page is read completely before it is yielded: an open query would keep the write-ahead log from shrinking.
         while rows := database.execute(query_of_a_page, [*values, PAGE]).fetchall():
             yield from map(recorded, rows)
             values[0] = rows[-1][0]
 
 
 def count(ledger: Path) -> int:
-    """How many answers a ledger holds, its file looked through for damage; nothing is written to it.
+    """Check a ledger for damage and return the number of its answers; nothing is written.
 
     Raises:
         LedgerError: the file is missing, damaged, or cannot be read.
@@ -87,19 +87,22 @@ def count(ledger: Path) -> int:
 
 
 def prune(ledger: Path, older_than_seconds: float) -> int:
-    """Forget old answers of files that are no longer where they were, and of cameras; return how many those were.
+    """Delete old answers to files that are gone, and of cameras; return how many.
 
-    An answer whose file is still there stays: without it the file would be
-    answered once more. So do those of a folder that is not there just now, or
-    that lies on another file system than before: a disk that is not mounted.
-    Of a camera, the beginning of an event that has no end yet stays.
+    Answers to files that still exist stay, because the files would be answered
+    again. So do those in a folder that is missing, or that lies on another file
+    system than before: its disk may just not be mounted. Of a camera, the
+    beginning of an event without an end stays.
+
+    Raises:
+        LedgerError: the ledger is missing, or cannot be written.
     """
     pruned, last = 0, 0
     before = time.time() - older_than_seconds
     with schema.named_errors(ledger), closing(_for_writing(ledger)) as database:
         while rows := database.execute(
-            # Some stay: the last one of all, for its id must not be given away again, which the listeners know; and
-            # what a listener has still to be told of.
+            # The last answer of all stays, because SQLite would assign its id again, which the sinks know already; and
+            # answers that are not delivered yet stay.
             "SELECT id, path, folder, stamp, state FROM answers LEFT JOIN files USING (path, sha256)"
             " WHERE id > ? AND answered_at < ? AND id < (SELECT MAX(id) FROM answers)"
             " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.folder = answers.folder AND answer_id < id)"
@@ -115,8 +118,8 @@ def prune(ledger: Path, older_than_seconds: float) -> int:
             gone = [
                 (id_, path)
                 for id_, path, folder, stamp, state in rows
-                # What a camera saw is gone as soon as it was seen.
-                if state is not None or (_is_at_hand(devices[folder], stamp) and _is_gone(path))
+                # A camera's answers have no file.
+                if state is not None or (_is_mounted(devices[folder], stamp) and _is_gone(path))
             ]
             with database:
                 database.executemany("DELETE FROM answers WHERE id = ?", [(id_,) for id_, _ in gone])
@@ -127,7 +130,7 @@ def prune(ledger: Path, older_than_seconds: float) -> int:
 
 
 def _device(folder: bytes | None) -> int | None:
-    """The file system that a watched folder is on; None if it is not there."""
+    """The device number of a folder's file system; None if the folder is missing."""
     try:
         return os.stat(folder or b"/").st_dev
     except OSError:
@@ -135,7 +138,7 @@ def _device(folder: bytes | None) -> int | None:
 
 
 def _is_gone(path: bytes) -> bool:
-    """For certain: a file that we may not look at is not."""
+    """Whether a file certainly does not exist; False if we may not look."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -145,8 +148,8 @@ def _is_gone(path: bytes) -> bool:
     return False
 
 
-def _is_at_hand(device: int | None, stamp: str | None) -> bool:
-    """Whether a file's absence means anything: its folder is there, on the file system that the file was on."""
+def _is_mounted(device: int | None, stamp: str | None) -> bool:
+    """Whether a watched folder exists on the same file system as the file did: only then is a missing file gone."""
     return device is not None and (stamp is None or stamp.partition(":")[0] == str(device))
 
 
@@ -156,8 +159,8 @@ def _for_reading(ledger: Path) -> sqlite3.Connection:
     try:
         return _of_this_version(sqlite3.connect(address, timeout=schema.BUSY_SECONDS, uri=True), ledger)
     except sqlite3.OperationalError:
-        # A reader takes part in the write-ahead log's bookkeeping, for which this one may lack the permission. Where no
-        # watcher runs there is no such log, and nothing changes.
+        # Reading with a write-ahead log needs the permission to write to its files. Without a running watcher there is
+        # no log, and the file does not change.
         if os.path.exists(f"{ledger}-wal"):
             raise
         return _of_this_version(sqlite3.connect(f"{address}&immutable=1", uri=True), ledger)
@@ -172,7 +175,7 @@ def _require(ledger: Path) -> None:
     try:
         os.stat(ledger)
     except FileNotFoundError:
-        raise LedgerError(f"{printable(ledger)}: there is no such ledger; nothing was answered yet") from None
+        raise LedgerError(f"{printable(ledger)}: no such ledger; nothing was answered yet") from None
     except OSError as error:
         raise LedgerError(f"{printable(ledger)}: {reason_of(error)}") from error
 

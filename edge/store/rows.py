@@ -1,4 +1,4 @@
-"""Answers as rows of the ledger, there and back."""
+"""Conversion between answers and rows of the ledger."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ ANSWER_COLUMNS = (
 
 
 def columns_of(answer: Answer, sighting: CameraEvent | None) -> dict[str, object]:
-    """What an answer itself says, by the columns that it is kept in."""
+    """The columns of an answer and, if it is a camera's, of its event or frame."""
     columns: dict[str, object]
     if isinstance(answer, Verdict):
         columns = {
@@ -38,14 +38,14 @@ def columns_of(answer: Answer, sighting: CameraEvent | None) -> dict[str, object
 
 
 def recorded(row: tuple[Any, ...]) -> Recorded:
-    """The answer of a row with the columns that `ANSWER_COLUMNS` names."""
+    """The answer in a row of ANSWER_COLUMNS."""
     id_, path, label, score, confidence, outside, error, elapsed_ms, answered_at, moved_to, model, state, *seen = row
     name = os.fsdecode(path)
     answer: Answer
     if label is None:
         answer = Failure(name, error)
     else:
-        if confidence is None:  # a row of the first versions
+        if confidence is None:  # a row of an early version
             confidence = max(score, 1 - score)
         seconds = (elapsed_ms or 0) / 1000
         is_real = _is_real(label, score, confidence)
@@ -63,4 +63,4 @@ def _is_real(label: str, score: float, confidence: float) -> bool:
         return label == LABELS[True]
     if label == UNSURE:
         return score > 0.5
-    return score == confidence  # a model with names of its own: the confidence is that of the label
+    return score == confidence  # a model with its own labels: the confidence is that of the label

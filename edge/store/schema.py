@@ -1,4 +1,4 @@
-"""The ledger's file: its tables, how an older one becomes a newer one, and what is done with a damaged one."""
+"""The ledger's file: tables, migrations, and what happens to a damaged one."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ FILE = "ledger.sqlite3"
 BUSY_SECONDS = 10.0
 QUICK, THOROUGH = "quick_check", "integrity_check"
 
-# What brings a ledger of each version, from 0 (an empty file), to the next. Only ever added to.
+# Statements that bring a ledger of each version, from 0 (an empty file), to the next. Entries are only ever appended.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -96,14 +96,13 @@ VERSION = len(MIGRATIONS)
 
 
 def opened(folder: Path, *, say: list[str], check: str = QUICK) -> sqlite3.Connection:
-    """A connection to the ledger of a state folder, its schema up to date and its file found whole.
-
-    A damaged file is moved aside, never emptied.
+    """Open the ledger of a state folder, check it and migrate it. A damaged file is renamed, and a new one is made.
 
     Args:
-        say: gets a line if that happened.
-        check: QUICK looks through the file for damage, which takes a second for some hundred megabytes; THOROUGH also
-            compares the indices, which takes many; "" does neither.
+        folder: made if it is missing.
+        say: gets a line if the file was damaged.
+        check: QUICK checks the file for damage, about one second for some hundred megabytes; THOROUGH also checks the
+            indices, many seconds; "" checks nothing.
 
     Raises:
         LedgerError: the folder or the file cannot be used.
@@ -121,15 +120,15 @@ def opened(folder: Path, *, say: list[str], check: str = QUICK) -> sqlite3.Conne
                 raise
             aside = _set_aside(path)
             say.append(
-                f"{printable(path)}: damaged ({error}); kept as {printable(aside.name)}, and begun anew:"
-                " what lies in the folder is answered once more"
+                f"{printable(path)}: damaged ({error}); renamed to {printable(aside.name)}, and a new ledger"
+                " begun: the files in the folder are answered again"
             )
             return _connected(path, check="")
 
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into ours, with the file's name."""
+    """Turn SQLite's errors into LedgerError, with the file's name."""
     try:
         yield
     except sqlite3.Error as error:
@@ -137,7 +136,7 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error of SQLite's says that the file is not as SQLite left it."""
+    """Whether an error of SQLite means that the file is damaged."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte, of an extended code
 
@@ -151,7 +150,7 @@ def _connected(path: Path, *, check: str) -> sqlite3.Connection:
             damage = sqlite3.DatabaseError(" ".join(str(found).split()))
             damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise damage
-        database.execute("PRAGMA synchronous = FULL")  # a verdict told is a verdict on the disk
+        database.execute("PRAGMA synchronous = FULL")  # an answer is on the disk before it is delivered
         _migrate(database, path)
         return database
     except BaseException:
@@ -177,7 +176,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _use_write_ahead_log(database: sqlite3.Connection) -> None:
-    """Readers and the writer do not wait for each other then; the switch itself waits for nobody, so we do."""
+    """Let readers and the writer work at once. SQLite does not wait for a lock when it switches the mode; we do."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -191,7 +190,7 @@ def _use_write_ahead_log(database: sqlite3.Connection) -> None:
 
 
 def _set_aside(path: Path) -> Path:
-    """Rename the ledger with all that belongs to it, to a name that was free."""
+    """Rename the ledger and its log to a free name, and return that."""
     stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
     names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
     aside = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
@@ -201,13 +200,13 @@ def _set_aside(path: Path) -> Path:
             if os.path.lexists(f"{path}{belonging}"):
                 os.rename(f"{path}{belonging}", f"{aside}{belonging}")
     except OSError as error:
-        raise LedgerError(f"{printable(path)}: damaged, and cannot be set aside: {reason_of(error)}") from error
+        raise LedgerError(f"{printable(path)}: damaged, and cannot be renamed: {reason_of(error)}") from error
     return aside
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time looks whether the ledger is damaged, and sets it aside."""
+    """Let one process at a time check and migrate the ledger."""
     try:
         descriptor = os.open(folder / ".opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

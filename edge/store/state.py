@@ -1,4 +1,4 @@
-"""Where what must outlive the process is kept."""
+"""The state folder, which holds the ledger, and its locks."""
 
 import fcntl
 import hashlib
@@ -12,13 +12,13 @@ from edge.paths import xdg_folder
 
 
 def default_folder() -> Path:
-    """The state folder that systemd made for the service, else the user's (XDG Base Directory Specification).
+    """The state folder of the service (made by systemd), else of the user (XDG Base Directory Specification).
 
     Raises:
         LedgerError: the account has no home.
     """
     if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given)  # one: our unit asks for no more, so a colon belongs to its name
+        return Path(given)  # a single folder in our units, so a colon is part of its name
     base = xdg_folder("XDG_STATE_HOME", ".local/state")
     if base is None:
         raise LedgerError("this account has no home folder for the ledger; name a folder with --state")
@@ -27,10 +27,15 @@ def default_folder() -> Path:
 
 @contextmanager
 def alone(state: Path, watched: str) -> Iterator[None]:
-    """Only one process at a time may watch a folder with the same record, else each file would be told of twice.
+    """Hold the lock on a watched folder: a second process with the same ledger would deliver each answer twice.
+
+    Args:
+        state: the state folder.
+        watched: real path of the watched folder, or name of the camera.
 
     Raises:
-        BusyError: another one does.
+        BusyError: another process holds the lock.
+        LedgerError: the state folder cannot be written.
     """
     path = state / f".{hashlib.sha256(os.fsencode(watched)).hexdigest()[:16]}.lock"
     try:

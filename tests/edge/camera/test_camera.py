@@ -187,7 +187,7 @@ def test_a_region_is_classified_alone(camera: Any, filmed: Path) -> None:
     ("options", "reason"),
     [
         (["--region", "0,0,400,30"], "does not lie within the picture"),
-        (["--region", "a"], "no region"),
+        (["--region", "a"], "invalid region"),
         (["--schedule", "8-9"], "no part of a day"),
         (["--event", "DOG"], "no label of this model; it has FAKE and REAL"),
         (["--event", "UNSURE"], "no event is made of frames that the model is not sure of; use FAKE or REAL"),
@@ -260,4 +260,4 @@ def test_old_events_can_be_forgotten(camera: Any, edge_detect: Run, tmp_path: Pa
 
     pruned = edge_detect("results", "--state", tmp_path / "state", "prune", "--older-than", "1d")
 
-    assert "21 forgotten" in pruned.stdout, "all but the last, whose id must not be given away again"
+    assert "21 deleted" in pruned.stdout, "all but the last, whose id must not be given away again"

@@ -35,7 +35,9 @@ def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
     assert shown == {(32, 32, 3), (410, 4096, 3)}
     small = [frame.pixels for frame in frames if frame.pixels.shape == (32, 32, 3)]
     assert all(np.array_equal(a, preprocess.pixels(b, (32, 32))) for a, b in zip(small, originals, strict=True))
-    assert said == [f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(preprocess.FORMATS)}); skipped"]
+    assert said == [
+        f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(preprocess.FORMATS)}); skipping it"
+    ]
     assert replay.frame() is None
     assert not replay.is_live
     replay.close()
@@ -75,7 +77,7 @@ def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
         ("user:PWD@cam/x", r"^\.\.\.@cam/x: no such file"),
         ("rtsp://127.0.0.1:1/", "connection refused$"),
         ("pipe://1", "^pipe://1: not an address"),
-        ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|content of a kind)"),
+        ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|unsupported content)"),
     ],
 )
 def test_a_name_that_is_no_camera(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:

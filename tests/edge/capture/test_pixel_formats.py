@@ -207,5 +207,5 @@ def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() 
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
 def test_what_cannot_be_converted_is_a_camera_s_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
-    with pytest.raises(CameraError, match=r"a\.mkv: a frame of the kind y210be cannot be converted"):
+    with pytest.raises(CameraError, match=r"a\.mkv: cannot convert a frame of the pixel format y210be"):
         frame.seen(Roi(), whole)

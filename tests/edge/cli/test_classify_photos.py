@@ -100,7 +100,7 @@ def test_false_alarms_and_no_unsure_choose_the_thresholds(edge_detect: Run, tmp_
         (("--false-alarms", "7"), "no operating point 7%; there are 1%, 3%, 10%"),
         (("--false-alarms", "few"), "no operating point few; there are 1%, 3%, 10%"),
         (("--false-alarms", "1%", "--no-unsure"), "--false-alarms and --no-unsure exclude each other."),
-        (("--false-alarms", " "), "an empty text is no name of an operating point."),
+        (("--false-alarms", " "), "an operating point needs a name, such as 3%."),
     ],
 )
 def test_a_mistake_in_these_is_one_line_and_status_2(classify: Classify, options: tuple[str, ...], reason: str) -> None:

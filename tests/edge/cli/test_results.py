@@ -116,7 +116,7 @@ def test_a_tally_names_the_labels_that_there_were() -> None:
 def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
         (("--since", "soon"), "'soon' is not a valid age; write it as 90s"),
-        (("--state", "nowhere"), "there is no such ledger"),
+        (("--state", "nowhere"), "no such ledger"),
         (("--json", "--csv"), "exclude each other"),
     ):
         done = edge_detect("results", *options)
@@ -152,9 +152,9 @@ def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
     edge_detect("watch", inbox, "--once", "--model", brightness, "--state", "state")
     for number in range(3):
         (inbox / f"{number}.png").unlink()
-    assert "0 forgotten" in edge_detect("results", "--state", "state", "prune", "--older-than", "1d").stdout
+    assert "0 deleted" in edge_detect("results", "--state", "state", "prune", "--older-than", "1d").stdout
     time.sleep(0.01)
-    assert "3 forgotten" in edge_detect("results", "--state", "state", "prune", "--older-than", "0.001s").stdout
+    assert "3 deleted" in edge_detect("results", "--state", "state", "prune", "--older-than", "0.001s").stdout
     left = edge_detect("results", "--state", "state", "--json").stdout.splitlines()
     assert sorted(Path(json.loads(line)["path"]).name for line in left) == [
         "3.png",

@@ -109,7 +109,7 @@ def test_a_compiled_model_alone_says_what_it_needs(tmp_path: Path, edge_detect: 
     done = edge_detect("classify", "--model", COMPILED, picture(tmp_path / "image.png"))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "compiled for the Edge TPU, and runs on a Coral alone: --tpu" in line
+    assert "compiled for the Edge TPU, runs only on a Coral: use --tpu" in line
 
 
 def test_one_that_goes_in_the_middle_ends_the_work_with_the_line(

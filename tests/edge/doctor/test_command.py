@@ -150,9 +150,9 @@ def test_without_programs_in_the_path(examine: Examine) -> None:
 @pytest.mark.parametrize(
     ("settings", "variables", "words"),
     [
-        ("[wach]\n", {}, "none of its tables"),
-        ("[watch\n", {}, "no TOML"),
-        ("", {"EDGE_DETECT_POL": "3"}, "is it EDGE_DETECT_POLL?"),
+        ("[wach]\n", {}, "unknown table wach"),
+        ("[watch\n", {}, "invalid TOML"),
+        ("", {"EDGE_DETECT_POL": "3"}, "did you mean EDGE_DETECT_POLL?"),
     ],
 )
 def test_settings_that_stop_every_other_command_are_a_line_here(

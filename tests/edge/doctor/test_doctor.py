@@ -198,8 +198,8 @@ def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
 
 def test_settings_that_are_wrong_are_a_problem() -> None:
     def wrong() -> str:
-        raise SettingsError("/etc/edge-detect.toml: no TOML")
+        raise SettingsError("/etc/edge-detect.toml: invalid TOML")
 
     (found,) = services.settings(Choices(settings=wrong))
-    assert (found.state, found.found) == (PROBLEM, "/etc/edge-detect.toml: no TOML")
+    assert (found.state, found.found) == (PROBLEM, "/etc/edge-detect.toml: invalid TOML")
     assert next(services.settings(Choices(settings=lambda: "read"))).state == OK

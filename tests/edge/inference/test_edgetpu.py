@@ -84,9 +84,9 @@ USB, PCI = Device("usb", Path("/dev/u"), None, is_ours=True), Device("pci", Path
 @pytest.mark.parametrize(
     ("option", "found", "reason"),
     [
-        ("", [], "no Coral is plugged in"),
-        ("usb", [PCI], "no Coral on USB is plugged in, only one on PCIe"),
-        ("pci", [USB], "no Coral on PCIe is plugged in, only one on USB"),
+        ("", [], "no Coral is connected"),
+        ("usb", [PCI], "no Coral on USB is connected, only one on PCIe"),
+        ("pci", [USB], "no Coral on PCIe is connected, only one on USB"),
         (":1", [USB], "no Coral number 1 here, only one, number 0"),
         ("usb:2", [PCI, USB, USB], "no Coral on USB number 2 here, only 2, number 0 to 1"),
         ("", [Device("usb", None, None, is_ours=False)], "no node in /dev/bus/usb"),
@@ -127,7 +127,7 @@ def test_a_library_that_cannot_be_loaded_is_one_line_that_says_why(tmp_path: Pat
         "crash.so",
     )
     for name, reason in (
-        ("libedgetpu-that-is-not.so.1", "is not installed: https://coral.ai"),
+        ("libedgetpu-that-is-not.so.1", "is not installed; see https://coral.ai"),
         (str(tmp_path / "none.so"), "cannot be loaded: cannot open shared object file"),
         (str(tmp_path / "text.so"), "cannot be loaded: "),
         (str(crashing), r"crashes when it is loaded \(SIGSEGV\)"),

@@ -71,7 +71,7 @@ def test_a_delegate_that_takes_nothing_changes_nothing(
     ("behaviour", "reason"),
     [
         ("crash", r"crashes the runtime \(SIGSEGV\)"),
-        ("refuse", "cannot take hold of the Coral: there is no such device"),
+        ("refuse", "cannot open the Edge TPU: there is no such device"),
         ("fail", "does not run on the Coral: this delegate takes no graphs"),
         ("idle", "does not run on the Coral: Encountered unresolved custom op: edgetpu-custom-op"),
     ],

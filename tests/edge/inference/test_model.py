@@ -201,7 +201,9 @@ def test_a_model_without_description_gets_the_contract_s_labels_and_threshold(br
 def test_a_file_that_returns_a_logit_is_refused_without_its_description(tmp_path: Path) -> None:
     path = tmp_path / "alone.tflite"
     path.write_bytes(model.default_path().read_bytes())
-    with pytest.raises(ModelError, match=r"alone\.tflite: its output, .*, is no probability: its \.json is missing"):
+    with pytest.raises(
+        ModelError, match=r"alone\.tflite: its output of .* is not a probability: is its \.json missing"
+    ):
         Classifier(model.load(path))
 
 

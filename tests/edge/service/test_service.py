@@ -156,7 +156,7 @@ def test_an_installation_that_fails_is_taken_back(system: Path) -> None:
         installer(system, said).install(watch(system, sort=True))
     (system / "fail-enable").unlink()
     assert tree(system) == before
-    assert any("taking back" in line for line in said)
+    assert any("undoing the installation" in line for line in said)
 
 
 def test_another_installation_that_fails_leaves_the_former_one(system: Path) -> None:
@@ -209,10 +209,10 @@ def test_a_pattern_that_the_environment_cannot_hold_is_refused(pattern: str) -> 
 def test_a_file_of_the_user_s_is_not_overwritten(system: Path) -> None:
     theirs = system / "etc/systemd/system/edge-detect-watch@.service"
     theirs.write_text("mine")
-    with pytest.raises(ServiceError, match="is not ours"):
+    with pytest.raises(ServiceError, match="was not installed by edge-detect"):
         installer(system).install(watch(system))
     assert theirs.read_text() == "mine"
-    with pytest.raises(ServiceError, match="was not installed"):
+    with pytest.raises(ServiceError, match="not installed by `edge-detect service install`"):
         installer(system).uninstall(watch(system).unit)
 
 

@@ -65,7 +65,7 @@ def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_dete
         see(ledger, BEGAN, FRAME, FRAME)
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database, database:
         database.execute("UPDATE answers SET answered_at = 0")
-    assert "3 forgotten" in edge_detect("results", "--state", tmp_path, "prune", "--older-than", "1d").stdout
+    assert "3 deleted" in edge_detect("results", "--state", tmp_path, "prune", "--older-than", "1d").stdout
     assert states(tmp_path) == [BEGAN, FRAME]
 
 

@@ -26,7 +26,9 @@ def scheme(address: str) -> str:
     """
     found = _SCHEME.match(address)
     if found is None or found[1].lower() not in SCHEMES:
-        raise CameraError(f"{shown(address)}: not the address of a camera; write it with {', '.join(SCHEMES)}, and ://")
+        raise CameraError(
+            f"{shown(address)}: not an address of a camera; it must begin with {', '.join(SCHEMES)}, and ://"
+        )
     if not address.isprintable() or " " in address or len(address) == found.end():
         raise CameraError(f"{shown(address)}: invalid address; write a space as %20")
     return found[1].lower()

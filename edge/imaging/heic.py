@@ -76,7 +76,7 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     require_decoder(path, data)
     if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # older ones call every photo damaged
         wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
-        raise UnreadableFileError(path, f"{wanted}, but {PIL.__version__} is installed: pip install --upgrade pillow")
+        raise UnreadableFileError(path, f"{wanted}, but {PIL.__version__} is loaded: upgrade Pillow and restart")
     try:
         from pillow_heif import HeifImageFile, options
 

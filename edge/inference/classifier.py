@@ -170,7 +170,7 @@ class Classifier:
             CoralError: the classifier is closed.
         """
         if self._interpreter is None:
-            raise CoralError(f"{printable(self.model.path)}: the Coral is closed")
+            raise CoralError(f"{printable(self.model.path)}: the Coral is not open")
         return self._interpreter
 
     def run(self, pixels: Pixels) -> float:

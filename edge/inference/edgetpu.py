@@ -159,7 +159,7 @@ def tpu_choice(value: object) -> str | None:
         return "any"
     device = text if text == "auto" else device_option(text)
     if device is None:
-        raise ValueError(f"{value!r} is none of usb, pci, auto, a number from 0, or a pair such as usb:1")
+        raise ValueError(f"{value!r} is none of usb, pci, auto, a number from 0 on, or a pair such as usb:1")
     return device
 
 

@@ -55,7 +55,7 @@ def test_a_still_image_gives_one_frame(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "b.jpg").frame()
 
 
-def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
+def test_source_names_open_the_right_camera(tmp_path: Path) -> None:
     (tmp_path / "a.JPG").write_bytes(jpeg(64, 48))
     for source, kind in (
         (tmp_path, ImageFolder),
@@ -80,14 +80,14 @@ def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
         ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|unsupported content)"),
     ],
 )
-def test_a_name_that_is_no_camera(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_source_names_are_camera_errors(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
     with pytest.raises(CameraError, match=said) as caught:
         open_camera(source)
     assert "\n" not in str(caught.value)
 
 
-def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> None:
+def test_without_a_camera_the_error_names_devices_and_packages() -> None:
     program = (
         "import sys; sys.modules['picamera2'] = None\n"
         "from edge.capture import devices, open_camera\n"
@@ -107,7 +107,7 @@ def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> No
         assert "sudo apt install python3-picamera2" in done.stderr
 
 
-def test_device_nodes_that_are_no_cameras_are_not_listed(tmp_path: Path) -> None:
+def test_device_nodes_without_capture_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"a file")
     (tmp_path / "video10").mkdir()
     (tmp_path / "videos").mkdir()

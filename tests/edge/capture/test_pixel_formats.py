@@ -61,7 +61,7 @@ def test_a_large_frame_is_seen_nearly_as_in_a_file(
     assert frame.pixels.shape == (size[1], size[0], 3)
 
 
-def test_also_where_it_is_nothing_but_sharp_edges_of_colour(tmp_path: Path) -> None:
+def test_a_large_frame_of_sharp_colour_edges_is_seen_nearly_as_in_a_file(tmp_path: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     picture = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
@@ -77,13 +77,15 @@ def test_also_where_it_is_nothing_but_sharp_edges_of_colour(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "view", [Roi(), Roi(rotate=90, flip="horizontal"), Roi(rotate=180), Roi(rotate=270), Roi(flip="vertical")]
 )
-def test_upright_in_the_right_colours_and_as_asked_for(tmp_path: Path, standard: int, rotation: int, view: Roi) -> None:
+def test_a_large_frame_is_rotated_and_flipped_with_right_colours(
+    tmp_path: Path, standard: int, rotation: int, view: Roi
+) -> None:
     path = video(tmp_path / "a.mp4", "libx264", size=(480, 300), count=1, standard=standard, rotation=rotation)
     assert difference(first(path), view) <= 8
 
 
 @pytest.mark.parametrize("size", [(48, 32), (32, 100)])
-def test_for_a_network_that_takes_no_square(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_large_frame_for_an_input_that_is_not_square(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = first(video(tmp_path / "a.mp4", size=(640, 480), count=1))
     assert difference(frame, Roi(rotate=90), size) <= 8
     assert difference(frame, Roi(), size) <= 8
@@ -99,7 +101,7 @@ def test_for_a_network_that_takes_no_square(tmp_path: Path, size: tuple[int, int
         ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_a_small_frame_and_a_region_are_scaled_as_ever(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
+def test_small_frames_and_regions_are_scaled_as_files(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
 
 
@@ -191,7 +193,7 @@ def test_no_more_pixels_are_converted_than_crops_need(
     assert taken.own_size == ((200, 200) if view.region else view.turned(size))
 
 
-def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() -> None:
+def test_the_size_of_the_region_decides_the_model() -> None:
     asked = []
 
     def choose(size: Size) -> Input:
@@ -205,7 +207,7 @@ def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() 
 
 
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
-def test_what_cannot_be_converted_is_a_camera_s_error(size: tuple[int, int]) -> None:
+def test_a_frame_that_cannot_be_converted_is_a_camera_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
     with pytest.raises(CameraError, match=r"a\.mkv: cannot convert a frame of the pixel format y210be"):
         frame.seen(Roi(), whole)

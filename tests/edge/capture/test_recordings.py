@@ -58,7 +58,7 @@ def test_the_standard_of_the_colours_is_respected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
-def test_a_recording_that_says_how_it_was_held_comes_out_upright(
+def test_rotation_in_the_metadata_of_a_recording_is_applied(
     tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
 ) -> None:
     """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
@@ -69,7 +69,7 @@ def test_a_recording_that_says_how_it_was_held_comes_out_upright(
     assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
 
 
-def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) -> None:
+def test_a_recording_is_not_live_and_has_times(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.mp4")))
     assert not stream.is_live
     assert stream.name == str(tmp_path / "a.mp4")
@@ -79,7 +79,7 @@ def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) ->
     stream.close()
 
 
-def test_time_goes_on_where_a_recording_was_put_together_of_two(tmp_path: Path) -> None:
+def test_times_never_go_back_in_a_joined_recording(tmp_path: Path) -> None:
     part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
     (tmp_path / "a.ts").write_bytes(part + part)
     stream = LibavCamera(str(tmp_path / "a.ts"))
@@ -98,7 +98,7 @@ def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
     assert all(after - before > 0.01 for before, after in pairwise(seconds)), seconds
 
 
-def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
+def test_metadata_in_another_encoding_is_accepted(tmp_path: Path) -> None:
     path = video(tmp_path / "a.avi", title="Film")
     content = path.read_bytes()
     assert content.count(b"Film") == 1
@@ -123,13 +123,13 @@ def test_damage_costs_some_frames_and_no_more(tmp_path: Path) -> None:
     assert shows_quadrants(found[-1])
 
 
-def test_an_enormous_frame_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
+def test_an_enormous_frame_is_refused_before_decoding(tmp_path: Path) -> None:
     video(tmp_path / "a.avi", "mjpeg", "yuvj420p", (8000, 5000), count=1)
     with pytest.raises(CameraError, match="no frame can be decoded"):
         pictures(LibavCamera(str(tmp_path / "a.avi")))
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_files_that_are_not_videos_are_one_line_errors(tmp_path: Path) -> None:
     whole = video(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mp4").write_text("no video\n" * 100)

@@ -74,14 +74,14 @@ def test_a_region_is_one_of_the_upright_picture() -> None:
         "0,0,5,\n",
     ],
 )
-def test_what_is_no_region(text: str) -> None:
+def test_invalid_regions_are_refused(text: str) -> None:
     with pytest.raises(RoiError) as caught:
         region(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["0,0,65,48", "64,0,1,1", "0,40,10,9", "0%,0%,0.1%,100%"])
-def test_a_region_that_is_not_in_the_picture(text: str) -> None:
+def test_a_region_outside_of_the_picture_is_an_error(text: str) -> None:
     with pytest.raises(RoiError, match=f"^the region {text} does not lie within the picture of 64 x 48 pixels$"):
         Roi(region(text)).of(PICTURE)
 

@@ -77,7 +77,7 @@ def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_camera_that_stands_still_is_given_up(server: Server) -> None:
+def test_a_stream_that_stops_is_an_error_after_the_time_limit(server: Server) -> None:
     stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
     assert stream.frame() is not None
     server.process.send_signal(signal.SIGSTOP)

@@ -53,13 +53,13 @@ def test_a_silent_stream_is_given_up(server: Server) -> None:
     assert str(error).endswith(": no answer for 1 s")
 
 
-def test_a_video_without_a_picture_for_us(server: Server, tmp_path: Path) -> None:
+def test_a_stream_without_video_is_an_error(server: Server, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
         LibavCamera(server.address("/page"))
 
 
-def test_nobody_there() -> None:
+def test_an_unreachable_address_is_an_error() -> None:
     with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:1/x: connection refused$"):
         LibavCamera("rtsp://127.0.0.1:1/x")
 
@@ -130,7 +130,7 @@ def test_other_addresses_are_refused(wrong: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_playlist_of_the_network_cannot_name_files_of_ours(server: Server, tmp_path: Path) -> None:
+def test_a_network_playlist_cannot_name_local_files(server: Server, tmp_path: Path) -> None:
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     own = video(tmp_path / "own.ts", "mpeg2video")
     (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")

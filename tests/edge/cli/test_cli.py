@@ -86,7 +86,7 @@ def without_privileges() -> list[str]:
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("verb", ["classify", "watch"])
-def test_each_bad_file_gets_one_clear_line_and_the_rest_goes_on(
+def test_each_bad_file_gets_a_one_line_error_and_others_are_classified(
     tmp_path: Path, inbox: Path, brightness: Path, verb: str, as_json: bool
 ) -> None:
     expected = make_bad_input(inbox)
@@ -128,7 +128,7 @@ def test_a_missing_file_is_a_line_of_its_own(edge_detect: Run, tmp_path: Path, b
     assert good["label"] == "REAL"
 
 
-def test_an_empty_folder_is_said_to_be_empty(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+def test_an_empty_folder_is_an_error(edge_detect: Run, inbox: Path, brightness: Path) -> None:
     done = edge_detect("classify", inbox, "--model", brightness)
     assert done.returncode == 1
     assert "no images in this folder" in done.stderr
@@ -139,7 +139,7 @@ def test_an_empty_folder_is_said_to_be_empty(edge_detect: Run, inbox: Path, brig
     [("missing.tflite", "no such file"), ("corrupt.tflite", "not a LiteRT model"), ("ten_classes.tflite", "(1, 10)")],
 )
 @pytest.mark.parametrize("verb", ["classify", "watch"])
-def test_a_bad_model_is_one_line_and_status_2(
+def test_a_bad_model_is_a_one_line_error_with_status_2(
     edge_detect: Run, tmp_path: Path, inbox: Path, verb: str, model: str, reason: str
 ) -> None:
     (tmp_path / "corrupt.tflite").write_bytes(b"\0" * 100)
@@ -189,7 +189,7 @@ def test_a_hostile_file_named_like_a_figure_does_no_harm(edge_detect: Run, inbox
         assert "limit" in str(answers["bomb_results.png"]["error"])
 
 
-def test_output_that_cannot_be_written_or_has_no_such_letters(tmp_path: Path, brightness: Path) -> None:
+def test_unwritable_output_is_an_error_and_missing_letters_are_escaped(tmp_path: Path, brightness: Path) -> None:
     picture(tmp_path / "é🙂.png")
 
     def run(redirection: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -210,7 +210,7 @@ def test_output_that_cannot_be_written_or_has_no_such_letters(tmp_path: Path, br
     assert "REAL" in run("2>&-").stdout
 
 
-def test_an_account_without_a_home_is_told_to_name_a_state_folder(inbox: Path, brightness: Path) -> None:
+def test_an_account_without_a_home_needs_a_state_folder(inbox: Path, brightness: Path) -> None:
     if os.geteuid():
         pytest.skip("only the super-user can become nobody in particular")
     variables = environment()
@@ -296,7 +296,7 @@ print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
     }
 
 
-def test_a_reader_that_goes_away_is_no_traceback(inbox: Path, brightness: Path) -> None:
+def test_a_closed_pipe_gives_no_traceback(inbox: Path, brightness: Path) -> None:
     samples(inbox)
     done = subprocess.run(
         f'"{sys.executable}" -m edge classify "{inbox}" --model "{brightness}" | head -n 1',

@@ -105,7 +105,7 @@ def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
     assert "EDGE_DETECT_MODEL" not in older
 
 
-def test_a_tally_names_the_labels_that_there_were() -> None:
+def test_stats_name_the_counted_labels() -> None:
     stats = Stats()
     for label, count in (("REAL", 12), ("UNSURE", 1), ("FAKE", 3)):
         for _ in range(count):
@@ -113,7 +113,7 @@ def test_a_tally_names_the_labels_that_there_were() -> None:
     assert str(stats).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
 
 
-def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:
+def test_invalid_options_are_one_line_errors(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
         (("--since", "soon"), "'soon' is not a valid age; write it as 90s"),
         (("--state", "nowhere"), "no such ledger"),
@@ -144,9 +144,7 @@ def test_results_go_on_while_the_watcher_writes(
     reader.communicate()
 
 
-def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
-    inbox: Path, brightness: Path, edge_detect: Run
-) -> None:
+def test_prune_deletes_answers_to_missing_files_only(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
     age(picture(inbox / "last.png", seed=9))  # the answer with the greatest id is never forgotten
     edge_detect("watch", inbox, "--once", "--model", brightness, "--state", "state")
@@ -167,7 +165,7 @@ def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
     assert again.stdout == ""
 
 
-def test_status_tells_what_a_watcher_does(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
+def test_status_reports_a_watcher(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
     variables = environment(HOME=str(inbox.parent))
     none = subprocess.run(command("status"), env=variables, capture_output=True, text=True, timeout=60)
     assert none.returncode == 3
@@ -199,7 +197,7 @@ def test_only_one_watcher_at_a_time(inbox: Path, watching: Callable[..., Watchin
     assert second.stderr.strip().endswith("is watched already by another edge-detect")
 
 
-def test_systemd_is_told_of_readiness_work_and_the_end(
+def test_systemd_is_notified_of_start_work_reload_and_stop(
     inbox: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     import signal

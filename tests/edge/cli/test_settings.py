@@ -46,7 +46,7 @@ def test_the_option_wins_over_the_environment_and_that_over_the_file(inbox: Path
     ]
 
 
-def test_names_can_be_chosen_and_unfinished_ones_are_never_taken(inbox: Path, brightness: Path) -> None:
+def test_include_selects_names_but_never_unfinished_files(inbox: Path, brightness: Path) -> None:
     fill(inbox)
     assert names(watch(inbox, brightness, "--state", "1")) == ["a.png", "b.png", "c.PNG"]
     assert names(watch(inbox, brightness, "--state", "2", "--include", "*")) == ["a.png", "b.png", "c.PNG", "e.dat"]
@@ -63,7 +63,7 @@ def test_names_can_be_chosen_and_unfinished_ones_are_never_taken(inbox: Path, br
         ("[watch]\npoll = 0\n", "0.1"),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line_that_names_it(inbox: Path, brightness: Path, text: str, reason: str) -> None:
+def test_an_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: Path, text: str, reason: str) -> None:
     file = inbox.parent / "settings.toml"
     file.write_text(text)
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(inbox: Path, brightness
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_named_must_be_there(inbox: Path) -> None:
+def test_a_named_settings_file_must_exist(inbox: Path) -> None:
     done = subprocess.run(
         command("--config", inbox / "none.toml", "watch", inbox), env=environment(), capture_output=True, text=True
     )
@@ -86,7 +86,7 @@ def test_a_file_that_is_named_must_be_there(inbox: Path) -> None:
     assert done.stderr.strip().endswith("none.toml: no such file or directory")
 
 
-def test_sighup_reads_the_file_anew_and_keeps_the_old_settings_if_it_is_no_good(
+def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     inbox: Path, watching: Callable[..., Watching]
 ) -> None:
     import signal

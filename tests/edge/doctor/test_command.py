@@ -56,7 +56,7 @@ def test_the_samples_are_of_the_test_images() -> None:
         assert sample in [path.read_bytes() for path in (CIFAKE / "test" / label).iterdir()]
 
 
-def test_for_a_person_the_columns_stand_below_each_other(edge_detect: Run) -> None:
+def test_text_columns_are_aligned(edge_detect: Run) -> None:
     done = edge_detect("doctor")
     *rows, empty, summary = done.stdout.splitlines()
     assert empty == ""
@@ -69,7 +69,7 @@ def test_for_a_person_the_columns_stand_below_each_other(edge_detect: Run) -> No
 
 
 @pytest.mark.parametrize(("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_colour_is_for_terminals_whose_owner_wants_it(
+def test_colour_only_on_terminals_without_no_color(
     tmp_path: Path, variables: dict[str, str], is_coloured: bool
 ) -> None:
     ours, theirs = pty.openpty()
@@ -95,7 +95,7 @@ def test_a_terminal_without_utf8_gets_ascii(edge_detect: Run, tmp_path: Path) ->
     assert r"\u017cycie" in done.stdout
 
 
-def test_a_state_folder_that_may_not_be_written(edge_detect: Run, tmp_path: Path) -> None:
+def test_a_read_only_state_folder_is_a_problem(edge_detect: Run, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o500)
     env = environment(HOME=str(tmp_path))
     done = subprocess.run(
@@ -112,7 +112,7 @@ def test_a_state_folder_that_may_not_be_written(edge_detect: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize(("options", "words"), [("ro", "read-only file system"), ("rw", ": full")])
-def test_a_file_system_that_is_read_only_or_full(tmp_path: Path, options: str, words: str) -> None:
+def test_a_read_only_or_full_file_system_is_a_problem(tmp_path: Path, options: str, words: str) -> None:
     (tmp_path / "disk").mkdir()
     mount = f"mount -t tmpfs -o size=64k,{options} none {tmp_path}/disk"
     inside = ["unshare", "--mount", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"]
@@ -134,14 +134,14 @@ def test_a_file_system_that_is_read_only_or_full(tmp_path: Path, options: str, w
     assert folder["found"].endswith(words)
 
 
-def test_what_was_answered_is_counted(edge_detect: Run, examine: Examine, inbox: Path, brightness: Path) -> None:
+def test_answers_in_the_ledger_are_counted(edge_detect: Run, examine: Examine, inbox: Path, brightness: Path) -> None:
     Image.new("RGB", (40, 40)).save(inbox / "a.png")
     edge_detect("watch", inbox, "--once", "--model", brightness, "--state", inbox.parent / "state")
     _, report = examine("--state", inbox.parent / "state")
     assert report["ledger"]["found"] == "intact, 1 answers"
 
 
-def test_without_programs_in_the_path(examine: Examine) -> None:
+def test_checks_work_without_programs_in_the_path(examine: Examine) -> None:
     _, report = examine(variables={"PATH": "/nonexistent"})
     assert report["services"]["state"] == "absent"
     assert report["inference"]["state"] == "ok"
@@ -155,7 +155,7 @@ def test_without_programs_in_the_path(examine: Examine) -> None:
         ("", {"EDGE_DETECT_POL": "3"}, "did you mean EDGE_DETECT_POLL?"),
     ],
 )
-def test_settings_that_stop_every_other_command_are_a_line_here(
+def test_invalid_settings_are_a_problem_in_the_report(
     examine: Examine, tmp_path: Path, settings: str, variables: dict[str, str], words: str
 ) -> None:
     (tmp_path / "home/.config").mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_settings_that_stop_every_other_command_are_a_line_here(
     assert words in report["settings"]["found"]
 
 
-def test_settings_that_are_right_are_named(examine: Examine, tmp_path: Path) -> None:
+def test_valid_settings_are_named(examine: Examine, tmp_path: Path) -> None:
     (tmp_path / "home/.config").mkdir(parents=True)
     (tmp_path / "home/.config/edge-detect.toml").write_text('[doctor]\nstate = "/elsewhere/state"\n')
     _, report = examine()

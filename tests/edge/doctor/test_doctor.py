@@ -30,14 +30,14 @@ def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     assert told(found)["services"].state == ABSENT
 
 
-def test_a_board_tells_its_name_system_and_kernel(board: Board) -> None:
+def test_name_system_and_kernel_of_a_board_are_reported(board: Board) -> None:
     found = told([*system.board(board.machine()), *system.system(board.machine())])
     assert found["board"].found == "Raspberry Pi 4 Model B Rev 1.4"
     assert found["system"].found == "Debian GNU/Linux 12 (bookworm)"
     assert (found["kernel"].state, found["kernel"].found) == (OK, "6.6.31+rpt-rpi-v8, aarch64, 64-bit programs")
 
 
-def test_a_name_that_steers_terminals_does_not(board: Board) -> None:
+def test_control_characters_in_a_board_name_are_escaped(board: Board) -> None:
     board.file("/proc/device-tree/model", "Evil\x1b[31m\nok  all well")
     assert next(system.board(board.machine())).found == r"Evil\x1b[31m\nok  all well"
 
@@ -49,7 +49,7 @@ def test_a_pc_is_named_by_its_firmware(board: Board) -> None:
     assert next(system.board(board.machine())).found == "Acme Box 3"
 
 
-def test_32_bit_programs_on_a_64_bit_kernel_are_told(board: Board) -> None:
+def test_32_bit_programs_on_a_64_bit_kernel_are_a_warning(board: Board) -> None:
     kernel = told(system.system(board.machine(bits=32)))["kernel"]
     assert kernel.state == WARNING
     assert "programs are 32-bit" in kernel.found
@@ -68,7 +68,9 @@ def test_32_bit_programs_on_a_64_bit_kernel_are_told(board: Board) -> None:
     ],
 )
 @pytest.mark.parametrize("source", ["file", "program"])
-def test_what_the_firmware_says_of_the_power(board: Board, source: str, bits: str, state: str, words: str) -> None:
+def test_power_conditions_of_the_firmware_are_reported(
+    board: Board, source: str, bits: str, state: str, words: str
+) -> None:
     if source == "file":
         board.file("/sys/devices/platform/soc/soc:firmware/get_throttled", f"{bits}\n")
     else:
@@ -80,7 +82,7 @@ def test_what_the_firmware_says_of_the_power(board: Board, source: str, bits: st
     assert ("power supply" in (found.fix or "")) == ("under-voltage" in words)
 
 
-def test_a_pi_whose_firmware_does_not_tell_is_a_warning(board: Board) -> None:
+def test_a_pi_whose_firmware_does_not_answer_is_a_warning(board: Board) -> None:
     board.program("vcgencmd", "echo VCHI initialization failed; exit 255")
     assert next(system.power(board.machine())).state == WARNING
 
@@ -99,7 +101,7 @@ def test_heat_and_a_slow_governor_are_warnings(board: Board) -> None:
     assert next(system.governor(board.machine())).state == OK, "this driver's word for its usual way of working"
 
 
-def test_a_clock_that_is_wrong_or_not_synchronised(board: Board) -> None:
+def test_a_wrong_clock_is_a_problem_an_unsynchronised_one_a_warning(board: Board) -> None:
     in_2025, in_1970 = 1_750_000_000.0, 3600.0
     assert next(system.clock(board.machine(now=in_2025))).state == OK, "nobody tells"
     board.program("timedatectl", "echo no")
@@ -113,7 +115,7 @@ def test_a_clock_that_is_wrong_or_not_synchronised(board: Board) -> None:
     assert next(system.clock(board.machine(now=in_2025))).state == OK
 
 
-def test_a_command_that_hangs_is_given_up(board: Board) -> None:
+def test_a_command_that_hangs_is_ended(board: Board) -> None:
     board.program("timedatectl", "while :; do :; done")
     assert board.machine().run("timedatectl", seconds=0.2) is None
 
@@ -126,7 +128,7 @@ def test_few_watches_are_a_warning(board: Board, most: int, state: str) -> None:
     assert str(most) in found.found
 
 
-def test_the_least_limit_of_the_groups_above_counts(board: Board) -> None:
+def test_the_lowest_memory_limit_of_the_control_groups_counts(board: Board) -> None:
     board.file("/proc/meminfo", "MemTotal:        3884344 kB\nMemAvailable:    3100000 kB\n")
     assert next(storage.memory(board.machine())).state == OK
     board.file("/proc/self/cgroup", "0::/system.slice/edge.service\n")
@@ -138,14 +140,14 @@ def test_the_least_limit_of_the_groups_above_counts(board: Board) -> None:
     assert (found.state, "limited to 300 MB" in found.found) == (WARNING, True)
 
 
-def test_a_system_disk_that_became_read_only_is_told(board: Board) -> None:
+def test_a_read_only_system_disk_is_reported(board: Board) -> None:
     board.file("/proc/self/mounts", "proc /proc proc ro 0 0\n/dev/mmcblk0p2 / ext4 rw,noatime 0 0\n")
     assert next(storage.disk(board.machine())).state in (OK, WARNING)
     board.file("/proc/self/mounts", "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n")
     assert next(storage.disk(board.machine())).found == "read-only"
 
 
-def test_a_folder_that_is_a_file_and_a_ledger_that_is_none(board: Board, tmp_path: Path) -> None:
+def test_a_file_as_state_folder_and_a_damaged_ledger_are_problems(board: Board, tmp_path: Path) -> None:
     state = tmp_path / "state"
     chosen = Choices(state=state / "deeper")
     assert "not created yet" in next(storage.state_folder(board.machine(), chosen)).found
@@ -196,7 +198,7 @@ def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
     assert (found.state, "not been booted" in found.found) == (ABSENT, True)
 
 
-def test_settings_that_are_wrong_are_a_problem() -> None:
+def test_settings_errors_are_a_problem() -> None:
     def wrong() -> str:
         raise SettingsError("/etc/edge-detect.toml: invalid TOML")
 

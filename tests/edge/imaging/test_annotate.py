@@ -31,7 +31,7 @@ def nearer(colour: tuple[int, ...], one: tuple[int, ...], other: tuple[int, ...]
     return bool(np.abs(np.subtract(colour, one)).sum() < np.abs(np.subtract(colour, other)).sum())
 
 
-def test_the_map_has_each_view_in_its_colour_and_overlaps_in_their_mean(tmp_path: Path) -> None:
+def test_the_map_shows_mean_logits_of_views(tmp_path: Path) -> None:
     path = grey(tmp_path / "x.png", (800, 600))
     sheet = drawn(path, "FAKE", (0, 0, 0.5, 0.5, -4), (0.5, 0.5, 0.5, 0.5, 4), (0.25, 0.25, 0.5, 0.5, 1))
 
@@ -69,7 +69,7 @@ def test_extreme_shapes_have_a_figure_of_bounded_size(tmp_path: Path, size: tupl
     assert sheet.height <= 900 + annotate.HEADER + annotate.LEGEND + annotate.FOOTER
 
 
-def test_a_verdict_of_a_thumbnail_is_in_the_colours_that_it_had(tmp_path: Path) -> None:
+def test_a_thumbnail_s_figure_keeps_its_colours(tmp_path: Path) -> None:
     path = grey(tmp_path / "x.png", (32, 32))
     seen = np.full((32, 32, 3), 128, np.uint8)
     for label, colour in (("REAL", (0x1B, 0x7F, 0x4D)), ("FAKE", (0xC2, 0x41, 0x0C)), ("UNSURE", (0x7B, 0x3F, 0x8C))):

@@ -24,7 +24,7 @@ def gradient(width: int, height: int) -> np.ndarray:
     return np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
 
 
-def test_an_image_of_the_right_size_is_not_touched() -> None:
+def test_an_image_of_the_right_size_is_unchanged() -> None:
     path = next((CIFAKE / "test" / "REAL").iterdir())
     with Image.open(path) as opened:
         expected = np.asarray(opened.convert("RGB"))
@@ -118,7 +118,7 @@ def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
-def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (40, 40), (grey,) * 3) for grey in (200, 20, 20)]
     frames[0].save(tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:])
     assert np.abs(preprocess.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
@@ -150,7 +150,7 @@ def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a known format"),
     ],
 )
-def test_bad_content_is_a_named_error(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_bad_content_raises_undecodable_image_error(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(UndecodableImageError, match=reason) as raised:
@@ -190,7 +190,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
         ("x.jpg", "RGB", {"progressive": True}),
     ],
 )
-def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
+def test_the_largest_accepted_image_stays_within_the_memory_limit(
     tmp_path: Path, name: str, mode: str, options: dict[str, object]
 ) -> None:
     probe = Image.new(mode, (8, 8))
@@ -211,7 +211,7 @@ def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
     assert int(done.stdout) <= preprocess.MAX_DECODING_BYTES
 
 
-def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path: Path) -> None:
+def test_damaged_images_of_every_format_raise_only_our_errors(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     source = Image.fromarray(gradient(60, 40))
     reasons = []
@@ -231,7 +231,7 @@ def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path:
     assert not [reason for reason in reasons if "\n" in reason]
 
 
-def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
+def test_irregular_files_are_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableFileError, match="not a regular file"):
         preprocess.read(tmp_path / "pipe.jpg")

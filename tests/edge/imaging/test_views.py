@@ -201,13 +201,11 @@ def test_extreme_shapes_have_all_their_views_inside_the_picture(tmp_path: Path, 
         ((40000, 30000), (5000, 3750)),
     ],
 )
-def test_a_picture_is_halved_while_its_shorter_side_keeps_enough(
-    size: tuple[int, int], expected: tuple[int, int]
-) -> None:
+def test_a_picture_is_halved_while_its_shorter_side_allows(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert working_size(size, Views((ViewSet(1),), reduce_above=1024)) == expected
 
 
-def test_damage_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_damaged_images_raise_undecodable_image_error(tmp_path: Path) -> None:
     whole = io.BytesIO()
     scene(500, 300).save(whole, "JPEG")
     with pytest.raises(UndecodableImageError):
@@ -216,7 +214,7 @@ def test_damage_is_an_error_of_ours(tmp_path: Path) -> None:
         taken(tmp_path / "missing.jpg", None, VIEWS, SIZE)
 
 
-def test_views_travel_between_processes(tmp_path: Path) -> None:
+def test_views_can_be_pickled(tmp_path: Path) -> None:
     scene(200, 100).save(tmp_path / "x.png")
     got = taken(tmp_path / "x.png", None, VIEWS, SIZE)
     again = pickle.loads(pickle.dumps(got))

@@ -41,13 +41,13 @@ def test_scores_are_what_the_network_computes(runtime: str, variant: str, grey: 
     assert score == pytest.approx(sigmoid(12 * (grey / 255 - 0.5)), abs=0.02 if variant == "int8" else 0.002)
 
 
-def test_an_int8_model_takes_every_pixel_value_as_it_is() -> None:
+def test_an_int8_model_maps_every_pixel_value_exactly() -> None:
     classifier = Classifier(model.load())
     assert classifier.input.scale == pytest.approx(1 / 255)
     assert np.array_equal(classifier._table, np.arange(-128, 128, dtype=np.int8))
 
 
-def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightness: Path) -> None:
+def test_label_score_and_confidence_of_a_verdict_agree(tmp_path: Path, brightness: Path) -> None:
     classifier = Classifier(model.load(brightness))
     bright = classifier.classify(picture(tmp_path / "bright.png", 230))
     dark = classifier.classify(picture(tmp_path / "dark.png", 30))
@@ -57,7 +57,7 @@ def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightn
     assert 0 < bright.elapsed_seconds < 10
 
 
-def test_a_logit_becomes_a_probability_within_the_limits_of_what_was_measured(tmp_path: Path) -> None:
+def test_a_logit_becomes_a_probability_within_the_score_limit(tmp_path: Path) -> None:
     """The brightness model's own output, 0 to 255/256, read as a logit; nothing else can know which it is."""
     path = Path(shutil.copyfile(MODELS / "brightness_int8.tflite", tmp_path / "logit.tflite"))
     plain = Classifier(model.load(path))
@@ -74,14 +74,14 @@ def test_a_logit_becomes_a_probability_within_the_limits_of_what_was_measured(tm
     assert [limited.score(one) for one in pixels] == pytest.approx([min(classifier.score(one), 0.6) for one in pixels])
 
 
-def test_the_bundled_int8_model_is_sure_only_as_far_as_it_was_measured() -> None:
+def test_the_bundled_int8_model_has_a_score_limit() -> None:
     description = model.load().description
     assert description is not None
     assert description.output_is == "logit"
     assert description.score_limit == pytest.approx(1 / (description.measured["images"] + 2))
 
 
-def test_an_image_of_another_size_than_was_measured_is_told(tmp_path: Path) -> None:
+def test_an_image_outside_of_the_domain_is_marked(tmp_path: Path) -> None:
     classifier = Classifier(model.load())
     assert classifier.classify(picture(tmp_path / "in.png", 90, (32, 32))).outside is None
     reason = classifier.classify(picture(tmp_path / "out.png", 90, (300, 200))).outside
@@ -112,7 +112,7 @@ def fused(logits: list[float]) -> float:
 
 
 @pytest.mark.parametrize("runtime", BOTH)
-def test_further_views_are_taken_where_the_first_are_not_sure(runtime: str) -> None:
+def test_further_views_are_judged_if_the_first_are_not_sure(runtime: str) -> None:
     classifier = Classifier(model.load(PHOTO_LIKE), runtime=runtime)
     bright, grey = [200] * 5, [125] * 5
     sure = classifier.judge(views_of(*bright, *[60] * 8))
@@ -175,7 +175,7 @@ def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int
     assert "explain" not in verdict.as_json()
 
 
-def test_an_unknown_operating_point_is_refused_and_a_model_without_any_takes_all(brightness: Path) -> None:
+def test_an_unknown_operating_point_is_refused_unless_the_model_has_none(brightness: Path) -> None:
     with pytest.raises(ModelError, match="no operating point 2%; there are 1%, 3%, 10%"):
         Classifier(model.load(PHOTO_LIKE), operating_point="2%")
     verdict = Classifier(model.load(brightness), operating_point="2%").verdict("x", views_of(130)[0, :12, :16], SIZE, 0)
@@ -262,7 +262,7 @@ def test_int8_verdicts_agree_as_installed() -> None:
 
 
 @pytest.mark.parametrize("runtime", BOTH)
-def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> None:
+def test_a_plain_script_gets_the_same_score_from_the_float16_file(runtime: str) -> None:
     """It reads the input size, feeds RGB / 255 as float32, and compares output[0][0] with 0.5."""
     path = folder("models") / "compact_float16.tflite"
     plain = interpreter(path.read_bytes(), runtime=runtime)
@@ -280,7 +280,7 @@ def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> Non
         assert ("REAL" if output[0][0] > 0.5 else "FAKE") == ours.classify(file).label
 
 
-def test_the_default_model_tells_most_of_the_bundled_images() -> None:
+def test_the_default_model_is_right_on_most_bundled_images() -> None:
     classifier = Classifier(model.load())
     verdicts = [
         (label, classifier.classify(path).label)

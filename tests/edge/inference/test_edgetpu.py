@@ -61,7 +61,7 @@ def test_a_card_is_found_with_and_without_its_driver(tmp_path: Path) -> None:
         require_device("", [found])
 
 
-def test_a_group_that_may_open_it_is_named(tmp_path: Path) -> None:
+def test_the_group_with_access_is_named(tmp_path: Path) -> None:
     node = stick(tmp_path, coral_ids())
     node.chmod(0o600)
     assert devices(tmp_path)[0].group is None
@@ -92,7 +92,7 @@ USB, PCI = Device("usb", Path("/dev/u"), None, is_ours=True), Device("pci", Path
         ("", [Device("usb", None, None, is_ours=False)], "no node in /dev/bus/usb"),
     ],
 )
-def test_what_is_missing_is_told(option: str, found: list[Device], reason: str) -> None:
+def test_a_missing_device_is_named_in_the_error(option: str, found: list[Device], reason: str) -> None:
     with pytest.raises(CoralError, match=reason):
         require_device(option, found, edgetpu.PAGE_BYTES)
 
@@ -119,7 +119,7 @@ def test_a_library_is_found_with_its_version(tmp_path: Path) -> None:
     assert edgetpu.library("libc.so.6").version is None
 
 
-def test_a_library_that_cannot_be_loaded_is_one_line_that_says_why(tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_loaded_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("no library")
     crashing = compiled(
         tmp_path,
@@ -130,7 +130,7 @@ def test_a_library_that_cannot_be_loaded_is_one_line_that_says_why(tmp_path: Pat
         ("libedgetpu-that-is-not.so.1", "is not installed; see https://coral.ai"),
         (str(tmp_path / "none.so"), "cannot be loaded: cannot open shared object file"),
         (str(tmp_path / "text.so"), "cannot be loaded: "),
-        (str(crashing), r"crashes when it is loaded \(SIGSEGV\)"),
+        (str(crashing), r"crashes while loading \(SIGSEGV\)"),
     ):
         with pytest.raises(CoralError, match=reason) as raised:
             edgetpu.library(name)
@@ -146,7 +146,7 @@ def has_pycoral(folder: Path) -> str:
     return done.stdout.decode().strip()
 
 
-def test_only_google_s_pycoral_counts_and_the_other_is_not_even_imported(tmp_path: Path) -> None:
+def test_only_google_s_pycoral_is_recognised_without_an_import(tmp_path: Path) -> None:
     (tmp_path / "pycoral").mkdir()
     (tmp_path / "pycoral/__init__.py").write_text("raise SystemExit('maps of coral reefs')")
     assert has_pycoral(tmp_path) == "False False"

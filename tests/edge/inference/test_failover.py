@@ -118,7 +118,7 @@ def test_one_that_goes_is_an_error_until_it_is_back(
         classifier.score(grey(140))
     with pytest.raises(CoralError, match="there is no such device"):
         classifier.reopen()
-    with pytest.raises(CoralError, match="has gone"):
+    with pytest.raises(CoralError, match="is not open"):
         classifier.score(grey(140))
     (tmp_path / "gone").unlink()
     classifier.reopen()

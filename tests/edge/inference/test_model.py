@@ -83,14 +83,14 @@ def test_an_operating_point_is_chosen_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_older_description_has_no_views_whatever_it_calls_so(tmp_path: Path, version: int) -> None:
+def test_views_in_an_older_description_are_ignored(tmp_path: Path, version: int) -> None:
     path = described(tmp_path, format_version=version, views="of the sea", fusion=[], operating_points=7)
     description = model.load(path).description
     assert description is not None
     assert (description.views, description.fusion, description.operating_points) == (None, None, ())
 
 
-def test_the_models_of_the_package_are_those_that_are_there() -> None:
+def test_bundled_paths_are_the_installed_models() -> None:
     names = [path.name for path in model.bundled_paths()]
     assert names in (["compact_int8.tflite"], ["compact_int8.tflite", "photo_int8.tflite"])
     assert model.bundled_paths()[0] == model.default_path()
@@ -117,7 +117,7 @@ def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
     ("size", "inside"),
     [((32, 32), True), ((30, 40), True), ((29, 32), False), ((32, 41), False), ((4000, 3000), False)],
 )
-def test_the_domain_tells_what_lies_outside_of_it(size: tuple[int, int], inside: bool) -> None:
+def test_a_domain_gives_the_reason_for_images_outside(size: tuple[int, int], inside: bool) -> None:
     reason = Domain((30, 34), (32, 40)).reason_outside(size)
     if inside:
         assert reason is None
@@ -125,7 +125,7 @@ def test_the_domain_tells_what_lies_outside_of_it(size: tuple[int, int], inside:
         assert reason == f"{size[0]} x {size[1]} pixels; the model was measured on 30-34 x 32-40"
 
 
-def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+def test_unknown_fields_are_ignored(tmp_path: Path) -> None:
     assert model.load(described(tmp_path, flavour="vanilla")).description is not None
 
 
@@ -174,7 +174,7 @@ def test_a_field_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         ({"resampling": "\x1b[2J\n"}, r"\\x1b\[2J\\n"),
     ],
 )
-def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+def test_an_invalid_description_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as raised:
         model.load(described(tmp_path, **changes))
     assert "\n" not in str(raised.value)
@@ -193,7 +193,7 @@ def test_a_description_that_contradicts_its_file_is_refused(tmp_path: Path) -> N
         Classifier(model.load(described(tmp_path, width=32)))
 
 
-def test_a_model_without_description_gets_the_contract_s_labels_and_threshold(brightness: Path) -> None:
+def test_a_model_without_description_gets_the_default_labels_and_threshold(brightness: Path) -> None:
     loaded = model.load(brightness)
     assert (loaded.description, loaded.labels, loaded.threshold) == (None, ("FAKE", "REAL"), 0.5)
 
@@ -207,7 +207,7 @@ def test_a_file_that_returns_a_logit_is_refused_without_its_description(tmp_path
         Classifier(model.load(path))
 
 
-def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.tflite").write_text("no model at all")
     (tmp_path / "empty.tflite").write_bytes(b"")
     (tmp_path / "folder.tflite").mkdir()
@@ -225,7 +225,7 @@ def test_a_model_cut_short_is_refused(tmp_path: Path) -> None:
                 Classifier(model.load(tmp_path / "short.tflite"), runtime=runtime)
 
 
-def test_damage_to_the_structure_of_a_model_is_seen() -> None:
+def test_a_damaged_model_structure_is_refused() -> None:
     whole = (MODELS / "brightness_int8.tflite").read_bytes()
     random = np.random.default_rng(0)
     refused = 0
@@ -246,7 +246,7 @@ def test_a_model_of_another_shape_is_refused() -> None:
         Classifier(model.load(MODELS / "ten_classes.tflite"))
 
 
-def test_the_default_model_is_described_and_whole() -> None:
+def test_the_default_model_matches_its_description() -> None:
     loaded = model.load()
     assert loaded.path.name == "compact_int8.tflite"
     assert loaded.description is not None

@@ -119,7 +119,7 @@ def test_a_bad_image_raises_or_is_answered_as_a_failure(models: list[Path], tmp_
     assert isinstance(both.answer(tmp_path / "bad.png"), Failure)
 
 
-def test_what_processes_that_decode_need_travels_to_them(models: list[Path], tmp_path: Path) -> None:
+def test_inputs_can_be_pickled(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, made)
     inputs = pickle.loads(pickle.dumps(both.inputs))
@@ -130,7 +130,7 @@ def test_what_processes_that_decode_need_travels_to_them(models: list[Path], tmp
         assert verdict.score == both.classify(path).score
 
 
-def test_a_frame_goes_where_a_file_would(models: list[Path], tmp_path: Path) -> None:
+def test_a_frame_goes_to_the_same_model_as_a_file(models: list[Path], tmp_path: Path) -> None:
     both = Router(models, made)
     for path in (THUMBNAIL, picture(tmp_path / "photo.png", 140, (300, 260))):
         with Image.open(path) as opened:
@@ -139,7 +139,7 @@ def test_a_frame_goes_where_a_file_would(models: list[Path], tmp_path: Path) -> 
         assert both.verdict("x", pixels, own_size, 0.0, model=chosen.model).score == both.classify(path).score
 
 
-def test_domains_that_nobody_gave_hold_everything() -> None:
+def test_a_missing_domain_holds_every_image() -> None:
     narrow = Input(0, (32, 32), domain=Domain((32, 32), (32, 32)))
     assert choose((500, 500), [narrow, Input(1, (128, 128))]).model == 1
     assert choose((500, 500), [narrow]).model == 0
@@ -158,7 +158,7 @@ def test_another_router_shares_what_was_read(models: list[Path], tmp_path: Path)
     assert other.classify(photo).score == first.classify(photo).score
 
 
-def test_an_operating_point_is_for_the_models_that_have_any(tmp_path: Path) -> None:
+def test_an_operating_point_applies_only_to_models_that_have_some(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 120, (300, 260))
     labels = {point: router(PHOTO_LIKE, operating_point=point).classify(photo).label for point in (None, "10%", "")}
     assert labels == {None: "UNSURE", "10%": "FAKE", "": "FAKE"}
@@ -198,7 +198,7 @@ class Coral(Classifier):
         self._take()
 
 
-def test_models_hand_the_coral_to_each_other(models: list[Path], tmp_path: Path) -> None:
+def test_models_take_turns_on_the_coral(models: list[Path], tmp_path: Path) -> None:
     Coral.users.clear()
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, lambda path, _: Coral(path))
@@ -218,14 +218,14 @@ def test_models_hand_the_coral_to_each_other(models: list[Path], tmp_path: Path)
     assert Coral.users == []
 
 
-def test_a_router_of_given_classifiers(models: list[Path], tmp_path: Path) -> None:
+def test_a_router_can_be_made_of_classifiers(models: list[Path], tmp_path: Path) -> None:
     both = Router.of(*(Classifier(load(path)) for path in models))
     assert both.classify(THUMBNAIL).model == "compact_int8"
     assert both.classify(picture(tmp_path / "photo.png", 140, (300, 260))).model == "photo_like_int8"
     assert both.labels == ("FAKE", "REAL")
 
 
-def test_the_package_s_own_models_read_nothing_for_photos_while_there_are_thumbnails(tmp_path: Path) -> None:
+def test_thumbnails_alone_never_read_the_photo_model(tmp_path: Path) -> None:
     """Seen from outside: the files that a process of its own opens."""
     program = (
         "import sys\nopened = []\n"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from edge.errors import EdgeDetectError
 
 if TYPE_CHECKING:
+    from edge.imaging.inputs import Domain
     from edge.imaging.preprocess import Pixels
     from edge.inference.classifier import Classifier
-    from edge.inference.model import Domain, Model
+    from edge.inference.model import Model
 
 SAMPLES = Path(__file__).parent  # real.jpg and fake.jpg: test images of CIFAKE
 FORMATS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "libtiff": "TIFF"}  # by the name of Pillow's feature

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from edge.errors import CoralError, ImageError, ModelError, printable
 from edge.imaging import views
 from edge.imaging.preprocess import Pixels
-from edge.inference.model import LOGIT, UNSURE, Fusion, Model, ModelDescription, Quantisation, is_compiled
+from edge.inference.description import LOGIT, Fusion, ModelDescription, Quantisation
+from edge.inference.model import Model, is_compiled
 from edge.inference.runtime import Interpreter, interpreter, probe
 from edge.inference.tflite_check import require_whole
-from edge.verdict import Answer, Failure, Verdict, ViewLogit
+from edge.verdict import UNSURE, Answer, Failure, Verdict, ViewLogit
 
 CERTAIN = 1e-6  # probabilities are clipped to [CERTAIN, 1 - CERTAIN] before their logit is taken
 

@@ -18,7 +18,8 @@ from edge.imaging import preprocess
 from edge.imaging.inputs import Input, choose, take
 from edge.imaging.preprocess import Pixels
 from edge.inference.classifier import Classifier
-from edge.inference.model import ModelDescription, bundled_paths, described, load
+from edge.inference.description import ModelDescription
+from edge.inference.model import bundled_paths, described, load
 from edge.verdict import Answer, Failure, Verdict
 
 # Makes the classifier of a model file; the description is given if it has been read already.

@@ -88,7 +88,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX frames_by_folder ON answers (folder, id) WHERE state = 'frame'",
     ),
     (
-        # The name of the model that gave the verdict; NULL if there is none, or nobody remembers.
+        # The name of the model that gave the verdict; NULL for errors and old answers.
         "ALTER TABLE answers ADD COLUMN model TEXT",
     ),
 )

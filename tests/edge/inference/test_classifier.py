@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.errors import ModelError, RuntimeMissingError, UndecodableImageError
+from edge.errors import CoralError, ModelError, RuntimeMissingError, UndecodableImageError
 from edge.imaging import preprocess
 from edge.inference import model
 from edge.inference.classifier import Classifier
@@ -45,6 +45,17 @@ def test_an_int8_model_maps_every_pixel_value_exactly() -> None:
     classifier = Classifier(model.load())
     assert classifier.input.scale == pytest.approx(1 / 255)
     assert np.array_equal(classifier._table, np.arange(-128, 128, dtype=np.int8))
+
+
+def test_the_interpreter_is_the_one_that_scores_until_it_is_closed(brightness: Path) -> None:
+    classifier = Classifier(model.load(brightness))
+    value = classifier.run(np.full((*classifier.size[::-1], 3), 230, np.uint8))
+    output = classifier.interpreter.get_output_details()[0]["index"]
+    stored = int(classifier.interpreter.get_tensor(output)[0, 0])
+    assert value == (stored - classifier.output.zero_point) * classifier.output.scale
+    classifier.close()
+    with pytest.raises(CoralError, match="is not open"):
+        _ = classifier.interpreter
 
 
 def test_label_score_and_confidence_of_a_verdict_agree(tmp_path: Path, brightness: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from edge.errors import CoralError, UndecodableImageError, UnreadableFileError, printable
 from edge.imaging import preprocess, views
@@ -132,7 +132,7 @@ class Classifier:
             raise UndecodableImageError(name, "the picture has no pixels")
         try:
             picture.load()
-            orientation = _orientation(picture)
+            orientation = 1 if picture.format == "TIFF" else preprocess.orientation_of(picture)  # Pillow turns a TIFF
             own_size = preprocess.as_stored(picture.size, orientation)
             chosen = choose(own_size, self._inputs)
             if chosen.views is None:
@@ -162,17 +162,6 @@ def _picture(pixels: npt.NDArray[Any]) -> Image.Image:
     if not pixels.size:
         raise UndecodableImageError("<array>", "the picture has no pixels")
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _orientation(picture: Image.Image) -> int:
-    """By EXIF, 1 to 8; 1 (upright) where it is absent or nonsense, and where Pillow has turned the picture already."""
-    if picture.format in ("TIFF", "HEIF"):
-        return 1
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except preprocess.DECODER_ERRORS:
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _device(tpu: object) -> str | None:

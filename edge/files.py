@@ -1,8 +1,8 @@
-"""Files and disks: identity, atomic writes, free space."""
+"""Files and disks: identity, permissions, atomic writes, free space."""
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +23,17 @@ class FileId:
 
     def __str__(self) -> str:
         return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"
+
+
+def mode_permits(status: os.stat_result, wanted: int, user: int, groups: Collection[int]) -> bool:
+    """Whether a file's mode gives an account some rights; access control lists and root's privileges do not count.
+
+    Args:
+        wanted: the sum of 4 to read, 2 to write, 1 to execute or enter.
+        user, groups: numbers of the account.
+    """
+    shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
+    return (status.st_mode >> shift) & wanted == wanted
 
 
 def inode(path: str | os.PathLike[str] | int) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def scheme(address: str) -> str:
             f"{shown(address)}: not an address of a camera; it must begin with {', '.join(SCHEMES)}, and ://"
         )
     if not address.isprintable() or " " in address or len(address) == found.end():
-        raise CameraError(f"{shown(address)}: invalid address; write a space as %20")
+        raise CameraError(f"{shown(address)}: not an address; it needs a host, and a space is written %20")
     return found[1].lower()
 
 

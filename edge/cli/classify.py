@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @option("--explain", is_flag=True, help="Add the position and logit of each crop that the model judged.")
-@option("--figure", is_flag=True, help="Draw <name>_results.png beside each image: which parts spoke for FAKE.")
+@option(
+    "--figure", is_flag=True, help="Draw <name>_results.png beside each image, with the evidence for FAKE and REAL."
+)
 @option("--recursive", "-r", is_flag=True, help="Include sub-folders.")
 @model_options
 def classify(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge.cli.options import option
+from edge.cli.options import option, runtime_option
 
 if TYPE_CHECKING:
     from edge.doctor.finding import Finding
@@ -28,11 +28,7 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
     metavar="FILE",
     help="Check this .tflite file too, and run it instead of the bundled models.",
 )
-@option(
-    "--runtime",
-    type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
-    help="Run the model with this LiteRT runtime.  [default: the installed one]",
-)
+@runtime_option
 @option(
     "--state",
     type=click.Path(path_type=Path),

@@ -100,6 +100,15 @@ def option(*names: str, **settings: Any) -> Decorator:
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
+def runtime_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the option --runtime."""
+    return option(
+        "--runtime",
+        type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
+        help="Run the model with this LiteRT runtime.  [default: the installed one]",
+    )(command)
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the options of the models. The command gets a `router` made of them, see `with_router`."""
 
@@ -123,11 +132,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Always answer REAL or FAKE, even where that is hardly better than a guess.",
     )
     @option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads that run the model.")
-    @option(
-        "--runtime",
-        type=click.Choice(["ai-edge-litert", "tflite-runtime"]),
-        help="Run the model with this LiteRT runtime.  [default: the installed one]",
-    )
+    @runtime_option
     @option("--tpu", help="Run the model on a Coral Edge TPU; auto falls back to the processor.", **TPU)
     @option("--tpu-library", metavar="FILE", hidden=True)  # another build of libedgetpu, or another delegate
     @functools.wraps(command)

@@ -15,6 +15,7 @@ from typing import Any
 from edge.board import Board
 from edge.capture.devices import Found, v4l2_devices
 from edge.errors import EdgeDetectError, printable, reason_of
+from edge.files import mode_permits
 from edge.inference import edgetpu
 from edge.process.isolated import Crashed, TimedOut, run_isolated
 
@@ -71,8 +72,7 @@ class Host(Board):
             status = os.stat(path)
         except OSError:
             return False
-        shift = 6 if status.st_uid == self.user else 3 if status.st_gid in self.groups else 0
-        return (stat.S_IMODE(status.st_mode) >> shift) & 0o6 == 0o6
+        return mode_permits(status, 6, self.user, self.groups)
 
     def permission(self, absolute: str) -> str:
         """The command that gives the user access to a device node."""

@@ -277,14 +277,14 @@ def loaded(
     with _opened(path, data) as image:
         try:
             stored = image.size  # `draft` changes it
-            orientation = _orientation(image)
+            orientation = orientation_of(image)
             least = least_side(as_stored(stored, orientation))
             image.draft("RGB", (least, least))
             _load(image)
             if image.format == "TIFF":  # Pillow turns it upright while loading, and may keep the tag
                 stored, orientation = image.size, 1
             elif image.format not in ("JPEG", "MPO"):  # the tag may lie behind the pixels
-                orientation = _orientation(image)
+                orientation = orientation_of(image)
             yield Loaded(image, as_stored(stored, orientation), orientation)
         except MemoryError as error:
             raise UnreadableFileError(path, _NO_MEMORY) from error
@@ -336,7 +336,7 @@ def as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size if orientation < 5 else size[::-1]
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or invalid."""
     if image.format == "HEIF":  # the decoder has turned it upright
         return 1

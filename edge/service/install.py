@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import ServiceError, printable, reason_of
-from edge.files import whole_file
+from edge.files import mode_permits, whole_file
 from edge.process.command import run
 from edge.service.units import SETTINGS_SUFFIX, Service, drop_in_text, settings_text, unit_text
 
@@ -272,9 +272,7 @@ def _may(path: str, *, writing: bool) -> bool:
     except (KeyError, OSError):
         return False
     groups = {account.pw_gid, *(group.gr_gid for group in grp.getgrall() if ACCOUNT in group.gr_mem)}
-    shift = 6 if status.st_uid == account.pw_uid else 3 if status.st_gid in groups else 0
-    wanted = 0o7 if writing else 0o5
-    return (status.st_mode >> shift) & wanted == wanted
+    return mode_permits(status, 7 if writing else 5, account.pw_uid, groups)
 
 
 def _replace(path: Path, content: bytes) -> None:

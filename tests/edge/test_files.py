@@ -7,7 +7,7 @@ import pytest
 
 from edge.board import Board
 from edge.errors import reason_of
-from edge.files import FileId, free_bytes, inode, whole_file
+from edge.files import FileId, free_bytes, inode, mode_permits, whole_file
 from edge.paths import xdg_folder
 
 
@@ -77,6 +77,17 @@ def test_an_inode_outlives_a_write_and_a_file_id_does_not(tmp_path: Path) -> Non
 def test_free_bytes_are_those_of_the_file_system(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     assert 0 <= free_bytes(tmp_path) <= status.f_blocks * status.f_frsize
+
+
+def test_the_mode_of_owner_group_or_others_decides(tmp_path: Path) -> None:
+    tmp_path.chmod(0o751)
+    status = tmp_path.stat()
+    owner, group = status.st_uid, status.st_gid
+    assert mode_permits(status, 7, owner, ())
+    assert mode_permits(status, 5, owner + 1, {group})
+    assert not mode_permits(status, 7, owner + 1, {group})
+    assert mode_permits(status, 1, owner + 1, {group + 1})
+    assert not mode_permits(status, 4, owner + 1, {group + 1})
 
 
 def test_base_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

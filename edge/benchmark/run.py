@@ -95,7 +95,7 @@ def benchmark(setup: Setup, say: Say) -> Report:
         for warning in warnings:
             say(f"warning: {warning}")
         here = board.machine()
-        inside = _inside(setup, routers, workloads, here.cores, say)
+        inside = _in_process(setup, routers, workloads, here.cores, say)
         # The networks are closed: a Coral has one user at a time, and what follows runs in other processes.
         reports = [
             _report(setup, workload, measured, here.cores, say)
@@ -110,7 +110,7 @@ def benchmark(setup: Setup, say: Say) -> Report:
     return Report(here, Runtime(name, version(name)), warnings, start, reports)
 
 
-def _inside(
+def _in_process(
     setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int, say: Say
 ) -> list[_InProcess]:
     invoke: dict[int, dict[int, Timing]] = {}

@@ -264,7 +264,7 @@ def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: 
 
     Capture(Frozen, [].append).close()
     with observed(tmp_path, brightness) as work:
-        work.until(lambda: "not let go of" in work.observer.trouble)
+        work.until(lambda: "does not return" in work.observer.trouble)
         assert not work.observer.is_healthy
         let_go.set()
         while is_held():

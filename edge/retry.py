@@ -1,4 +1,4 @@
-"""What goes wrong for a while: said once, tried again less and less often, and said when it is over."""
+"""Retry with exponential back-off; logs the first error and the recovery."""
 
 import time
 from collections.abc import Callable
@@ -10,16 +10,16 @@ Say = Callable[[str], None]
 
 
 class Backoff:
-    """One thing that may be out of order.
+    """The state of one operation that may fail for a while.
 
     Attributes:
-        reason: what is wrong just now; empty if nothing is.
+        reason: the present error; empty after a success.
     """
 
     def __init__(self, say: Say, what_it_means: str = "") -> None:
         """
         Args:
-            what_it_means: added when it is said.
+            what_it_means: appended to the logged error.
         """
         self._say, self._what_it_means = say, what_it_means
         self.reason = ""
@@ -28,7 +28,7 @@ class Backoff:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to try; always, if nothing is wrong."""
+        """Whether the next attempt may be made now; always true after a success."""
         return time.monotonic() >= self._due
 
     @property
@@ -36,7 +36,7 @@ class Backoff:
         return max(0.0, self._due - time.monotonic())
 
     def failed(self, error: Exception) -> None:
-        """It did not work, again or for the first time."""
+        """Note a failed attempt; logs the error unless it is the same as the last."""
         if str(error) != self.reason:
             self._say(f"{error}{self._what_it_means}")
         self.reason = str(error)
@@ -44,7 +44,7 @@ class Backoff:
         self._wait_seconds = min(2 * self._wait_seconds, LONGEST_SECONDS)
 
     def succeeded(self) -> None:
-        """It worked."""
+        """Note a successful attempt; logs the recovery after failures."""
         if self.reason:
             self._say(f"recovered: {self.reason}")
         self.reason, self._wait_seconds, self._due = "", FIRST_SECONDS, 0.0

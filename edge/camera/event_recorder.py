@@ -1,4 +1,4 @@
-"""What a camera's verdicts mean over time: events, recorded with their pictures."""
+"""Records events that a camera's verdicts form over time, with snapshots."""
 
 import os
 import threading
@@ -36,14 +36,14 @@ class Seen:
 
 
 class EventRecorder:
-    """Makes events of verdicts, and records what is to be told of.
+    """Turns verdicts into events, and records them in the ledger.
 
     Its methods are generators like the recorder's, which yield the stats while they wait.
 
     Attributes:
-        gap_seconds: so long without a frame ends an event.
+        gap_seconds: without a frame, after which an event ends.
         begun: how many events have begun.
-        has_new: whether something was recorded; who tells of it clears it.
+        has_new: whether something was recorded since the last delivery; whoever delivers clears it.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class EventRecorder:
         Args:
             name: of the camera.
             label: the one whose events are looked for.
-            record_seconds: the verdict of a frame is recorded so often; None for events alone.
-            keep_seconds: so long, until it is forgotten.
+            record_seconds: record the verdict of one frame every so many seconds; None records events only.
+            keep_seconds: age at which a recorded frame is deleted.
         """
         self._name, self._network, self._recorder, self._label = name, network, recorder, label
         self._labels = network.labels
@@ -86,7 +86,7 @@ class EventRecorder:
 
     @property
     def trouble(self) -> str:
-        """What keeps pictures from being kept; empty if nothing does."""
+        """Why snapshots cannot be written at present; empty if they can."""
         return self._at_snapshots.reason
 
     def follow(
@@ -122,14 +122,14 @@ class EventRecorder:
             yield from self._record_end(ended, stop)
 
     def finish_former(self, stop: threading.Event) -> Iterator[Stats]:
-        """An event that was going on when a former run was killed has ended, nobody knows when."""
+        """Record as interrupted an event that was open when a former run was killed."""
         ledger = self._recorder.ledger
         former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self._name), stop)
         if former and former.sighting and isinstance(former.answer, Verdict):
             yield from self._record(former.answer, replace(former.sighting, state=INTERRUPTED, seconds=None), stop)
 
     def tidy(self, stop: threading.Event) -> Iterator[Stats]:
-        """Let go of old pictures and old frames; to be called often."""
+        """Delete old snapshots and old recorded frames; cheap enough to be called after each frame."""
         if self._snapshots and self._at_snapshots.is_due:
             try:
                 if self._snapshots.tidy_now_and_then():

@@ -1,4 +1,4 @@
-"""The camera's loop: from the newest frame to its verdict, and on to whoever listens."""
+"""The camera's loop: from the newest frame to its verdict, and on to events and sinks."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ from edge.retry import Backoff, Say
 from edge.stats import Stats
 from edge.verdict import Verdict
 
-WAIT_SECONDS = 0.5  # so long at most nobody hears of us
+WAIT_SECONDS = 0.5  # at most, between two heartbeats
 PATIENCE_SECONDS = 30.0  # for a first or a next frame, before the camera counts as frozen
 FROZEN_SECONDS = 45.0  # in one call of a camera's; their timeouts are shorter
 DELIVERY_SECONDS = 1.0
@@ -35,9 +35,9 @@ class Pace:
     """How many frames are looked at.
 
     Attributes:
-        interval_seconds: from one to the next; 0 for as many as can be had.
-        max_frames: after these it is done.
-        record_seconds: the verdict of a frame is recorded so often; None for events alone.
+        interval_seconds: from one frame to the next; 0 for as many as possible.
+        max_frames: stop after this number of frames.
+        record_seconds: record the verdict of one frame every so many seconds; None records events only.
     """
 
     interval_seconds: float = 0.0
@@ -67,10 +67,10 @@ class Figures:
 
 
 class CameraLoop:
-    """Classifies a camera's newest frames, and lets others make events of them.
+    """Classifies a camera's newest frames, and passes the verdicts to the event recorder.
 
     Attributes:
-        name: of the camera, in all that is told and recorded.
+        name: of the camera, in every report and record.
         verdict: on the latest frame.
         frames: how many have been classified.
     """
@@ -91,8 +91,8 @@ class CameraLoop:
     ) -> None:
         """
         Args:
-            capture: opens the camera; called anew after each pause of the schedule.
-            is_patient: whether a live camera whose first picture does not hold the region is waited for, too.
+            capture: opens the camera; called again after each pause of the schedule.
+            is_patient: keep waiting if the first frame of a live camera does not contain the region.
 
         Raises:
             ModelError, RuntimeMissingError, CoralError: it cannot be known what the models take.
@@ -123,28 +123,28 @@ class CameraLoop:
 
     @property
     def is_seeing(self) -> bool:
-        """Whether a frame was classified of late, so that the latest verdict tells something of the present."""
+        """Whether a frame was classified recently, so that the latest verdict describes the present."""
         return self.verdict is not None and time.monotonic() - self._looked_at < self._sightings.gap_seconds
 
     @property
     def trouble(self) -> str:
-        """What keeps it from working just now; empty if nothing does."""
+        """Present errors of camera, region, network, snapshots and sinks, joined; empty if there are none."""
         of_camera = self._capture.trouble if self._capture else ""
-        own = (of_camera, self._at_closing.reason, self._at_view.reason, self._network.trouble.reason)
+        own = (of_camera, self._at_closing.reason, self._at_view.reason, self._network.backoff.reason)
         return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is known and in hand why no frames are classified just now."""
+        """Whether a known, handled condition explains that no frames are classified at present."""
         capture = self._capture
         is_lost = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
-        return self._is_resting or is_lost or bool(self._network.trouble.reason) or self._recorder.is_waiting
+        return self._is_resting or is_lost or bool(self._network.backoff.reason) or self._recorder.is_waiting
 
     @property
     def is_healthy(self) -> bool:
-        """Whether frames have really been classified of late, or we wait for what may come back.
+        """Whether frames were classified recently, or a known condition is being waited out.
 
-        A camera that gives nothing and says nothing, or cannot be closed, is neither: then all is better begun anew.
+        False for a camera that is silent or cannot be closed: then the watchdog restarts the service.
         """
         if is_held():
             return False
@@ -152,7 +152,7 @@ class CameraLoop:
         return self.is_waiting or time.monotonic() - self._met_at < patience_seconds
 
     def prepare(self, frame: Frame) -> None:
-        """Make ready what `run` needs of a frame, for a `Capture` to do it beside; in vain is better than too late.
+        """Compute what `run` needs of a frame, on the thread of `Capture`; some of it may not be used.
 
         Raises:
             CameraError: what the camera gave cannot be converted.
@@ -167,7 +167,7 @@ class CameraLoop:
         Yields the stats first of all, then after each frame and, when there is none, twice a second.
 
         Raises:
-            CameraError: the camera cannot be opened in the beginning, and nobody is patient.
+            CameraError: the camera cannot be opened at the start, and we do not wait for it.
             LedgerError, SinkError: if the recorder raises what goes wrong.
             RoiError: the region does not lie within a recording's picture, or a camera's first one.
             ModelError, RuntimeMissingError: a model cannot be had, or has failed.
@@ -181,7 +181,7 @@ class CameraLoop:
         except (LedgerError, SinkError):
             raise
         except EdgeDetectError:
-            yield from self._finish(stop)  # what was seen is told all the same
+            yield from self._finish(stop)  # events seen so far are still delivered
             raise
         finally:
             if self._capture:
@@ -213,7 +213,7 @@ class CameraLoop:
         yield from self._recorder.deliver(stop, has_new=True)
 
     def _rest(self, stop: threading.Event) -> Iterator[Stats]:
-        """The schedule wants no frames now: the camera is free for others."""
+        """Outside the schedule: close the camera, so that others can use it."""
         self._is_resting = True
         if self._capture:
             self._capture.close()
@@ -226,7 +226,7 @@ class CameraLoop:
         self._is_resting, self._due = False, float("-inf")
 
     def _pause(self, stop: threading.Event) -> Iterator[Stats]:
-        """Until the next frame of a live camera is due, or the schedule wants none any more."""
+        """Sleep until the next frame of a live camera is due, or the schedule ends."""
         if self._capture is None or not self._capture.is_live:
             return
         while not stop.is_set() and (left := self._due - time.monotonic()) > 0:
@@ -238,9 +238,9 @@ class CameraLoop:
 
     def _look(self, frame: Frame, stop: threading.Event) -> Iterator[Stats]:
         assert self._capture is not None
-        away = self._network.trouble
-        if not away.is_due:  # when it is there again, a newer frame will be
-            stop.wait(min(away.seconds_left, WAIT_SECONDS))
+        backoff = self._network.backoff
+        if not backoff.is_due:  # the next attempt takes a newer frame
+            stop.wait(min(backoff.seconds_left, WAIT_SECONDS))
             return
         seen = self._seen(frame)
         if seen is None:
@@ -281,14 +281,14 @@ class CameraLoop:
         self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
 
     def _note_closing(self) -> None:
-        """Say what nobody else does; that a camera gives nothing, `Capture` says."""
+        """Report a camera that does not close; `Capture` reports one that gives no frames."""
         if is_held():
-            self._at_closing.failed(CameraError(f"{printable(self.name)}: was closed, and is not let go of"))
+            self._at_closing.failed(CameraError(f"{printable(self.name)}: was closed, but its driver does not return"))
         else:
             self._at_closing.succeeded()
 
     def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Stats]:
-        """Not after each frame, for that asks the ledger; but at once when something was recorded."""
+        """Deliver at once what was recorded; otherwise every DELIVERY_SECONDS, as it queries the ledger."""
         now, has_new = time.monotonic(), self._sightings.has_new
         if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
             self._delivered_at, self._sightings.has_new = now, False

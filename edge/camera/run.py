@@ -1,4 +1,4 @@
-"""Everything that an observer needs, put together, and taken apart again at its end."""
+"""`camera`, composed: models, ledger, events, loop; released in reverse order at the end."""
 
 import os
 import time
@@ -32,7 +32,7 @@ from edge.stats import Stats
 from edge.verdict import UNSURE
 
 BAR = 20
-REFRESH_SECONDS = 0.02  # from one look at who is to hear of us to the next; of a recording there are more frames
+REFRESH_SECONDS = 0.02  # between two updates of progress line and status; recordings have more frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
         router = with_retries(lambda: _router(settings, console.say), console, requests, notifier)
         if router is None:
             return stats
-        stack.callback(router.close)  # a run with reloaded settings may need its Coral
+        stack.callback(router.close)  # so that a run with reloaded settings can open the Coral
         label = _label(settings.event, router.labels)
         if settings.on_fake is not None and label != "FAKE":
             raise SettingsError(f"--on-fake is for events of FAKE, not of {printable(label)}: use --on-verdict")
@@ -202,7 +202,7 @@ def _label(wanted: str | None, labels: tuple[str, str]) -> str:
 def _pictures(settings: CameraSettings, *, is_patient: bool) -> Snapshots | None:
     """
     Raises:
-        SinkError: their folder cannot be written to, and nobody waits until it can.
+        SinkError: their folder cannot be written to, and we do not wait for it.
     """
     if settings.snapshots is None:
         return None

@@ -1,4 +1,4 @@
-"""A camera read by a thread of its own, which always has the newest frame ready and finds a lost camera again.
+"""Reads a camera on a thread of its own: keeps the newest frame, and reopens a lost camera.
 
 Without it, frames would wait in the camera's buffers while the network works,
 and we would look ever further into the past.
@@ -49,11 +49,11 @@ class Capture:
         """
         Args:
             open_: opens the camera; called again when it was lost.
-            say: is told what is wrong with the camera, and when that is over; called by our own thread as well.
+            say: logs errors of the camera and its recovery; called from the capture thread too.
             prepare: makes of a frame what is wanted of it, if that is not made yet. Called for each frame of a live
                 camera that is asked for; of a recording by our own thread, for frames that have to wait anyway.
-            is_patient: whether also a camera that cannot be opened at the beginning is waited for, as a service does.
-            silence_seconds: that a call of the camera's may take before it is said.
+            is_patient: keep trying if the camera cannot be opened at the start, as a service does.
+            silence_seconds: duration of one camera call after which it is reported.
         """
         self._open, self._trouble, self._silence = open_, Backoff(say, "; trying again"), Backoff(say)
         self._prepare = prepare
@@ -73,12 +73,12 @@ class Capture:
         self._thread.start()
 
     def latest(self, timeout_seconds: float = 0.0) -> Frame | None:
-        """Take the newest frame that was not taken yet, waiting so long for one; None if none came.
+        """Take the newest frame, waiting up to `timeout_seconds` for one; None if none came.
 
         Of a recording it is the next one.
 
         Raises:
-            CameraError: the camera could not be opened at the beginning (unless we are patient), or a recording
+            CameraError: the camera could not be opened at the start (unless `is_patient`), or a recording
                 is damaged.
             NotInstalledError: what it needs is missing.
         """
@@ -145,7 +145,7 @@ class Capture:
         return (len(times) - 1) / max(time.monotonic() - times[0], 1e-6) if len(times) > 1 else 0.0
 
     def close(self) -> None:
-        """Stop, and let go of the camera; a call of its that does not return is not waited for, see `is_held`."""
+        """Stop and close the camera; a camera call that hangs is abandoned, see `is_held`."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -179,7 +179,7 @@ class Capture:
                 self._changed.notify_all()
 
     def _may_try_again(self) -> bool:
-        """A recording would begin anew."""
+        """Whether to reopen: never a recording, which would start from its beginning."""
         return self._is_live and (self._is_patient or self.captured > 0)
 
     def _session(self) -> None:
@@ -237,7 +237,7 @@ class Capture:
 
 
 def is_held() -> bool:
-    """Whether a camera that was closed, by anyone in this process, has not been let go of yet.
+    """Whether any camera of this process was closed while a call to its driver still hangs.
 
     It cannot be opened again meanwhile; if it has frozen, only the end of the process frees it.
     """

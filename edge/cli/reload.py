@@ -1,4 +1,4 @@
-"""Work that goes on until it is stopped, and whose settings can be read anew meanwhile."""
+"""Run until stopped, reloading the settings at SIGHUP."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple["Stats", int | None]:
-    """Do some work, and again with other options whenever SIGHUP has brought new settings.
+    """Run `work`, and run it again with new options after each SIGHUP.
 
-    New settings that turn out to be of no use are dropped for those before.
+    If the work cannot start with new settings, it goes on with the former ones.
 
     Args:
         context: of a `ReloadableCommand`.
         options: its parameters, with a router.
-        work: is given the options, what we are asked for, who is to be told that we live, and what to call when the
+        work: called with the options, the requests by signal, the systemd notifier, and a function to call once the
             work has begun.
 
     Returns:
@@ -35,7 +35,7 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
     from edge.errors import EdgeDetectError
 
     notifier = Notifier()
-    former: dict[str, Any] | None = None  # to fall back on, until the new settings have proved to be good
+    former: dict[str, Any] | None = None  # the fallback until the new settings are confirmed
 
     def begun() -> None:
         nonlocal former
@@ -57,14 +57,14 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
                 break
             notifier.reloading()
             former, options = options, _read_again(context, options) or options
-            requests.is_patient = False  # new settings that ask for what is not there are no good
+            requests.is_patient = False  # new settings that need something missing are rejected
             requests.reloaded()
         notifier.stopping()
     return stats, requests.ended_by
 
 
 def _read_again(context: click.Context, before: dict[str, Any]) -> dict[str, Any] | None:
-    """The options with what the settings file says now; None, and a line that says why, if that is no good."""
+    """The options with the present settings file; prints the reason and returns None if it is invalid."""
     from edge.cli.config_file import read
     from edge.errors import EdgeDetectError
 

@@ -83,7 +83,7 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     same, is touched or renamed gets no second answer; new content does.
     A change of the model brings second answers with --reclassify alone, one of
     --false-alarms or --no-unsure never.
-    Without a terminal, SIGHUP reads the settings file anew.
+    Without a terminal, SIGHUP reloads the settings file.
     """
     from edge.watch.run import watch as watch_folder
 

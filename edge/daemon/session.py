@@ -1,4 +1,4 @@
-"""Everyone who is told of answers, put together for one run, and let go at its end."""
+"""The ledger, sinks and status socket of one run, opened together and closed at its end."""
 
 import contextlib
 import sys
@@ -57,7 +57,7 @@ class DaemonSettings:
 
 
 class Console:
-    """How a run speaks to whoever started it.
+    """The run's messages on standard error, and its progress line.
 
     Attributes:
         progress: the answers' lines, with a line of progress below at a terminal.
@@ -69,13 +69,13 @@ class Console:
         self.progress = Progress(settings.lines, sys.stderr)
 
     def say(self, line: str) -> None:
-        """A remark."""
+        """Log one line."""
         self.progress.clear()
         with contextlib.suppress(OSError):  # nowhere left to say it, on a full disk say
             print(f"{self._warning}edge-detect: {line}", file=sys.stderr, flush=True)
 
     def conclude(self, stats: Stats, requests: Requests) -> None:
-        """The last line; for a program that reads our lines only if someone stopped us and may wonder."""
+        """Print the summary; with --json only after a stop or at a terminal."""
         self.progress.clear()
         if not requests.reload and (not self._as_json or requests.stop.is_set() or sys.stderr.isatty()):
             with contextlib.suppress(OSError):
@@ -83,11 +83,11 @@ class Console:
 
 
 class Session:
-    """The ledger of one run, its listeners, and the socket where it may be asked.
+    """The ledger of one run, its outlets, and its status socket.
 
     Attributes:
-        ledger: opened, and ours alone for this root.
-        outlets: all who listen.
+        ledger: open, and locked for this root.
+        outlets: one for each sink and each command.
         server: answers `edge-detect status`.
     """
 
@@ -105,7 +105,7 @@ class Session:
         self.server = StatusServer(root)
 
     def abandon(self) -> None:
-        """Let the commands' threads end soon, where the work could not even begin: their successors are not far."""
+        """End the command threads at once, because the work could not start."""
         for outlet in self._slow:
             outlet.end(finish=False)
 
@@ -129,13 +129,13 @@ def open_session(
     requests: Requests,
     notifier: Notifier,
 ) -> Iterator[Session | None]:
-    """Everyone who listens; None if we were stopped while waiting for the ledger's disk.
+    """Open the ledger and its outlets; yields None if stopped while waiting for the disk.
 
     Args:
         root: see `edge.delivery.recorder.Recorder`.
 
     Raises:
-        LedgerError: the ledger cannot be used, and nobody waits.
+        LedgerError: the ledger cannot be used, and we do not wait for it.
         BusyError: another process does the same work.
     """
     with ExitStack() as stack:
@@ -152,25 +152,25 @@ def open_session(
 
 
 def with_retries(make: Callable[[], T], console: Console, requests: Requests, notifier: Notifier) -> T | None:
-    """What is made; None if we were stopped before.
+    """Call `make`, retrying with back-off in a service; returns None if stopped first.
 
-    Who is patient waits until there is a Coral, or the disk has room and can be written to.
+    A service waits until the Coral is there, or the disk has room and can be written to.
 
     Raises:
-        LedgerError, CoralError: it cannot be made, and nobody is patient.
+        LedgerError, CoralError: `make` failed, and this is no service.
     """
-    trouble = Backoff(console.say, "; trying again")
+    backoff = Backoff(console.say, "; trying again")
     while True:
         try:
             made = make()
-            trouble.succeeded()
+            backoff.succeeded()
             return made
         except (LedgerError, CoralError) as error:
             if not requests.is_patient:
                 raise
-            trouble.failed(error)
-        while not trouble.is_due:
-            if requests.stop.wait(min(0.5, trouble.seconds_left)):
+            backoff.failed(error)
+        while not backoff.is_due:
+            if requests.stop.wait(min(0.5, backoff.seconds_left)):
                 return None
             notifier.ready()
-            notifier.alive(trouble.reason)
+            notifier.alive(backoff.reason)

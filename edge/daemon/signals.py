@@ -18,7 +18,7 @@ class Requests:
         ended_by: the first that asks us to end; None if none came. SIGHUP does where we were started from a terminal,
             for it says that the terminal is gone.
         reload: whether the work is to begin again: because of another SIGHUP, say.
-        is_patient: whether what is not there when the work begins is waited for: a Coral, a disk with room.
+        is_patient: whether to wait at the start for what is missing: a Coral, room on the disk.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)

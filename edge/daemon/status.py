@@ -1,4 +1,4 @@
-"""What a running watcher is doing: asked over a socket, answered between two steps of its work."""
+"""The status of running watchers and cameras, served over a Unix socket between two steps of the work."""
 
 import contextlib
 import hashlib
@@ -58,7 +58,7 @@ class StatusServer:
             self._socket = listener
 
     def serve(self, status: Callable[[], dict[str, Any]]) -> None:
-        """Answer those who have asked since, without waiting for anyone."""
+        """Answer pending connections without blocking."""
         while self._socket is not None:
             try:
                 asker, _ = self._socket.accept()
@@ -109,8 +109,8 @@ def _asked(path: Path) -> dict[str, Any] | str:
             with _short(path) as address:
                 asker.connect(address)
             with asker.makefile("rb") as answer:
-                told: dict[str, Any] = json.loads(answer.readline())
-                return told
+                status: dict[str, Any] = json.loads(answer.readline())
+                return status
         except PermissionError:
             return f"{printable(path)}: may not be asked by this account; try sudo"
         except (FileNotFoundError, ConnectionRefusedError):

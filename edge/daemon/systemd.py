@@ -1,4 +1,4 @@
-"""What a service tells systemd of itself (sd_notify(3)): one datagram, and nothing at all outside of a service."""
+"""Service notifications to systemd (sd_notify(3)); does nothing outside a service."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Speaks to the service manager that started us, if one did and listens.
+    """Sends datagrams to the service manager that started us, if there is one.
 
     Attributes:
-        is_reloading: whether other settings are being taken up, which have not proved to be good yet.
+        is_reloading: whether new settings were read that have not been confirmed by `ready` yet.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -27,7 +27,7 @@ class Notifier:
 
     @property
     def is_listening(self) -> bool:
-        """Whether a service manager has started us, so that nobody sits at a terminal."""
+        """Whether a service manager started us."""
         return self._socket is not None
 
     def ready(self) -> None:
@@ -42,7 +42,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def alive(self, status: str) -> None:
-        """To be called from the loop that does the work, as often as it likes: a hang then shows by its silence."""
+        """Send a heartbeat and the status text; call it from the work loop alone, so that a hang goes silent."""
         now = time.monotonic()
         if self._socket is None or now - self._pinged_at < min(1.0, self._ping_seconds or 1.0):
             return
@@ -56,5 +56,5 @@ class Notifier:
 
     def _send(self, message: str) -> None:
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # nobody listens any more, which is no reason to stop the work
+            with contextlib.suppress(OSError):  # the service manager is gone: the work goes on
                 self._socket.sendto(message.encode("utf-8", "replace"), self._address)

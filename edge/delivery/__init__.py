@@ -1,1 +1,1 @@
-"""From the ledger to whoever hears of answers: the outbox and its sinks."""
+"""From the ledger to the sinks: the outbox, output, log file, journal and commands."""

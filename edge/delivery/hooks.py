@@ -47,14 +47,14 @@ class Command:
         self.label, self._limit_seconds = label, limit_seconds
         self.name = f"command {label or 'any'} {printable(line)}"
 
-    def wants(self, told: Recorded) -> bool:
+    def wants(self, recorded: Recorded) -> bool:
         if self.label is None:
             return True
         # Of an event its beginning is enough; a frame is none.
-        is_news = told.sighting is None or told.sighting.state == BEGAN
-        return is_news and isinstance(told.answer, Verdict) and told.answer.label == self.label
+        is_news = recorded.sighting is None or recorded.sighting.state == BEGAN
+        return is_news and isinstance(recorded.answer, Verdict) and recorded.answer.label == self.label
 
-    def run(self, told: Recorded, stop: threading.Event) -> None:
+    def run(self, recorded: Recorded, stop: threading.Event) -> None:
         """Run it for one answer, to its end.
 
         Args:
@@ -64,7 +64,7 @@ class Command:
             SinkError: it cannot be run, did not end in time, or ended with another status than 0.
             CommandStoppedError: we were stopped.
         """
-        line = (json.dumps(told.as_json()) + "\n").encode("ascii")
+        line = (json.dumps(recorded.as_json()) + "\n").encode("ascii")
         program = printable(self.words[0])
         try:
             # What it says goes to a file: a pipe would be held open by what it may leave running.

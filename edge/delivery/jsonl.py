@@ -15,7 +15,7 @@ TAIL_BYTES = 1 << 23  # more than the lines that one round of telling can leave 
 class JsonLog:
     """Appends to a file, each answer once, and each line whole.
 
-    Opened anew for each batch: that is where a rotation shows, by whichever
+    Opened again for each batch: that is where a rotation shows, by whichever
     way it is done, and where a disk that was full may have room again.
     """
 
@@ -46,7 +46,7 @@ class JsonLog:
         written: set[tuple[int, str, str]] = set()  # (id, time, path): another ledger's answers have the same ids
         if not self._is_begun:  # we may have been stopped between the writing and the noting of it
             end, written = self._whole_lines(descriptor, end)
-        lines = [told.as_json() for told in batch if (told.id, told.time, told.answer.path) not in written]
+        lines = [new.as_json() for new in batch if (new.id, new.time, new.answer.path) not in written]
         left = memoryview("".join(json.dumps(line) + "\n" for line in lines).encode("ascii"))
         try:
             while left:
@@ -59,17 +59,17 @@ class JsonLog:
         self._is_begun = True
 
     def _whole_lines(self, descriptor: int, end: int) -> tuple[int, set[tuple[int, str, str]]]:
-        """Cut off a last line that a power cut left unfinished; which answers the last lines tell."""
+        """Cut off a last line that a power cut left unfinished; returns its end and the answers in the last lines."""
         start = max(0, end - TAIL_BYTES)
         *lines, unfinished = os.pread(descriptor, end - start, start).split(b"\n")
         if unfinished:
             end -= len(unfinished)
             os.ftruncate(descriptor, end)
-        told = set()
+        written = set()
         for line in lines:
             try:
                 one = json.loads(line)
-                told.add((one["id"], one["time"], one["path"]))
+                written.add((one["id"], one["time"], one["path"]))
             except (ValueError, KeyError, TypeError):
                 continue  # the first may be cut by us, another be someone else's
-        return end, told
+        return end, written

@@ -1,4 +1,4 @@
-"""From the ledger to the sinks: each answer once, also when a sink fails or we are stopped in between."""
+"""Delivers answers from the ledger to the sinks: each once, also across sink failures and restarts."""
 
 import threading
 from pathlib import Path
@@ -11,46 +11,46 @@ from edge.store.ledger import Ledger
 from edge.verdict import Recorded
 
 ATTEMPTS = 3  # at a command for one answer
-LOOK_SECONDS = 60.0  # a command's thread looks by itself so often, for what was recorded while the ledger was locked
+LOOK_SECONDS = 60.0  # between two looks of a command's thread, for what was recorded while the ledger was locked
 
 
 class Outlet:
-    """A quick sink, told between two rounds of work.
+    """Delivers to a quick sink, between two rounds of work.
 
     Attributes:
         name: under which the ledger knows it.
-        trouble: whether it can be told just now.
+        backoff: after a failure of the sink, the time of the next attempt.
     """
 
     def __init__(self, ledger: Ledger, folder: str, sink: Sink, say: Say) -> None:
         self._ledger, self._folder, self._sink = ledger, folder, sink
         self._accepted: tuple[tuple[int, int], int] | None = None  # which ledger's answers the sink has, up to which
         self.name = sink.name
-        self.trouble = Backoff(say, "; it receives pending answers on retry")
+        self.backoff = Backoff(say, "; it receives pending answers on retry")
         ledger.subscribe(folder, sink.name)
 
     def deliver(self, *, at_once: bool = False) -> bool:
-        """Tell it some of what it has not been told, unless it has just failed; returns whether there may be more.
+        """Tell it some of what it has not been recorded, unless it has just failed; returns whether there may be more.
 
         Args:
             at_once: also if it has just failed, and raise if it fails again.
         """
-        if not (at_once or self.trouble.is_due):
+        if not (at_once or self.backoff.is_due):
             return False
-        self._note()  # of the last time, if the ledger failed just then: else it would be told twice
+        self._note()  # of the last delivery, if the ledger failed just then: else answers would be emitted twice
         batch = self._ledger.untold(self._folder, self._sink.name)
         if not batch:
-            self.trouble.succeeded()
+            self.backoff.succeeded()
             return False
         try:
             self._sink.tell(batch)
         except SinkError as error:
-            if error.told is not None:  # of a part of them
+            if error.told is not None:  # the sink took a part of the batch
                 self._accepted = self._ledger.identity, error.told
                 self._note()
             if at_once:
                 raise
-            self.trouble.failed(error)
+            self.backoff.failed(error)
             return False
         self._accepted = self._ledger.identity, batch[-1].id
         self._note()
@@ -67,7 +67,7 @@ class CommandOutlet:
 
     Attributes:
         name: under which the ledger knows it.
-        trouble: whether it can be run just now.
+        backoff: after a failed start of the command, the time of the next attempt.
         failed: answers for which it was given up until the next start.
     """
 
@@ -79,7 +79,7 @@ class CommandOutlet:
         self._done: tuple[tuple[tuple[int, int], int], bool] | None = None
         self.name = command.name
         self.failed = 0
-        self.trouble = Backoff(say)
+        self.backoff = Backoff(say)
         with Ledger(state, check="") as ledger:
             ledger.subscribe(folder, command.name)
         self._thread = threading.Thread(target=self._run, name=command.name, daemon=True)
@@ -92,33 +92,33 @@ class CommandOutlet:
     def end(self, *, finish: bool) -> None:
         """Let the thread end: after all answers, to `finish`; else at once, the command that runs being ended too.
 
-        What was not told is told by the next start.
+        The next start delivers what was not delivered.
         """
         (self._finish if finish else self._stop).set()
         self._wake.set()
 
     def has_ended(self, seconds: float) -> bool:
-        """Wait so long for the thread's end."""
+        """Wait up to `seconds` for the thread to end."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         self._wake.set()  # there may be something from before
         is_first = True
-        while not self._stop.wait(self.trouble.seconds_left):
-            self._wake.wait(LOOK_SECONDS if not self.trouble.reason else 0)
+        while not self._stop.wait(self.backoff.seconds_left):
+            self._wake.wait(LOOK_SECONDS if not self.backoff.reason else 0)
             self._wake.clear()
             is_last = self._finish.is_set()
             try:
                 self._deliver(again=is_first)
                 is_first = False
-                self.trouble.succeeded()
+                self.backoff.succeeded()
             except EdgeDetectError as error:
                 self._close()
-                self.trouble.failed(error)
+                self.backoff.failed(error)
             except Exception as error:  # a thread that dies does so in silence
                 self._close()
-                self.trouble.failed(SinkError(f"{printable(self._command.words[0])}: {type(error).__name__}: {error}"))
+                self.backoff.failed(SinkError(f"{printable(self._command.words[0])}: {type(error).__name__}: {error}"))
             if is_last:
                 break
         self._close()
@@ -139,46 +139,46 @@ class CommandOutlet:
         while self._ledger.remarks:
             self._say(self._ledger.remarks.pop(0))
         while batch := self._ledger.untold(self._folder, self.name):
-            for told in batch:
-                if self._stop.is_set() or (self._command.wants(told) and self._has_run(told, ATTEMPTS) is None):
+            for recorded in batch:
+                if self._stop.is_set() or (self._command.wants(recorded) and self._has_run(recorded, ATTEMPTS) is None):
                     return
-                self._ledger.told(self._folder, self.name, told.id)
+                self._ledger.told(self._folder, self.name, recorded.id)
         last = 0
         while again and (batch := self._ledger.given_up(self._folder, self.name, last)):
-            for told in batch:
-                if self._stop.is_set() or self._has_run(told, 1) is None:
+            for recorded in batch:
+                if self._stop.is_set() or self._has_run(recorded, 1) is None:
                     return
-                last = told.id
+                last = recorded.id
 
-    def _has_run(self, told: Recorded, attempts: int) -> bool | None:
+    def _has_run(self, recorded: Recorded, attempts: int) -> bool | None:
         """Run the command until it succeeds, or is given up until the next start; None if we are to end before."""
         assert self._ledger
-        this = self._ledger.identity, told.id
+        this = self._ledger.identity, recorded.id
         if self._done is None or self._done[0] != this:  # else only the noting of it has failed
-            has_run = self._attempted(told, attempts)
+            has_run = self._attempted(recorded, attempts)
             if has_run is None:
                 return None
             self._done = this, has_run
-        self._ledger.give_up(self._folder, self.name, told.id, for_now=not self._done[1])
+        self._ledger.give_up(self._folder, self.name, recorded.id, for_now=not self._done[1])
         return self._done[1]
 
-    def _attempted(self, told: Recorded, attempts: int) -> bool | None:
-        trouble = Backoff(self._say, f" ({printable(told.answer.path)})")
+    def _attempted(self, recorded: Recorded, attempts: int) -> bool | None:
+        backoff = Backoff(self._say, f" ({printable(recorded.answer.path)})")
         while attempts:
-            if self._stop.wait(trouble.seconds_left):
+            if self._stop.wait(backoff.seconds_left):
                 return None
             try:
-                self._command.run(told, self._stop)
+                self._command.run(recorded, self._stop)
                 return True
             except CommandStoppedError:
                 return None
             except NotRunnableError as error:  # which is no fault of the answer's: all others wait as well
-                self.trouble.failed(error)
-                if self._finish.is_set() or self._stop.wait(self.trouble.seconds_left):
+                self.backoff.failed(error)
+                if self._finish.is_set() or self._stop.wait(self.backoff.seconds_left):
                     return None
             except SinkError as error:
-                trouble.failed(error)
+                backoff.failed(error)
                 attempts -= 1
         self.failed += 1
-        self._say(f"given up until the next start: {trouble.reason} ({printable(told.answer.path)})")
+        self._say(f"given up until the next start: {backoff.reason} ({printable(recorded.answer.path)})")
         return False

@@ -1,4 +1,4 @@
-"""What stands between those who answer and the ledger: patience, and word to everyone who listens."""
+"""Writes answers to the ledger with retries, and delivers them to the sinks."""
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """The ledger of one source of answers, and its listeners.
+    """The ledger of one folder or camera, with its outlets.
 
-    Its methods are generators, which yield the stats while they wait: so that
-    whoever runs them can show that it is alive, and be stopped.
+    Its methods are generators that yield the stats while they wait, so that
+    the caller can send heartbeats and stop.
 
     Attributes:
         root: under which the ledger knows the source: the real path of a folder, or the name of a camera.
@@ -36,7 +36,7 @@ class Recorder:
     ) -> None:
         """
         Args:
-            once: raise what goes wrong, instead of saying it and trying again.
+            once: raise errors instead of retrying.
         """
         self.ledger, self.root, self.stats, self.once = ledger, root, stats, once
         self._outlets, self._say = outlets, say
@@ -44,17 +44,17 @@ class Recorder:
 
     @property
     def trouble(self) -> str:
-        """What keeps the ledger from being written, or those from hearing who listen; empty if nothing does."""
-        all_ = [self._at_ledger, *(outlet.trouble for outlet in self._outlets)]
-        return "; ".join(trouble.reason for trouble in all_ if trouble.reason)
+        """Present errors of the ledger and the sinks, joined; empty if there are none."""
+        backoffs = [self._at_ledger, *(outlet.backoff for outlet in self._outlets)]
+        return "; ".join(backoff.reason for backoff in backoffs if backoff.reason)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the ledger cannot be written just now, and we wait until it can."""
+        """Whether the last write to the ledger failed, and is being retried."""
         return bool(self._at_ledger.reason)
 
     def persistently(self, call: Callable[[], T], stop: threading.Event) -> Generator[Stats, None, T | None]:
-        """Call the ledger until it works; returns None if we are stopped before.
+        """Call the ledger, retrying with back-off; returns None if stopped first.
 
         Raises:
             LedgerError: with `once`.
@@ -78,13 +78,13 @@ class Recorder:
                 self._at_ledger.failed(error)
 
     def look_after(self, stop: threading.Event) -> Iterator[Stats]:
-        """Begin a new ledger in the place of one that has gone."""
+        """Create a new ledger if its file was deleted or replaced."""
         if not self.ledger.is_there:
-            self._say(f"{printable(self.ledger.path)}: has gone or was exchanged; begun anew")
+            self._say(f"{printable(self.ledger.path)}: was deleted or replaced; a new one was begun")
             yield from self.persistently(self._reopen, stop)
 
     def deliver(self, stop: threading.Event, *, has_new: bool) -> Iterator[Stats]:
-        """Let everyone know what the ledger holds.
+        """Deliver to every outlet what the ledger holds for it.
 
         Raises:
             LedgerError, SinkError: with `once`.
@@ -98,13 +98,13 @@ class Recorder:
 
     def _reopen(self, after: LedgerError | None = None) -> None:
         self.ledger.reopen(after)
-        for outlet in self._outlets:  # if it is another one, before it holds any answers
+        for outlet in self._outlets:  # before a new ledger holds any answers
             self.ledger.subscribe(self.root, outlet.name)
         while self.ledger.remarks:
             self._say(self.ledger.remarks.pop(0))
 
 
-def wait_for(trouble: Backoff, stop: threading.Event, stats: Stats) -> Iterator[Stats]:
-    """Until it is time to try again, or we are stopped."""
-    while not trouble.is_due and not stop.wait(min(0.5, trouble.seconds_left)):
+def wait_for(backoff: Backoff, stop: threading.Event, stats: Stats) -> Iterator[Stats]:
+    """Wait until the next attempt is due or `stop` is set, yielding at least every 0.5 s."""
+    while not backoff.is_due and not stop.wait(min(0.5, backoff.seconds_left)):
         yield stats

@@ -12,7 +12,7 @@ class Sink(Protocol):
     """Anything that takes note of answers that the ledger holds.
 
     Attributes:
-        name: under which the ledger remembers how far it has been told.
+        name: of the sink's position in the ledger.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Sink(Protocol):
 
 
 class Lines(Protocol):
-    """A stream of lines for whoever started us."""
+    """Lines on standard output, readable or JSON."""
 
     def write(self, answer: Answer | Recorded) -> None:
         """
@@ -49,17 +49,17 @@ def text(answer: Answer) -> str:
     if isinstance(answer, Failure):
         return f"ERROR          {printable(answer.path)}: {answer.reason}"
     remark = f"  (outside: {answer.outside})" if answer.outside else ""
-    told = f"({probability(answer)})" if answer.label == UNSURE else f"{probability(answer):>7}"
-    return f"{answer.label}  {told}  {printable(answer.path)}{remark}"
+    shown = f"({probability(answer)})" if answer.label == UNSURE else f"{probability(answer):>7}"
+    return f"{answer.label}  {shown}  {printable(answer.path)}{remark}"
 
 
-def line_of(told: Answer | Recorded) -> str:
-    """One readable line of what may be an answer to a camera."""
-    if not isinstance(told, Recorded):
-        return text(told)
-    seen = told.sighting
+def line_of(answer: Answer | Recorded) -> str:
+    """One readable line; of a camera's record with what happened and when."""
+    if not isinstance(answer, Recorded):
+        return text(answer)
+    seen = answer.sighting
     if seen is None:
-        return text(told.answer)
+        return text(answer.answer)
     end = seen.seconds if seen.state == ENDED else None
     moment = None if seen.position is None else seen.position + (end or 0.0)
     parts = [
@@ -68,7 +68,7 @@ def line_of(told: Answer | Recorded) -> str:
         "" if end is None else f"after {end:.1f} s",
         "" if seen.snapshot is None else printable(seen.snapshot),
     ]
-    return "  ".join([text(told.answer), " ".join(part for part in parts if part)]).rstrip()
+    return "  ".join([text(answer.answer), " ".join(part for part in parts if part)]).rstrip()
 
 
 def line_of_view(view: ViewLogit) -> str:
@@ -98,7 +98,7 @@ class HumanLines:
 
 
 class Output:
-    """The lines as one more sink: what was not told before a stop is told by the next start."""
+    """The output lines as a sink: the next start emits what was not emitted before a stop."""
 
     name = "output"
 
@@ -107,13 +107,13 @@ class Output:
 
     def tell(self, batch: Sequence[Recorded]) -> None:
         last = None
-        for told in batch:
+        for recorded in batch:
             try:
-                self._lines.write(told)
+                self._lines.write(recorded)
             except SinkError as error:
                 error.told = last
                 raise
-            last = told.id
+            last = recorded.id
 
 
 def _write(stream: TextIO, line: str) -> None:

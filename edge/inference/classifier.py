@@ -19,6 +19,7 @@ from edge.inference.runtime import Interpreter, interpreter, probe
 from edge.inference.tflite_check import require_whole
 from edge.verdict import UNSURE, Answer, Failure, Verdict, ViewLogit
 
+FLAT_LEVELS = 4  # of 255: the greatest range within a picture of one colour, which JPEG and rescaling add
 CERTAIN = 1e-6  # probabilities are clipped to [CERTAIN, 1 - CERTAIN] before their logit is taken
 
 
@@ -260,7 +261,7 @@ class Classifier:
         is_real = score > model.threshold
         label = model.labels[is_real]
         if point is not None:
-            is_sure = score < point.fake_below or score > point.real_above
+            is_sure = (score < point.fake_below or score > point.real_above) and not _is_flat(pixels)
             is_real = score > point.real_above if is_sure else is_real
             label = model.labels[is_real] if is_sure else UNSURE
         likelier = max(score, 1 - score)
@@ -310,6 +311,12 @@ class Classifier:
             reason = str(error)
             raise CoralError(f"the Coral failed: {printable(self.model.path)}: {reason}") from None
         return self._interpreter
+
+
+def _is_flat(pixels: Pixels) -> bool:
+    """Whether no view has any texture, as of a picture of one colour: there is nothing to judge it by."""
+    views_ = pixels if pixels.ndim == 4 else pixels[None]
+    return all(int(np.ptp(view, axis=(0, 1)).max()) <= FLAT_LEVELS for view in views_)  # most end at the first view
 
 
 def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisation]:

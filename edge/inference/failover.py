@@ -79,7 +79,9 @@ class Accelerator:
         except Crashed as error:
             raise CoralError(f"the Coral cannot be used: it crashes the runtime ({error}); {other}") from error
         except TimedOut as error:
-            raise CoralError(f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in anew") from error
+            raise CoralError(
+                f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in again"
+            ) from error
         if done.status:
             reason = printable(done.output.strip().rpartition("\n")[2]) or f"a trial ended with status {done.status}"
             raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}")

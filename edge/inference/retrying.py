@@ -1,4 +1,4 @@
-"""The models at work for a run that goes on, whatever their Coral does."""
+"""Models for a long run, which survives the loss of its Coral."""
 
 from edge.errors import CoralError
 from edge.imaging.inputs import Input
@@ -9,20 +9,20 @@ from edge.verdict import Verdict
 
 
 class RetryingClassifier:
-    """A router that is waited for while its Coral is away; not to be shared between threads.
+    """A router that is opened again after its Coral was lost; for one thread only.
 
     Attributes:
-        trouble: whether it can be asked just now.
+        backoff: after a failure of the Coral, the time of the next attempt.
     """
 
     def __init__(self, router: Router, say: Say, *, once: bool) -> None:
         """
         Args:
-            once: raise what goes wrong, instead of saying it and trying again.
+            once: raise errors of the Coral instead of retrying.
         """
         self._router, self._once = router, once
         self._answered_by = ""  # the digest of a model
-        self.trouble = Backoff(say, "; trying again")
+        self.backoff = Backoff(say, "; trying again")
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -78,23 +78,23 @@ class RetryingClassifier:
     def verdict(
         self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, model: int = 0
     ) -> Verdict | None:
-        """See `Router.verdict`; None if the Coral is away, and there is none before `trouble` is due.
+        """See `Router.verdict`; None while the Coral is missing and `backoff` is not due.
 
         Raises:
             ModelError, RuntimeMissingError: a model cannot be had, or has failed.
             CoralError: with `once`.
         """
-        if not self.trouble.is_due:
+        if not self.backoff.is_due:
             return None
         try:
-            if self.trouble.reason:
+            if self.backoff.reason:
                 self._router.reopen()
             verdict = self._router.verdict(path, pixels, own_size, seconds, model=model)
             self._answered_by = self._router.sha256(model)
         except CoralError as error:
             if self._once:
                 raise
-            self.trouble.failed(error)
+            self.backoff.failed(error)
             return None
-        self.trouble.succeeded()
+        self.backoff.succeeded()
         return verdict

@@ -1,4 +1,4 @@
-"""What a watcher has read and not recorded yet."""
+"""Answers that are not in the ledger yet."""
 
 import time
 
@@ -6,14 +6,14 @@ from edge.files import FileId
 from edge.store.ledger import Entry
 from edge.watch.decode import Prepared, Task
 
-# One commit costs one fsync; grouping spares the SD card. A group is told
+# One commit costs one fsync; grouping spares the SD card. A group is committed
 # when it is full, when it is this old, or when there is nothing else to do.
 GROUP_SIZE = 256
 GROUP_SECONDS = 0.5
 
 
 class Batch:
-    """The group that is recorded next, and what has to wait until it is.
+    """The group that is committed next, and the files that wait for that commit.
 
     Attributes:
         group: entries.

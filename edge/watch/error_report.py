@@ -1,4 +1,4 @@
-"""What a watcher says of files that it could not read."""
+"""Errors of files that could not be read, each reported once."""
 
 import time
 from collections import OrderedDict
@@ -10,54 +10,55 @@ from edge.files import FileId
 from edge.retry import Backoff, Say
 from edge.verdict import Failure
 
-REMEMBERED = 100_000  # complaints, as two numbers each
-PUT_OFF_SECONDS = 600.0  # what ended its process twice is not tried more often, however often the folder is listed
+REMEMBERED = 100_000  # reported errors, two hashes each
+PUT_OFF_SECONDS = 600.0  # before a file that killed its decoding process twice is tried again
 
 
 class ErrorReport:
-    """Each file is told of once for each reason, for it is met again and again.
+    """Reports each file once per reason, although every listing of the folder finds it again.
 
     Attributes:
-        trouble: whether they can be told just now.
+        backoff: when the output that reports errors has failed, the time of the next attempt.
     """
 
-    def __init__(self, tell: Callable[[Failure], None], say: Say, *, once: bool) -> None:
+    def __init__(self, emit: Callable[[Failure], None], say: Say, *, once: bool) -> None:
         """
         Args:
-            once: raise if a complaint cannot be told, instead of saying so and trying again.
+            emit: writes one error to the output.
+            once: raise when the output fails, instead of retrying later.
         """
-        self._tell, self._once = tell, once
-        self._told: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
+        self._emit, self._once = emit, once
+        self._reported: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
         self._put_off: OrderedDict[tuple[str, FileId], float] = OrderedDict()  # until when
-        self.trouble = Backoff(say)
+        self.backoff = Backoff(say)
 
-    def tell(self, path: str, reason: str) -> Failure | None:
-        """Tell of a file; returns what was told now, and None if it was before, or could not be.
+    def report(self, path: str, reason: str) -> Failure | None:
+        """Report a file; returns None if it was reported before, or if the output failed.
 
         Raises:
             SinkError: with `once`.
         """
-        if self._told.get(hash(path)) == hash(reason):
+        if self._reported.get(hash(path)) == hash(reason):
             return None
         failure = Failure(path, reason)
         try:
-            self._tell(failure)
-            self.trouble.succeeded()
+            self._emit(failure)
+            self.backoff.succeeded()
         except SinkError as error:
             if self._once:
                 raise
-            self.trouble.failed(error)
-            return None  # it is told when it is met again
-        self._told[hash(path)] = hash(reason)
-        _limit(self._told)
+            self.backoff.failed(error)
+            return None  # the next listing finds the file again
+        self._reported[hash(path)] = hash(reason)
+        _limit(self._reported)
         return failure
 
     def forget(self, path: str) -> None:
-        """It could be read: the next failure is news."""
-        self._told.pop(hash(path), None)
+        """The file was read: its next error is reported again."""
+        self._reported.pop(hash(path), None)
 
     def put_off(self, path: str, stamp: FileId) -> None:
-        """Leave a file alone for a while, as long as it stays the same."""
+        """Skip a file for PUT_OFF_SECONDS while it stays unchanged."""
         self._put_off[path, stamp] = time.monotonic() + PUT_OFF_SECONDS
         _limit(self._put_off)
 

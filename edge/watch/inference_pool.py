@@ -1,4 +1,4 @@
-"""Threads for the networks, so that they work while the loop reads, records and tells.
+"""Inference threads, which run while the loop reads, records and delivers.
 
 The runtimes let other threads run while they compute; what is left of Python
 here is little. Several networks side by side, an image each, do more than one
@@ -20,7 +20,7 @@ from edge.verdict import Verdict
 from edge.watch.decode import Prepared, Task
 
 MOST_ROOM = 128  # images that wait
-TOLD_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
+ANNOUNCED_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
 STUCK_SECONDS = 30.0
 
 
@@ -64,12 +64,12 @@ class InferencePool:
 
     @property
     def trouble(self) -> str:
-        """Why there are no verdicts just now; empty if nothing is wrong."""
-        return next((network.trouble.reason for network in self._networks if network.trouble.reason), "")
+        """Why no network answers at present; empty if nothing is wrong."""
+        return next((network.backoff.reason for network in self._networks if network.backoff.reason), "")
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the network was given something and neither answers nor fails."""
+        """Whether a submitted image got neither a verdict nor an error for STUCK_SECONDS."""
         is_at_work = self.in_flight > len(self._done)  # the loop may be waiting for something else, and fetch nothing
         return is_at_work and not self.trouble and time.monotonic() - self._moved_at > STUCK_SECONDS
 
@@ -126,18 +126,18 @@ class InferencePool:
                     return
                 self._done.append(Classified(task, read, verdict, network.model_sha256))
                 self._moved_at = time.monotonic()
-                if self._tasks.empty() or len(self._done) >= TOLD_AT_ONCE:
+                if self._tasks.empty() or len(self._done) >= ANNOUNCED_AT_ONCE:
                     os.eventfd_write(self.waitable, 1)
-        except BaseException as error:  # not swallowed: raised where verdicts are asked for
+        except BaseException as error:  # raised again by `outcomes`
             self._error = error
             os.eventfd_write(self.waitable, 1)
 
     def _verdict(self, network: RetryingClassifier, task: Task, read: Prepared) -> Verdict | None:
-        """None if we are to end before there is one."""
+        """A verdict; None if `close` was called before there was one."""
         assert read.pixels is not None
         while not self._stop.is_set():
             verdict = network.verdict(task.path, read.pixels, read.size, read.seconds, read.model)
             if verdict is not None:
                 return verdict
-            self._stop.wait(network.trouble.seconds_left)
+            self._stop.wait(network.backoff.seconds_left)
         return None

@@ -1,4 +1,4 @@
-"""The watcher's loop: from a folder to the ledger, and from the ledger to whoever listens."""
+"""The watcher's loop: from a folder to the ledger, and from the ledger to the sinks."""
 
 import os
 import stat
@@ -33,11 +33,11 @@ MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the
 class WatchLoop:
     """Answers every file of a folder once.
 
-    A verdict is committed to the ledger before anyone is told of it, and what
+    A verdict is committed to the ledger before it is delivered, and what
     follows from it, a move or a command, is in the ledger until it is done.
 
     Attributes:
-        is_watching: whether the folder was there once.
+        is_watching: whether the folder has been listed at least once.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WatchLoop:
         workers: DecodePool,
         outlets: Sequence[Outlet | CommandOutlet],
         *,
-        tell: Callable[[Failure], None],
+        emit_error: Callable[[Failure], None],
         say: Say,
         alive: Callable[[], None] = lambda: None,
         sorter: Sorter | None = None,
@@ -60,13 +60,13 @@ class WatchLoop:
     ) -> None:
         """
         Args:
-            folder: as the user spelt it; where it really is now, is where it is expected to stay.
-            source: makes it a source, also again after it had gone.
-            tell: is told of a file that could not be read, and so has no answer yet.
-            alive: called while something takes long.
-            reclassify: answer files again that another model has answered.
-            is_patient: wait for a folder that is not there in the beginning.
-            once: end when the folder is done, and raise what goes wrong instead of trying again.
+            folder: as the user spelt it; its real path must stay the same while we run.
+            source: opens the folder; called again after the folder was lost.
+            emit_error: writes the error of a file that could not be read, and so has no answer yet.
+            alive: called during long work, so that the watchdog hears of us.
+            reclassify: classify files again that another model has answered.
+            is_patient: wait for a folder that is missing at the start.
+            once: end when every file is answered, and raise errors instead of retrying.
         """
         self._folder, self._root = folder, os.path.realpath(folder)
         self._within = self._root.rstrip(os.sep) + os.sep
@@ -82,24 +82,24 @@ class WatchLoop:
         self._met: list[Task] = []  # since the last step
         self._pending = Batch()
         self._at_source = Backoff(say, "; trying again")
-        self._complaints = ErrorReport(tell, say, once=once)
+        self._complaints = ErrorReport(emit_error, say, once=once)
         self.is_watching = False
 
     @property
     def queue(self) -> int:
-        """Files that are known to wait, or are being read."""
+        """Number of files that wait or are being processed."""
         at_work = self._workers.in_flight + self._inference.in_flight + len(self._pending)
         return (self._source.queue if self._source else 0) + at_work
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the network answers what it was given, or it is known why it does not."""
+        """Whether the network makes progress, or an error explains why it does not."""
         return not self._inference.is_stuck
 
     @property
     def trouble(self) -> str:
-        """What keeps it from working just now, or those from hearing who listen; empty if nothing does."""
-        own = [trouble.reason for trouble in (self._at_source, self._mover.trouble, self._complaints.trouble)]
+        """Present errors of the folder, the network, the moves and the sinks, joined; empty if there are none."""
+        own = [backoff.reason for backoff in (self._at_source, self._mover.backoff, self._complaints.backoff)]
         return "; ".join(reason for reason in (self._inference.trouble, *own, self._recorder.trouble) if reason)
 
     def run(self, stop: threading.Event) -> Iterator[Stats]:
@@ -115,7 +115,7 @@ class WatchLoop:
             ModelError, WorkerError: the network has failed, or a process cannot be started.
         """
         yield self.stats
-        yield from self._flush(stop)  # what a former run has left undone
+        yield from self._flush(stop)  # what a former run left in the ledger
         while not stop.is_set():
             try:
                 yield from self._work(stop)
@@ -147,7 +147,7 @@ class WatchLoop:
                 yield from self._step(stop, is_idle=path is None)
 
     def _busy(self) -> Sequence[Waitable]:
-        """What becomes readable when there is more to do; nothing if all is done that was met."""
+        """What becomes readable when there is more to do; empty if all files found so far are done."""
         is_working = self._inference.in_flight or self._met or self._pending.held
         waitables = self._workers.waitables if self._room_bytes > 0 else ()
         return [*waitables, *([self._inference.waitable] if is_working else [])]
@@ -159,7 +159,7 @@ class WatchLoop:
 
     @property
     def _room_bytes(self) -> int:
-        """Of pixels, which we take from the processes only as long as there is room for them."""
+        """Bytes of pixels that may still be taken from the decoding processes."""
         return ROOM_BYTES - self._inference.nbytes - self._pending.nbytes
 
     @property
@@ -167,7 +167,7 @@ class WatchLoop:
         return bool(self._workers.in_flight or self._inference.in_flight)
 
     def _step(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Stats]:
-        """One round: what was met goes to the processes, from there to the network, from there to the record."""
+        """One round: new files go to the decoders, decoded ones to the network, answers to the ledger."""
         yield from self._look_up(stop)
         yield from self._collect(0.0, stop)
         yield from self._flush_if_due(stop, is_idle=is_idle)
@@ -227,7 +227,7 @@ class WatchLoop:
                 self._add(task, known.path, known.sha256, known)
 
     def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Stats]:
-        """Take what the processes and the network have done, waiting so long for the first of it."""
+        """Take finished work of decoders and network, waiting up to `seconds` for the first."""
         if seconds and self._is_working:
             wait(list[Any](self._busy()), seconds)
         read = []
@@ -239,7 +239,7 @@ class WatchLoop:
                 self._complaints.forget(task.path)
                 read.append((task, outcome))
             elif os.path.lexists(task.path):
-                # Nothing was read, so nothing is answered: it is looked at again by a later listing.
+                # Nothing was read, so nothing is answered: a later listing tries again.
                 if isinstance(outcome, Died):
                     self._complaints.put_off(task.path, task.stamp)
                 self._complain(task.path, outcome.reason)
@@ -248,7 +248,7 @@ class WatchLoop:
             self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
     def _ask(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Stats]:
-        """Let the network answer, except for contents that have their answer already."""
+        """Submit decoded files to the network, except contents that the ledger has answered."""
         for start in range(0, len(read), ASKED_AT_ONCE):
             yield from self._ask_some(read[start : start + ASKED_AT_ONCE], stop)
 
@@ -277,10 +277,10 @@ class WatchLoop:
     def _add(
         self, task: Task, absolute: str, sha256: bytes, answer: Answer | AnsweredAs, model_sha256: str | None = None
     ) -> None:
-        """Into the group that is recorded together.
+        """Add an answer to the batch.
 
         Args:
-            model_sha256: of the model that gave the verdict, if there is one.
+            model_sha256: of the model that gave the verdict; None for the default.
         """
         label = None if isinstance(answer, Failure) else answer.label
         is_sorted = self._sorter and not os.path.islink(task.path)
@@ -290,19 +290,19 @@ class WatchLoop:
 
     def _is_due(self, *, is_idle: bool) -> bool:
         if is_idle and not self._is_working:
-            return True  # also without a group: what could not be told or moved before may be possible now
+            return True  # also without a batch: failed deliveries and moves may work now
         if self._room_bytes <= 0 and not self._inference.in_flight:
-            return True  # what is held takes all of the room, until the group is recorded
+            return True  # held files fill the memory limit until the batch is recorded
         return self._pending.is_due
 
     def _flush(self, stop: threading.Event) -> Iterator[Stats]:
-        """Commit the group, do what follows from it, and let everyone know."""
+        """Commit the batch, perform its moves, and deliver its answers."""
         yield from self._recorder.look_after(stop)
         has_new = False
         if group := self._pending.group:
             new = yield from self._recorder.persistently(lambda: self._answers.record(group), stop)
             if new is None:
-                return  # stopped before it could be recorded: the next start answers these files
+                return  # stopped before the commit: the next start answers these files
             self._pending.recorded()
             has_new = bool(new)
             for entry in new:
@@ -316,7 +316,7 @@ class WatchLoop:
             self._complain(os.fsdecode(error.filename), (error.strerror or str(error)).lower())
 
     def _complain(self, path: str, reason: str) -> None:
-        if failure := self._complaints.tell(path, reason):
+        if failure := self._complaints.report(path, reason):
             self.stats.count(failure)
 
     def _absolute(self, path: str) -> str:

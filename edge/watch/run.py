@@ -1,4 +1,4 @@
-"""Everything that a watcher needs, put together, and taken apart again at its end."""
+"""`watch`, composed: models, ledger, decoders, loop; released in reverse order at the end."""
 
 import os
 import time
@@ -48,7 +48,7 @@ def watch(
     """Watch a folder until we are asked to stop or, with `once`, until it is done.
 
     Args:
-        begun: called when the folder is being watched.
+        begun: called once the folder is being watched.
 
     Raises:
         EdgeDetectError: it cannot begin, or not go on.
@@ -65,7 +65,7 @@ def watch(
         poll_seconds=settings.poll,
     )
     if not notifier.is_listening:
-        source()  # an error of the user's should show before anything is begun
+        source()  # a wrong folder is reported before anything starts
     start_server(PRELOADED)
     with ExitStack() as stack:
         router = with_retries(
@@ -73,7 +73,7 @@ def watch(
         )
         if router is None:
             return Stats()
-        stack.callback(router.close)  # a run with reloaded settings may need its Coral
+        stack.callback(router.close)  # so that a run with reloaded settings can open the Coral
         session = stack.enter_context(open_session(settings, real_root, commands, console, requests, notifier))
         if session is None:
             return Stats()
@@ -88,7 +88,7 @@ def watch(
             session.ledger,
             workers,
             session.outlets,
-            tell=console.progress.write,
+            emit_error=console.progress.write,
             say=console.say,
             alive=lambda: alive(),
             sorter=sorter,
@@ -122,10 +122,10 @@ def watch(
 
 
 def _ready(router: Router, *, every_model: bool) -> Router:
-    """With its first model at work, and the others found to be whole: an image needs them only later, if ever.
+    """The router with its first model loaded, and the files of the others checked.
 
     Args:
-        every_model: let all of them be at work once, so that it is known which file each runs from.
+        every_model: load all models, so that the digest of each one's file is known.
     """
     for model in reversed(range(len(router.inputs) if every_model else 1)):
         router.classifier(model)
@@ -134,7 +134,7 @@ def _ready(router: Router, *, every_model: bool) -> Router:
 
 
 def _side_by_side(router: Router) -> list[Router]:
-    """As many as there are cores for, but no more than MOST_NETWORKS, for each takes some memory."""
+    """One router for each core, at most MOST_NETWORKS because each takes memory."""
     count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // router.classifier().threads))
     others = [router.another() for _ in range(count - 1)]
     return [router, *(other for other in others if other is not None)]

@@ -1,4 +1,4 @@
-"""Doing the moves that the ledger holds."""
+"""Performs the file moves that the ledger has recorded."""
 
 import errno
 import os
@@ -13,30 +13,30 @@ from edge.stats import Stats
 from edge.store.ledger import Move
 from edge.watch.move import perform
 
-REFUSED_AT_ONCE = 100  # moves that fail, before the others have to wait too
+REFUSED_AT_ONCE = 100  # failed moves that end a pass
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class Mover:
-    """Moves files, and tries again later what the disk refuses.
+    """Moves answered files into their label's folder, and retries moves that the disk refused.
 
     Attributes:
-        trouble: whether files can be moved just now.
+        backoff: after a failed pass, the time of the next one.
     """
 
     def __init__(self, recorder: Recorder, say: Say, alive: Callable[[], None]) -> None:
         self._recorder, self._alive = recorder, alive
         self._moved_up_to = ""
-        self.trouble = Backoff(say, "; what is to go there stays where it is until then")
+        self.backoff = Backoff(say, "; the files stay where they are until then")
 
     def move(self, stop: threading.Event) -> Iterator[Stats]:
-        """Perform the moves that are to be done, until the disk itself refuses them.
+        """Perform the recorded moves; ends early when the disk is full or many moves fail.
 
         Raises:
             LedgerError, SinkError: if the recorder raises what goes wrong.
         """
         recorder = self._recorder
-        if not (recorder.once or self.trouble.is_due):
+        if not (recorder.once or self.backoff.is_due):
             return
         refused: SinkError | None = None
         refusals = 0
@@ -45,7 +45,7 @@ class Mover:
         ):
             done: list[tuple[Move, str | None]] = []
             for move in moves:
-                self._moved_up_to = move.source  # also across passes: what refuses should not be in the others' way
+                self._moved_up_to = move.source  # kept across passes, so that failing moves do not block the rest
                 try:
                     done.append((move, perform(move, self._alive)))
                 except OSError as error:
@@ -61,8 +61,8 @@ class Mover:
         else:
             self._moved_up_to = ""
         if refused is None:
-            self.trouble.succeeded()
+            self.backoff.succeeded()
         elif recorder.once:
             raise refused
         else:
-            self.trouble.failed(refused)
+            self.backoff.failed(refused)

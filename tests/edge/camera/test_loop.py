@@ -38,7 +38,7 @@ RULES = Rules(smooth_seconds=0, least_seconds=0, cool_down_seconds=0, gap_second
 
 
 class Scene:
-    """A camera that shows one level of grey; `level` is raised if it is an error."""
+    """A camera that shows a level of grey, its left half a little darker; `level` is raised if it is an error."""
 
     name, is_live = "scene", True
 
@@ -50,7 +50,9 @@ class Scene:
         time.sleep(0.01)
         if isinstance(self.level, Exception):
             raise self.level
-        return Frame(np.full((self.height, self.width, 3), self.level, np.uint8), time.monotonic())
+        pixels = np.full((self.height, self.width, 3), self.level + 3, np.uint8)
+        pixels[:, : self.width // 2] = self.level - 3  # a frame without any texture would be UNSURE
+        return Frame(pixels, time.monotonic())
 
     def close(self) -> None:
         pass
@@ -264,7 +266,7 @@ def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: 
 
     Capture(Frozen, [].append).close()
     with observed(tmp_path, brightness) as work:
-        work.until(lambda: "not let go of" in work.observer.trouble)
+        work.until(lambda: "does not return" in work.observer.trouble)
         assert not work.observer.is_healthy
         let_go.set()
         while is_held():

@@ -141,3 +141,13 @@ def test_figures_of_thumbnails_and_photos(classify: Classify, tmp_path: Path) ->
         assert of_photo.width == 900 + 48
     with Image.open(tmp_path / "thumbnail_results.png") as of_thumbnail:
         assert of_thumbnail.size == (792, 502)
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "red", "#808080", "#3060a0"])
+def test_a_picture_of_one_colour_is_unsure(edge_detect: Run, tmp_path: Path, colour: str) -> None:
+    png, jpeg = tmp_path / "one.png", tmp_path / "one.jpg"
+    for path in (png, jpeg):
+        Image.new("RGB", (640, 480), colour).save(path)
+    assert [one["label"] for one in verdicts(edge_detect("classify", "--json", png, jpeg))] == ["UNSURE", "UNSURE"]
+    (forced,) = verdicts(edge_detect("classify", "--json", "--no-unsure", png))
+    assert forced["label"] == ("REAL" if forced["score"] > 0.5 else "FAKE")

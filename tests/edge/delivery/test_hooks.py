@@ -138,7 +138,7 @@ def test_a_command_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
         while not said:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert "cannot be run: no such file or directory" in outlet.trouble.reason
+        assert "cannot be run: no such file or directory" in outlet.backoff.reason
         program.write_text(f"#!/bin/sh\ncat >>{shlex.quote(str(tmp_path))}/heard\n")
         program.chmod(0o755)
         end(outlet, finish=True)

@@ -178,12 +178,23 @@ def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -
 )
 def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
     classifier = Classifier(model.load(PHOTO_LIKE), operating_point=point)
-    verdict = classifier.verdict("x", views_of(*[grey] * 13), (400, 300), 0.0)
+    pixels = views_of(*[grey] * 13)
+    pixels[:, ::2] += 8  # stripes, around the same mean: without any texture it is UNSURE
+    pixels[:, 1::2] -= 8
+    verdict = classifier.verdict("x", pixels, (400, 300), 0.0)
     assert (verdict.label, verdict.is_real) == (label, is_real)
     assert verdict.confidence == max(verdict.score, 1 - verdict.score)
     assert (verdict.model, verdict.outside, verdict.explain) == ("photo_like_int8", None, None)
     assert verdict.as_json()["model"] == "photo_like_int8"
     assert "explain" not in verdict.as_json()
+
+
+@pytest.mark.parametrize(("level", "label"), [(0, "UNSURE"), (4, "UNSURE"), (5, "REAL")])
+def test_pictures_without_texture_are_unsure(level: int, label: str) -> None:
+    pixels = views_of(*[200] * 13)
+    pixels[-1, 3, 4] += level  # one pixel of one view differs
+    verdict = Classifier(model.load(PHOTO_LIKE)).verdict("x", pixels, (400, 300), 0.0)
+    assert (verdict.label, verdict.is_real) == (label, True)
 
 
 def test_an_unknown_operating_point_is_refused_unless_the_model_has_none(brightness: Path) -> None:

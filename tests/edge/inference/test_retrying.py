@@ -83,10 +83,10 @@ def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
     assert asked(network, THUMBNAIL) is not None
     monkeypatch.setattr(OnCoral, "is_away", True)
     assert asked(network, photo) is None
-    assert network.trouble.reason == "pulled out"
+    assert network.backoff.reason == "pulled out"
     assert asked(network, photo) is None, "it is not asked again at once"
     monkeypatch.setattr(OnCoral, "is_away", False)
-    network.trouble._due = 0.0
+    network.backoff._due = 0.0
     verdict = asked(network, photo)
     assert verdict is not None
     assert verdict.model == "photo_like_int8"

@@ -128,7 +128,7 @@ class FolderMachine(RuleBasedStateMachine):
                 ledger,
                 workers,
                 [outlet],
-                tell=told.write,
+                emit_error=told.write,
                 say=print,
                 once=True,
             )

@@ -1,22 +1,51 @@
-"""The server that processes of ours are forked from: it has loaded already what they need."""
+"""The server that decoding processes are forked from: it has loaded already what they need."""
 
 import contextlib
+import os
+import shutil
 import signal
-from multiprocessing import forkserver, resource_tracker
+import tempfile
+import threading
+from multiprocessing import current_process, forkserver, resource_tracker, util
+
+SOCKET_FOLDERS = ("/tmp", "/var/tmp")  # where a socket's address is short enough
+MAX_ADDRESS_BYTES = 107  # of a Unix socket; the kernel's 108 include a final zero byte
+OWN_ADDRESS_BYTES = len("/pymp-12345678/listener-12345678")  # what multiprocessing adds to the temporary folder
+_lock = threading.Lock()
 
 
 def start_server(preloaded: str) -> None:
-    """Let it begin, which takes a while, beside what else there is to do; nothing happens if it runs.
+    """Start the fork server in the background; does nothing if it runs.
+
+    An error is suppressed: it occurs again, and is reported, when a process is started.
 
     Args:
-        preloaded: the module that it loads.
+        preloaded: name of the module that the server imports for its processes.
     """
     forkserver.set_forkserver_preload([preloaded])
-    with contextlib.suppress(OSError):  # it is tried again, and told of, when a process is to be started
-        resource_tracker.ensure_running()  # by itself, for it would let signals through
-        # Ctrl-C at a terminal goes to all, and until the server knows that it is none of its business, it would die.
+    with contextlib.suppress(OSError):
+        with _lock:
+            _shorten_socket_address()
+        resource_tracker.ensure_running()  # before the signal is blocked: it would unblock it
+        # Ctrl-C at a terminal reaches every process. The server dies of it until it has begun to ignore it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _shorten_socket_address() -> None:
+    """Have multiprocessing create its socket in /tmp or /var/tmp if $TMPDIR is too long for a socket's address.
+
+    Later versions of Python do so themselves (multiprocessing.util._get_base_temp_dir).
+    """
+    settings: dict[str, object] = vars(current_process())["_config"]  # where multiprocessing keeps its folder
+    if settings.get("tempdir") or len(os.fsencode(tempfile.gettempdir())) + OWN_ADDRESS_BYTES <= MAX_ADDRESS_BYTES:
+        return
+    for folder in SOCKET_FOLDERS:
+        with contextlib.suppress(OSError):
+            settings["tempdir"] = made = tempfile.mkdtemp(prefix="pymp-", dir=folder)
+            # With the options that multiprocessing itself uses: after everything else that ends with the process.
+            util.Finalize(None, shutil.rmtree, args=(made,), kwargs={"ignore_errors": True}, exitpriority=-100)
+            return

@@ -1,0 +1,73 @@
+"""The fork server under a long $TMPDIR, in which a socket's address would have too many bytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, age, environment, picture
+
+LONGEST = 75  # bytes of a temporary folder that leave room for multiprocessing's part of the address
+DECODE = """
+import sys
+from multiprocessing import util
+from edge.benchmark.decoding import Decoding
+from edge.imaging.inputs import Input
+if __name__ == "__main__":
+    with Decoding(sys.argv[1:], Input(0, (16, 12)), 2) as decoding:
+        print(decoding.round(0.01).images, util.get_temp_dir())
+"""
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name, unlike tmp_path."""
+    folder = Path(tempfile.mkdtemp(prefix="e-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def folder_of_length(base: Path, length: int) -> Path:
+    """A new folder in base whose path has this many bytes."""
+    folder = base / ("x" * (length - len(os.fsencode(base)) - 1))
+    folder.mkdir()
+    return folder
+
+
+def test_watch_once_with_long_tmpdir_answers(edge_detect: Run, inbox: Path, brightness: Path, tmp_path: Path) -> None:
+    age(picture(inbox / "a.png"))
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    variables = environment(HOME=str(tmp_path / "home"), TMPDIR=str(long))
+    done = edge_detect("watch", inbox, "--once", "--model", brightness, env=variables)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+    assert done.stdout.endswith("a.png\n")
+    assert "Traceback" not in done.stderr
+    assert list(long.iterdir()) == []
+
+
+@pytest.mark.parametrize(("length", "is_used"), [(LONGEST, True), (LONGEST + 1, False), (200, False)])
+def test_decoding_uses_tmpdir_unless_it_is_too_long_for_a_socket(
+    short_folder: Path, tmp_path: Path, length: int, is_used: bool
+) -> None:
+    temporary = folder_of_length(short_folder, length)
+    script = tmp_path / "decode.py"
+    script.write_text(DECODE)
+    done = subprocess.run(
+        [sys.executable, script, picture(tmp_path / "a.png")],
+        env=environment(TMPDIR=str(temporary)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    images, folder = done.stdout.split()
+    assert int(images) >= 2
+    assert (Path(folder).parent == temporary) == is_used
+    assert not Path(folder).exists()
+    assert list(temporary.iterdir()) == []

@@ -48,17 +48,17 @@ def imported(module: str, *, at_import: bool) -> set[str]:
     return found - {"edge", module}
 
 
-def test_every_module_stands_in_a_room() -> None:
+def test_every_module_belongs_to_a_level() -> None:
     assert [module for module in MODULES if module != "edge" and level(module) < 0] == []
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "edge"])
-def test_imports_go_downward(module: str) -> None:
+def test_modules_import_only_same_or_lower_levels(module: str) -> None:
     upward = [other for other in imported(module, at_import=False) if level(other) < level(module)]
     assert [other for other in upward if other != SHARED] == []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_imports_have_no_cycle() -> None:
     graph = {module: imported(module, at_import=True) for module in MODULES}
     try:
         TopologicalSorter(graph).prepare()
@@ -66,7 +66,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(f"a cycle: {' <- '.join(error.args[1])}")
 
 
-def test_the_runner_imports_neither_training_nor_conversion() -> None:
+def test_edge_imports_neither_train_nor_convert() -> None:
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -107,7 +107,7 @@ def _install(root: Path, scratch: Path) -> None:
     subprocess.run([*inside, "edge-detect"], check=True)
 
 
-def test_the_service_from_its_installation_to_its_end(machine: Machine) -> None:
+def test_service_lifecycle_from_installation_to_removal(machine: Machine) -> None:
     program, root = "/opt/edge-detect/bin/edge-detect", machine.root
     before = {path.name for path in (root / "etc/systemd/system").rglob("*")}
 
@@ -189,7 +189,7 @@ def test_the_service_from_its_installation_to_its_end(machine: Machine) -> None:
     ],
     ids=["watching", "sorting", "with commands", "with a Coral", "camera"],
 )
-def test_the_unit_is_hardened_and_has_no_key_that_systemd_does_not_know(machine: Machine, service: Service) -> None:
+def test_unit_is_hardened_and_has_no_unknown_key(machine: Machine, service: Service) -> None:
     text = (CHECKOUT / "systemd" / service.unit_file).read_text() + drop_in_text(service, Path("/dev/null"))
     text = text.replace("@EDGE_DETECT@", "/opt/edge-detect/bin/edge-detect")
     name = service.unit_file.replace("@", "@x")

@@ -28,7 +28,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
-def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
+def test_user_images_are_measured_and_nothing_is_changed(
     edge_detect: Run, inbox: Path, tmp_path: Path, brightness: Path
 ) -> None:
     samples(inbox)
@@ -75,7 +75,7 @@ def test_it_measures_the_users_images_and_leaves_them_and_the_disk_alone(
         assert not (tmp_path / name).exists(), "the settings of `watch` are not for the benchmark"
 
 
-def test_without_images_it_makes_some_and_prints_tables_for_a_person(edge_detect: Run, tmp_path: Path) -> None:
+def test_without_images_makes_some_and_prints_tables(edge_detect: Run, tmp_path: Path) -> None:
     done = edge_detect("benchmark", *QUICK, timeout=110)
     assert done.returncode == 0, done.stderr
     assert "no --images: generated pictures are measured" in done.stderr
@@ -90,7 +90,7 @@ def test_without_images_it_makes_some_and_prints_tables_for_a_person(edge_detect
     )
 
 
-def test_of_a_model_that_takes_views_it_tells_how_many(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+def test_model_with_views_reports_their_number(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
     """That model is sure of white and black, and takes further views of a grey."""
     for number, grey in enumerate((245, 245, 10, 125)):
         picture(inbox / f"{number}.png", grey, (320, 240), seed=number)
@@ -102,7 +102,7 @@ def test_of_a_model_that_takes_views_it_tells_how_many(edge_detect: Run, inbox: 
     assert "bare photo_like_int8.tflite, threads" in done.stdout
 
 
-def test_the_images_of_a_folder_are_measured_by_the_models_that_they_go_to(inbox: Path) -> None:
+def test_folder_images_are_measured_by_their_models(inbox: Path) -> None:
     for number, size in enumerate([(32, 32), (320, 240), (33, 32)]):
         picture(inbox / f"{number}.png", size=size, seed=number)
     thumbnails, photos = of_folder(inbox, two_models().choose)
@@ -112,7 +112,7 @@ def test_the_images_of_a_folder_are_measured_by_the_models_that_they_go_to(inbox
     assert photos.name.endswith("1 images of 3")
 
 
-def test_both_models_are_measured_each_with_its_images(inbox: Path, tmp_path: Path) -> None:
+def test_both_models_are_measured_with_their_own_images(inbox: Path, tmp_path: Path) -> None:
     picture(inbox / "thumbnail.png", size=(32, 32))
     picture(inbox / "photo.png", 245, (320, 240))
     said: list[str] = []
@@ -135,7 +135,7 @@ def test_both_models_are_measured_each_with_its_images(inbox: Path, tmp_path: Pa
     ]
 
 
-def test_nothing_to_measure_is_one_line(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+def test_nothing_to_measure_reports_one_line_error(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
     def refused(folder: Path) -> str:
         done = edge_detect("benchmark", "--images", folder, *QUICK)
         assert (done.returncode, done.stdout) == (2, "")
@@ -149,7 +149,7 @@ def test_nothing_to_measure_is_one_line(edge_detect: Run, inbox: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_it_leaves_nothing_behind(
+def test_stopped_benchmark_leaves_no_files(
     inbox: Path, tmp_path: Path, brightness: Path, number: signal.Signals, status: int
 ) -> None:
     samples(inbox)
@@ -174,7 +174,7 @@ def test_stopped_it_leaves_nothing_behind(
     assert not [*(tmp_path / "state").iterdir(), *(tmp_path / "temporary").iterdir()]
 
 
-def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
+def test_causes_of_a_slow_board_are_reported(tmp_path: Path) -> None:
     def write(name: str, text: str) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def test_what_makes_a_board_slow_is_told(tmp_path: Path) -> None:
     assert board.throttling(tmp_path) == []
 
 
-def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
+def test_busy_processor_is_reported(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     stat = tmp_path / "proc/stat"
     os.mkfifo(stat)  # read twice, with other numbers each time
@@ -212,7 +212,7 @@ def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
     ]
 
 
-def test_the_board_and_the_threads_that_are_tried(tmp_path: Path) -> None:
+def test_board_name_is_read_and_thread_counts_follow_cores(tmp_path: Path) -> None:
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
     assert board.machine(tmp_path).board == "Raspberry Pi 4 Model B Rev 1.4"
@@ -225,14 +225,14 @@ def test_the_board_and_the_threads_that_are_tried(tmp_path: Path) -> None:
     ]
 
 
-def test_timings_are_of_the_middle_turn_and_of_single_images() -> None:
+def test_timing_takes_median_round_and_single_images() -> None:
     slow, usual = (Round(2, seconds, seconds / 2, (seconds / 2,) * 2) for seconds in (10.0, 1.0))
     timing = Timing((usual, slow, usual))
     assert (timing.per_second, timing.cpu_seconds) == (2.0, 0.25)
     assert (timing.median_seconds, timing.p95_seconds) == (0.5, 5.0)
 
 
-def test_ways_are_measured_in_turns_there_and_back() -> None:
+def test_alternatives_are_measured_in_alternating_order() -> None:
     called: list[str] = []
 
     def way(name: str) -> int:
@@ -244,7 +244,7 @@ def test_ways_are_measured_in_turns_there_and_back() -> None:
     assert [turn.images for turn in measured["a"].rounds] == [3, 3, 3]
 
 
-def test_images_are_taken_from_all_over_a_folder_and_copied_as_often_as_wanted(inbox: Path, tmp_path: Path) -> None:
+def test_images_are_sampled_evenly_and_copied_to_requested_count(inbox: Path, tmp_path: Path) -> None:
     for number in range(300):
         picture(inbox / f"{number:03}.png", size=(2, 2), seed=number)
     (chosen,) = of_folder(inbox)
@@ -256,12 +256,12 @@ def test_images_are_taken_from_all_over_a_folder_and_copied_as_often_as_wanted(i
         of_folder(tmp_path / "nowhere")
 
 
-def test_the_disk_is_that_of_the_state_folder_or_of_where_it_will_be(tmp_path: Path) -> None:
+def test_nearest_folder_is_the_first_that_exists(tmp_path: Path) -> None:
     assert nearest_folder(tmp_path / "not" / "yet") == tmp_path
     assert nearest_folder(tmp_path) == tmp_path
 
 
-def test_a_table_is_aligned() -> None:
+def test_table_is_aligned() -> None:
     assert list(table(["", "ms"], [["read", "1.5"], ["decode", "10.0"]])) == [
         "          ms",
         "read     1.5",
@@ -269,7 +269,7 @@ def test_a_table_is_aligned() -> None:
     ]
 
 
-def test_a_coral_has_one_user_at_a_time_and_no_threads(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
+def test_coral_is_measured_with_one_thread(edge_detect: Run, inbox: Path, tmp_path: Path) -> None:
     samples(inbox)
     library = compiled(tmp_path)
     options = ("--tpu", "--tpu-library", library, "--model", MODELS / "brightness_int8_edgetpu.tflite")

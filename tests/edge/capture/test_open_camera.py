@@ -19,7 +19,7 @@ from tests.conftest import CHECKOUT, CIFAKE, environment
 from tests.support.videos import jpeg, shows_quadrants, video
 
 
-def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
+def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path) -> None:
     originals = sorted((CIFAKE / "test" / "REAL").iterdir())[:3]
     for original in originals:
         shutil.copyfile(original, tmp_path / original.name)
@@ -41,7 +41,7 @@ def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
     replay.close()
 
 
-def test_a_still_image_gives_one_frame(tmp_path: Path) -> None:
+def test_still_image_gives_one_frame(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(64, 48))
     replay = ImageFolder(tmp_path / "a.jpg")
     frame = replay.frame()
@@ -53,7 +53,7 @@ def test_a_still_image_gives_one_frame(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "b.jpg").frame()
 
 
-def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
+def test_name_opens_matching_camera(tmp_path: Path) -> None:
     (tmp_path / "a.JPG").write_bytes(jpeg(64, 48))
     for source, kind in (
         (tmp_path, ImageFolder),
@@ -78,14 +78,14 @@ def test_a_name_becomes_a_camera(tmp_path: Path) -> None:
         ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|content of a kind)"),
     ],
 )
-def test_a_name_that_is_no_camera(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_camera_name_raises_error(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
     with pytest.raises(CameraError, match=said) as caught:
         open_camera(source)
     assert "\n" not in str(caught.value)
 
 
-def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> None:
+def test_without_camera_error_lists_devices_and_packages() -> None:
     program = (
         "import sys; sys.modules['picamera2'] = None\n"
         "from edge.capture import devices, open_camera\n"
@@ -105,7 +105,7 @@ def test_without_any_camera_it_is_said_what_was_seen_and_what_to_install() -> No
         assert "sudo apt install python3-picamera2" in done.stderr
 
 
-def test_device_nodes_that_are_no_cameras_are_not_listed(tmp_path: Path) -> None:
+def test_device_nodes_without_camera_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"a file")
     (tmp_path / "video10").mkdir()
     (tmp_path / "videos").mkdir()
@@ -129,6 +129,8 @@ def test_device_nodes_that_are_no_cameras_are_not_listed(tmp_path: Path) -> None
         ("pispbe", 0x84B03000, 0x04201000, False),
     ],
 )
-def test_which_devices_are_cameras(driver: str, capabilities: int, of_the_node: int, is_camera: bool) -> None:
+def test_capture_devices_are_recognised_by_capabilities(
+    driver: str, capabilities: int, of_the_node: int, is_camera: bool
+) -> None:
     assert devices.captures(driver, capabilities, of_the_node) is is_camera
     assert struct.calcsize("16s32s32sIII12x") == 104

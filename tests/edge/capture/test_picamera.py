@@ -55,7 +55,7 @@ def memory(
 
 @pytest.mark.parametrize("padding", [0, 64])
 @pytest.mark.parametrize("layout", [*PACKED, "NV12", "NV21", "YUV420", "YVU420", "YUYV"])
-def test_every_layout_of_the_memory_becomes_rgb(layout: str, padding: int) -> None:
+def test_every_memory_layout_becomes_rgb(layout: str, padding: int) -> None:
     buffer, stride = memory(layout, (68, 48), padding)
     pixels = pixel_formats.rgb(buffer, layout, (68, 48), stride)
     assert pixels.shape == (48, 68, 3)
@@ -67,7 +67,7 @@ def test_every_layout_of_the_memory_becomes_rgb(layout: str, padding: int) -> No
 
 @pytest.mark.parametrize("is_full_range", [True, False])
 @pytest.mark.parametrize(("is_bt709", "shares"), [(False, (0.299, 0.114)), (True, (0.2126, 0.0722))])
-def test_luma_and_chroma_are_understood_as_they_are_meant(
+def test_luma_and_chroma_follow_the_declared_standard(
     is_bt709: bool, shares: tuple[float, float], is_full_range: bool
 ) -> None:
     buffer, stride = memory("NV12", (68, 48), 60, *shares, is_full_range)
@@ -77,7 +77,7 @@ def test_luma_and_chroma_are_understood_as_they_are_meant(
     assert not shows_quadrants(wrong, tolerance=3)
 
 
-def test_other_layouts_and_cut_buffers_are_errors() -> None:
+def test_unknown_layouts_and_short_buffers_raise() -> None:
     with pytest.raises(CameraError, match="gives SBGGR10_CSI2P, which is not supported"):
         pixel_formats.rgb(np.zeros(10_000, np.uint8), "SBGGR10_CSI2P", (64, 48), 80)
     for layout in pixel_formats.FORMATS:
@@ -135,7 +135,7 @@ class Sensor:
 
 
 @pytest.mark.parametrize("layout", ["BGR888", "RGB888", "XBGR8888", "NV12", "YUV420"])
-def test_the_pi_camera_looks_at_what_it_is_given(layout: str) -> None:
+def test_pi_camera_gives_frames_and_closes_once(layout: str) -> None:
     class Other(Sensor):
         pass
 
@@ -152,7 +152,7 @@ def test_the_pi_camera_looks_at_what_it_is_given(layout: str) -> None:
         camera.frame()
 
 
-def test_a_pi_camera_that_cannot_be_used_says_why_and_is_let_go() -> None:
+def test_unusable_pi_camera_reports_reason_and_is_released() -> None:
     with pytest.raises(CameraError, match=r"^picamera2:1: Camera __init__ sequence .* list index out of range$"):
         PiCamera(1, picamera2=Sensor)
     with pytest.raises(CameraError, match="must be even, not 65 x 48"):
@@ -172,7 +172,7 @@ def test_a_pi_camera_that_cannot_be_used_says_why_and_is_let_go() -> None:
         PiCamera(picamera2=Frozen, timeout_seconds=5).frame()
 
 
-def test_the_cameras_of_libcamera_are_listed_with_safe_names() -> None:
+def test_libcamera_cameras_are_listed_with_safe_names() -> None:
     found = devices.found_cameras(Sensor)
     assert str(found[0]) == "picamera2:0 (imx708\\n)"
     assert not found[0].is_usb

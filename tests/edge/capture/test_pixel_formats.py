@@ -53,7 +53,7 @@ def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Vie
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (320, 290), (200, 900)])
 @pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv420p"), ("mjpeg", "yuvj422p"), ("ffv1", "gray")])
-def test_a_large_frame_is_seen_nearly_as_in_a_file(
+def test_large_frame_gives_nearly_same_input_as_file(
     tmp_path: Path, codec: str, pixel_format: str, size: tuple[int, int]
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, size, count=1))
@@ -61,7 +61,7 @@ def test_a_large_frame_is_seen_nearly_as_in_a_file(
     assert frame.pixels.shape == (size[1], size[0], 3)
 
 
-def test_also_where_it_is_nothing_but_sharp_edges_of_colour(tmp_path: Path) -> None:
+def test_sharp_colour_edges_give_nearly_same_input_as_file(tmp_path: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     picture = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
@@ -77,13 +77,15 @@ def test_also_where_it_is_nothing_but_sharp_edges_of_colour(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "view", [Roi(), Roi(rotate=90, flip="horizontal"), Roi(rotate=180), Roi(rotate=270), Roi(flip="vertical")]
 )
-def test_upright_in_the_right_colours_and_as_asked_for(tmp_path: Path, standard: int, rotation: int, view: Roi) -> None:
+def test_standard_rotation_and_region_give_nearly_same_input_as_file(
+    tmp_path: Path, standard: int, rotation: int, view: Roi
+) -> None:
     path = video(tmp_path / "a.mp4", "libx264", size=(480, 300), count=1, standard=standard, rotation=rotation)
     assert difference(first(path), view) <= 8
 
 
 @pytest.mark.parametrize("size", [(48, 32), (32, 100)])
-def test_for_a_network_that_takes_no_square(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_non_square_input_is_supported(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = first(video(tmp_path / "a.mp4", size=(640, 480), count=1))
     assert difference(frame, Roi(rotate=90), size) <= 8
     assert difference(frame, Roi(), size) <= 8
@@ -99,11 +101,11 @@ def test_for_a_network_that_takes_no_square(tmp_path: Path, size: tuple[int, int
         ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_a_small_frame_and_a_region_are_scaled_as_ever(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
+def test_small_frame_and_region_are_scaled_like_a_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
 
 
-def test_the_colours_of_one_frame_are_not_those_of_the_next() -> None:
+def test_change_of_colour_standard_is_followed() -> None:
     conversion, planes = Conversion("a.mkv"), np.repeat(np.uint8([120, 90, 170]), [3072, 768, 768]).reshape(72, 64)
 
     def colour(space: int) -> list[int]:
@@ -116,7 +118,7 @@ def test_the_colours_of_one_frame_are_not_those_of_the_next() -> None:
     assert [colour(space) for space in (BT601, BT709, BT601)] == [plain, of_bt709, plain]
 
 
-def test_a_frame_is_made_once_and_not_in_full() -> None:
+def test_frame_is_converted_once_at_reduced_size() -> None:
     made = []
 
     def full() -> Pixels:
@@ -145,7 +147,7 @@ CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
         ("libx264", "yuv420p", 40),
     ],
 )
-def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
+def test_crops_of_large_frame_nearly_equal_those_of_file(
     tmp_path: Path, codec: str, pixel_format: str, levels: int, view: Roi
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, (640, 480), count=1))
@@ -160,7 +162,7 @@ def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
         ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
+def test_crops_of_other_frames_equal_those_of_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view, (40, 32), CROPS) == 0
 
 
@@ -174,7 +176,7 @@ def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[i
         ((3840, 2160), Roi(region("0,0,200,200")), None),
     ],
 )
-def test_no_more_pixels_are_converted_than_crops_need(
+def test_only_pixels_of_crops_are_converted(
     size: tuple[int, int], view: Roi, converted: tuple[int, int] | None
 ) -> None:
     made: list[tuple[int, int] | None] = []
@@ -191,7 +193,7 @@ def test_no_more_pixels_are_converted_than_crops_need(
     assert taken.own_size == ((200, 200) if view.region else view.turned(size))
 
 
-def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() -> None:
+def test_region_size_chooses_the_model() -> None:
     asked = []
 
     def choose(size: Size) -> Input:
@@ -205,7 +207,7 @@ def test_the_size_of_the_part_that_is_looked_at_decides_which_model_it_is_for() 
 
 
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
-def test_what_cannot_be_converted_is_a_camera_s_error(size: tuple[int, int]) -> None:
+def test_unconvertible_frame_raises_camera_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
     with pytest.raises(CameraError, match=r"a\.mkv: a frame of the kind y210be cannot be converted"):
         frame.seen(Roi(), whole)

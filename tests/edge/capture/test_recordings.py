@@ -35,7 +35,7 @@ def pictures(stream: LibavCamera) -> list[np.ndarray]:
         ("a.mkv", "ffv1", "gray", (67, 51)),
     ],
 )
-def test_every_codec_gives_its_colours_without_padding(
+def test_every_codec_gives_colours_without_padding(
     tmp_path: Path, name: str, codec: str, pixel_format: str, size: tuple[int, int]
 ) -> None:
     found = pictures(LibavCamera(str(video(tmp_path / name, codec, pixel_format, size))))
@@ -51,14 +51,14 @@ def test_every_codec_gives_its_colours_without_padding(
             assert shows_quadrants(pixels), corners(pixels)
 
 
-def test_the_standard_of_the_colours_is_respected(tmp_path: Path) -> None:
+def test_colour_standard_is_respected(tmp_path: Path) -> None:
     (pixels, *_) = pictures(LibavCamera(str(video(tmp_path / "hd.mp4", "libx264", standard=BT709))))
     assert shows_quadrants(pixels), corners(pixels)
 
 
 @pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
-def test_a_recording_that_says_how_it_was_held_comes_out_upright(
+def test_recording_with_rotation_comes_out_upright(
     tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
 ) -> None:
     """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
@@ -69,7 +69,7 @@ def test_a_recording_that_says_how_it_was_held_comes_out_upright(
     assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
 
 
-def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) -> None:
+def test_recording_is_not_live_and_has_frame_times(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.mp4")))
     assert not stream.is_live
     assert stream.name == str(tmp_path / "a.mp4")
@@ -79,7 +79,7 @@ def test_a_recording_is_not_live_and_tells_the_time_within_it(tmp_path: Path) ->
     stream.close()
 
 
-def test_time_goes_on_where_a_recording_was_put_together_of_two(tmp_path: Path) -> None:
+def test_time_continues_across_joined_recordings(tmp_path: Path) -> None:
     part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
     (tmp_path / "a.ts").write_bytes(part + part)
     stream = LibavCamera(str(tmp_path / "a.ts"))
@@ -89,7 +89,7 @@ def test_time_goes_on_where_a_recording_was_put_together_of_two(tmp_path: Path) 
     assert all(0 < after - before < 0.3 for before, after in pairwise(seconds)), seconds
 
 
-def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
+def test_bare_stream_has_times_from_frame_rate(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.h264", "libx264")))
     seconds = [frame.seconds for frame in iter(stream.frame, None)]
     stream.close()
@@ -98,7 +98,7 @@ def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
     assert all(after - before > 0.01 for before, after in pairwise(seconds)), seconds
 
 
-def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
+def test_title_in_another_encoding_is_ignored(tmp_path: Path) -> None:
     path = video(tmp_path / "a.avi", title="Film")
     content = path.read_bytes()
     assert content.count(b"Film") == 1
@@ -106,14 +106,14 @@ def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path) -> None:
     assert len(pictures(LibavCamera(str(path)))) == 5
 
 
-def test_a_change_of_the_size_is_followed(tmp_path: Path) -> None:
+def test_size_change_within_recording_is_followed(tmp_path: Path) -> None:
     (tmp_path / "a.mjpeg").write_bytes(jpeg(64, 48) + jpeg(96, 64) + jpeg(33, 21))
     found = pictures(LibavCamera(str(tmp_path / "a.mjpeg")))
     assert [pixels.shape for pixels in found] == [(48, 64, 3), (64, 96, 3), (21, 33, 3)]
     assert all(shows_quadrants(pixels) for pixels in found)
 
 
-def test_damage_costs_some_frames_and_no_more(tmp_path: Path) -> None:
+def test_damage_loses_only_some_frames(tmp_path: Path) -> None:
     pieces = [jpeg(64, 48) for _ in range(9)]
     pieces[4] = pieces[4][:200] + bytes(len(pieces[4]) - 202) + pieces[4][-2:]
     pieces[5] = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
@@ -123,13 +123,13 @@ def test_damage_costs_some_frames_and_no_more(tmp_path: Path) -> None:
     assert shows_quadrants(found[-1])
 
 
-def test_an_enormous_frame_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
+def test_enormous_frame_is_refused_before_allocation(tmp_path: Path) -> None:
     video(tmp_path / "a.avi", "mjpeg", "yuvj420p", (8000, 5000), count=1)
     with pytest.raises(CameraError, match="no frame in it can be decoded"):
         pictures(LibavCamera(str(tmp_path / "a.avi")))
 
 
-def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_file_without_video_is_one_line_error(tmp_path: Path) -> None:
     whole = video(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
@@ -145,7 +145,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:
         assert name.split("\0")[0] in str(caught.value) or name == "."
 
 
-def test_without_pyav_it_is_said_what_to_install(tmp_path: Path) -> None:
+def test_missing_pyav_names_package_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['av'] = None\nfrom edge.capture.libav import LibavCamera\nLibavCamera('x.mp4')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True

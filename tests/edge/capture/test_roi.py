@@ -26,7 +26,7 @@ PICTURE = quadrants(64, 48)
         (Roi(rotate=90, flip="horizontal"), (RED, BLUE, GREEN, WHITE)),
     ],
 )
-def test_rotated_clockwise_and_then_flipped(view: Roi, expected: tuple[tuple[int, int, int], ...]) -> None:
+def test_frame_is_rotated_clockwise_then_flipped(view: Roi, expected: tuple[tuple[int, int, int], ...]) -> None:
     seen = view.of(PICTURE)
     assert seen.shape == ((64, 48, 3) if view.rotate in (90, 270) else (48, 64, 3))
     assert (corners(seen) == expected).all()
@@ -44,14 +44,14 @@ def test_rotated_clockwise_and_then_flipped(view: Roi, expected: tuple[tuple[int
         ("10,25%,25%,3", (10, 12, 26, 15)),
     ],
 )
-def test_a_region_is_cut_out(text: str, box: tuple[int, int, int, int]) -> None:
+def test_region_is_cropped(text: str, box: tuple[int, int, int, int]) -> None:
     left, top, right, bottom = box
     seen = Roi(region(text)).of(PICTURE)
     assert np.array_equal(seen, PICTURE[top:bottom, left:right])
     assert np.shares_memory(seen, PICTURE)
 
 
-def test_a_region_is_one_of_the_upright_picture() -> None:
+def test_region_refers_to_upright_picture() -> None:
     seen = Roi(region("0%,0%,50%,50%"), rotate=90, flip="horizontal").of(PICTURE)
     assert seen.shape == (32, 24, 3)
     assert (seen == RED).all()
@@ -74,20 +74,20 @@ def test_a_region_is_one_of_the_upright_picture() -> None:
         "0,0,5,\n",
     ],
 )
-def test_what_is_no_region(text: str) -> None:
+def test_invalid_region_is_refused(text: str) -> None:
     with pytest.raises(RoiError) as caught:
         region(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["0,0,65,48", "64,0,1,1", "0,40,10,9", "0%,0%,0.1%,100%"])
-def test_a_region_that_is_not_in_the_picture(text: str) -> None:
+def test_region_outside_picture_is_refused(text: str) -> None:
     with pytest.raises(RoiError, match=f"^the region {text} does not lie within the picture of 64 x 48 pixels$"):
         Roi(region(text)).of(PICTURE)
 
 
 @pytest.mark.parametrize(("size", "levels"), [((32, 32), 0), ((64, 48), 0), ((640, 481), 8), ((7, 5), 0)])
-def test_the_network_sees_a_frame_as_it_sees_the_file(tmp_path: Path, size: tuple[int, int], levels: int) -> None:
+def test_frame_gives_same_input_as_file(tmp_path: Path, size: tuple[int, int], levels: int) -> None:
     """Of a large one, which is reduced first, nearly so, even if it is nothing but noise."""
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(frame).save(tmp_path / "frame.png")

@@ -52,7 +52,7 @@ def server() -> Iterator[Server]:
 
 # GStreamer puts luma of 16-235 into JPEGs, where 0-255 is meant.
 @pytest.mark.parametrize(("path", "tolerance"), [("/h264", 12), ("/jpeg", 32)])
-def test_a_stream_shows_its_colours(server: Server, path: str, tolerance: int) -> None:
+def test_rtsp_stream_has_expected_colours(server: Server, path: str, tolerance: int) -> None:
     stream = LibavCamera(server.address(path))
     for _ in range(20):
         frame = stream.frame()
@@ -63,7 +63,7 @@ def test_a_stream_shows_its_colours(server: Server, path: str, tolerance: int) -
     stream.close()
 
 
-def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rtsp_password_opens_stream_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
     assert stream.frame() is not None
     assert stream.name == server.address("/secret")
@@ -77,7 +77,7 @@ def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_camera_that_stands_still_is_given_up(server: Server) -> None:
+def test_stalled_rtsp_stream_raises_after_timeout(server: Server) -> None:
     stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
     assert stream.frame() is not None
     server.process.send_signal(signal.SIGSTOP)
@@ -88,7 +88,7 @@ def test_a_camera_that_stands_still_is_given_up(server: Server) -> None:
         LibavCamera(server.address("/h264"), timeout_seconds=3)
 
 
-def test_a_camera_that_was_restarted_is_found_again(server: Server) -> None:
+def test_restarted_rtsp_server_is_reopened(server: Server) -> None:
     said: list[str] = []
     address = server.address("/secret", "u:p%40ss@")
     with Capture(lambda: LibavCamera(address, timeout_seconds=5), said.append) as capture:

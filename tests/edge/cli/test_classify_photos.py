@@ -44,7 +44,7 @@ def verdicts(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_image_goes_to_its_model_and_a_named_one_gets_them_all(classify: Classify) -> None:
+def test_image_goes_to_its_model_and_named_model_gets_all(classify: Classify) -> None:
     thumbnail, photo = verdicts(classify("--json", THUMBNAIL, UNSURE))
     assert (thumbnail["model"], thumbnail["label"], thumbnail["outside"]) == (COMPACT, "REAL", None)
     assert (photo["model"], photo["label"], photo["outside"]) == (PHOTO, "UNSURE", None)
@@ -55,7 +55,7 @@ def test_each_image_goes_to_its_model_and_a_named_one_gets_them_all(classify: Cl
     assert "the model was measured on 100-20000" in forced[0]["outside"]
 
 
-def test_a_thumbnail_needs_nothing_of_the_model_for_photos(classify: Classify, tmp_path: Path) -> None:
+def test_thumbnail_needs_no_photo_model(classify: Classify, tmp_path: Path) -> None:
     for suffix in (".tflite", ".json"):
         (tmp_path / "package" / "edge" / "models" / f"{PHOTO}{suffix}").write_text("damaged")
     assert [one["model"] for one in verdicts(classify("--json", THUMBNAIL))] == [COMPACT]
@@ -66,7 +66,7 @@ def test_a_thumbnail_needs_nothing_of_the_model_for_photos(classify: Classify, t
     assert f"{PHOTO}.json: cannot read the model's description" in line
 
 
-def test_the_three_labels_in_lines_for_people(classify: Classify) -> None:
+def test_text_output_shows_all_three_labels(classify: Classify) -> None:
     done = classify(REAL, FAKE, UNSURE)
     real, fake, unsure = done.stdout.splitlines()
     assert real.startswith("REAL    99.2%  /")
@@ -75,7 +75,7 @@ def test_the_three_labels_in_lines_for_people(classify: Classify) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_false_alarms_and_no_unsure_choose_the_thresholds(edge_detect: Run, tmp_path: Path) -> None:
+def test_false_alarms_and_no_unsure_options_choose_thresholds(edge_detect: Run, tmp_path: Path) -> None:
     def labels(*options: str | Path, **variables: str) -> list[str]:
         env = environment(HOME=str(tmp_path), **variables)
         done = edge_detect("classify", "--json", "--model", PHOTO_LIKE, FAKE, UNSURE, *options, env=env)
@@ -103,14 +103,16 @@ def test_false_alarms_and_no_unsure_choose_the_thresholds(edge_detect: Run, tmp_
         (("--false-alarms", " "), "an empty text is no name of an operating point."),
     ],
 )
-def test_a_mistake_in_these_is_one_line_and_status_2(classify: Classify, options: tuple[str, ...], reason: str) -> None:
+def test_invalid_threshold_option_reports_one_line_and_status_2(
+    classify: Classify, options: tuple[str, ...], reason: str
+) -> None:
     done = classify(THUMBNAIL, *options)  # said at once, before a photo needs that model
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(reason)
     assert "Traceback" not in done.stderr
 
 
-def test_explain_tells_of_every_view(classify: Classify, tmp_path: Path) -> None:
+def test_explain_lists_every_view(classify: Classify, tmp_path: Path) -> None:
     thumbnail, sure, unsure = verdicts(classify("--json", "--explain", THUMBNAIL, FAKE, UNSURE))
     (whole,) = thumbnail["explain"]
     assert (whole["left"], whole["top"], whole["width"], whole["height"]) == (0, 0, 1, 1)
@@ -127,7 +129,7 @@ def test_explain_tells_of_every_view(classify: Classify, tmp_path: Path) -> None
     assert of_views[2] == "    FAKE   -4.22  16% x 12% of the picture, 17% from its left, 69% from its top"
 
 
-def test_figures_of_both_kinds_in_one_go(classify: Classify, tmp_path: Path) -> None:
+def test_one_run_draws_thumbnail_and_photo_figures(classify: Classify, tmp_path: Path) -> None:
     with Image.open(UNSURE) as photo, Image.open(THUMBNAIL) as thumbnail:
         photo.convert("RGB").save(tmp_path / "photo.png")
         thumbnail.save(tmp_path / "thumbnail.png")

@@ -28,7 +28,7 @@ def fill(inbox: Path, model: Path, edge_detect: Run) -> None:
     assert done.returncode == 1
 
 
-def test_results_can_be_chosen_by_label_age_and_folder(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+def test_results_are_filtered_by_label_age_and_folder(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
 
     def found(*options: str) -> list[str]:
@@ -46,7 +46,7 @@ def test_results_can_be_chosen_by_label_age_and_folder(inbox: Path, brightness: 
     assert found("--folder", str(inbox / "deeper")) == []
 
 
-def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+def test_results_as_text_and_csv(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
     done = edge_detect("results", "--state", "state", "--label", "REAL")
     assert len(done.stdout.splitlines()) == 3
@@ -58,7 +58,7 @@ def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_d
     ]
 
 
-def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: Path, edge_detect: Run) -> None:
+def test_unsure_answers_are_listed_and_counted_with_their_model(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path / "state") as ledger:
         for name, label, score in (("a", "REAL", 0.9), ("b", "UNSURE", 0.417), ("c", "FAKE", 0.1), ("d", "REAL", 0.8)):
             confidence = max(score, 1 - score)
@@ -79,7 +79,7 @@ def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: P
     assert [row["model"] for row in table] == ["photo_int8"] * 4 + [""]
 
 
-def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> None:
+def test_camera_event_counts_once(tmp_path: Path, edge_detect: Run) -> None:
     fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
     with Ledger(tmp_path / "state") as ledger:
         for number, state in enumerate((BEGAN, ENDED, BEGAN)):
@@ -89,7 +89,7 @@ def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> N
     assert done.stderr == "2 FAKE\n"
 
 
-def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
+def test_journal_entry_has_label_and_model(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(tmp_path / "journal"))
         journal.settimeout(10)
@@ -105,7 +105,7 @@ def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
     assert "EDGE_DETECT_MODEL" not in older
 
 
-def test_a_tally_names_the_labels_that_there_were() -> None:
+def test_summary_names_the_labels_that_occurred() -> None:
     stats = Stats()
     for label, count in (("REAL", 12), ("UNSURE", 1), ("FAKE", 3)):
         for _ in range(count):
@@ -113,7 +113,7 @@ def test_a_tally_names_the_labels_that_there_were() -> None:
     assert str(stats).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
 
 
-def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> None:
+def test_invalid_arguments_report_one_line_error(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
         (("--since", "soon"), "soon: no length of time; write 90s"),
         (("--state", "nowhere"), "there is no such ledger"),
@@ -124,9 +124,7 @@ def test_mistakes_of_the_user_are_one_line(inbox: Path, edge_detect: Run) -> Non
         assert reason in done.stderr.splitlines()[-1]
 
 
-def test_results_go_on_while_the_watcher_writes(
-    inbox: Path, brightness: Path, watching: Callable[..., Watching]
-) -> None:
+def test_results_work_while_watcher_writes(inbox: Path, brightness: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching()
     picture(inbox / "first.png", seed=1)
     watcher.until(lambda w: w.names == ["first.png"])
@@ -144,9 +142,7 @@ def test_results_go_on_while_the_watcher_writes(
     reader.communicate()
 
 
-def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
-    inbox: Path, brightness: Path, edge_detect: Run
-) -> None:
+def test_prune_forgets_deleted_files_and_repeats_no_answer(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
     age(picture(inbox / "last.png", seed=9))  # the answer with the greatest id is never forgotten
     edge_detect("watch", inbox, "--once", "--model", brightness, "--state", "state")
@@ -167,7 +163,7 @@ def test_pruning_forgets_what_is_gone_and_answers_nothing_twice(
     assert again.stdout == ""
 
 
-def test_status_tells_what_a_watcher_does(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
+def test_status_reports_the_running_watcher(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
     variables = environment(HOME=str(inbox.parent))
     none = subprocess.run(command("status"), env=variables, capture_output=True, text=True, timeout=60)
     assert none.returncode == 3
@@ -188,7 +184,9 @@ def test_status_tells_what_a_watcher_does(inbox: Path, watching: Callable[..., W
     assert gone.returncode == 3
 
 
-def test_only_one_watcher_at_a_time(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
+def test_second_watcher_on_same_folder_is_refused(
+    inbox: Path, watching: Callable[..., Watching], edge_detect: Run
+) -> None:
     watcher = watching()
     picture(inbox / "a.png")
     watcher.until(lambda w: w.names == ["a.png"])
@@ -199,7 +197,7 @@ def test_only_one_watcher_at_a_time(inbox: Path, watching: Callable[..., Watchin
     assert second.stderr.strip().endswith("is watched already by another edge-detect")
 
 
-def test_systemd_is_told_of_readiness_work_and_the_end(
+def test_systemd_is_notified_of_ready_watchdog_reload_and_stopping(
     inbox: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     import signal

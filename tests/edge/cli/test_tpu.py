@@ -26,7 +26,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("library"))
 
 
-def test_alone_it_leaves_the_next_word_alone(tmp_path: Path, edge_detect: Run, brightness: Path, library: Path) -> None:
+def test_tpu_without_value_does_not_take_next_argument(
+    tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
+) -> None:
     picture(tmp_path / "bright.png", 230)
     options = ("--model", brightness, "--tpu-library", library)
     for words in (("--tpu", "bright.png"), ("--tpu=usb", "bright.png"), ("--tpu", "--", "bright.png")):
@@ -54,7 +56,7 @@ def test_alone_it_leaves_the_next_word_alone(tmp_path: Path, edge_detect: Run, b
         ("true", "", ("--tpu=no",), False),
     ],
 )
-def test_it_can_be_set_everywhere(
+def test_tpu_can_be_set_by_option_environment_and_settings(
     tmp_path: Path,
     brightness: Path,
     library: Path,
@@ -77,7 +79,7 @@ def test_it_can_be_set_everywhere(
     assert ("there is no such device" in done.stderr) == is_used
 
 
-def test_a_value_that_means_nothing_is_refused(tmp_path: Path, edge_detect: Run) -> None:
+def test_invalid_tpu_value_is_refused(tmp_path: Path, edge_detect: Run) -> None:
     done = edge_detect("classify", "--tpu=gpu", "x.png")
     assert done.returncode == 2
     assert "'gpu' is none of usb, pci, auto" in done.stderr
@@ -88,7 +90,7 @@ def test_a_value_that_means_nothing_is_refused(tmp_path: Path, edge_detect: Run)
     assert "--tpu[=usb|pci|N|auto]" in edge_detect("classify", "--help").stdout
 
 
-def test_without_a_compiled_model_or_a_coral_it_is_one_line(tmp_path: Path, edge_detect: Run, brightness: Path) -> None:
+def test_missing_compiled_model_or_coral_is_one_line_error(tmp_path: Path, edge_detect: Run, brightness: Path) -> None:
     image = picture(tmp_path / "image.png")
     done = edge_detect("classify", "--tpu", image)
     assert done.returncode == 2
@@ -105,14 +107,14 @@ def test_without_a_compiled_model_or_a_coral_it_is_one_line(tmp_path: Path, edge
     assert len(auto.stderr.splitlines()) <= 1, "and none where there is a Coral"
 
 
-def test_a_compiled_model_alone_says_what_it_needs(tmp_path: Path, edge_detect: Run) -> None:
+def test_compiled_model_without_tpu_says_what_it_needs(tmp_path: Path, edge_detect: Run) -> None:
     done = edge_detect("classify", "--model", COMPILED, picture(tmp_path / "image.png"))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "compiled for the Edge TPU, and runs on a Coral alone: --tpu" in line
 
 
-def test_one_that_goes_in_the_middle_ends_the_work_with_the_line(
+def test_classify_ends_with_one_line_when_coral_is_lost(
     tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
 ) -> None:
     """It goes when the first image's figure is there."""
@@ -135,7 +137,7 @@ def pulled(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "pulled"
 
 
-def test_a_watcher_waits_for_its_coral_and_loses_no_file(
+def test_watcher_waits_for_coral_and_loses_no_file(
     inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
 ) -> None:
     watcher = watching("--tpu", "--tpu-library", str(library))
@@ -160,7 +162,7 @@ def test_a_watcher_waits_for_its_coral_and_loses_no_file(
     assert watcher.process.returncode == 0
 
 
-def test_a_watcher_that_is_stopped_while_its_coral_is_away_answers_at_the_next_start(
+def test_watcher_stopped_without_coral_answers_at_next_start(
     inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
 ) -> None:
     options = ("--tpu", "--tpu-library", str(library))
@@ -177,7 +179,7 @@ def test_a_watcher_that_is_stopped_while_its_coral_is_away_answers_at_the_next_s
     again.until(lambda w: w.names == ["second.png"])
 
 
-def test_with_auto_a_watcher_goes_on_with_the_processor(
+def test_watcher_with_auto_continues_on_cpu(
     inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
 ) -> None:
     watcher = watching("--tpu=auto", "--tpu-library", str(library))
@@ -199,7 +201,7 @@ def test_with_auto_a_watcher_goes_on_with_the_processor(
     )
 
 
-def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_dead(
+def test_service_waits_for_coral_at_start_and_keeps_watchdog_alive(
     inbox: Path, library: Path, pulled: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     picture(inbox / "first.png", 230)
@@ -228,7 +230,7 @@ def test_a_service_waits_for_its_coral_from_the_beginning_and_is_not_taken_for_d
     assert said.count("; trying again") == 1
 
 
-def test_a_reload_takes_hold_of_the_coral_again(inbox: Path, library: Path, watching: Callable[..., Watching]) -> None:
+def test_reload_opens_the_coral_again(inbox: Path, library: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching("--tpu", "--tpu-library", str(library))
     age(picture(inbox / "first.png", 230, seed=1))
     watcher.until(lambda w: w.names == ["first.png"])
@@ -239,7 +241,7 @@ def test_a_reload_takes_hold_of_the_coral_again(inbox: Path, library: Path, watc
     assert watcher.process.wait(PATIENCE) == 0
 
 
-def test_once_ends_with_the_line_when_the_coral_goes(
+def test_watch_once_ends_with_one_line_when_coral_is_lost(
     inbox: Path, library: Path, pulled: Path, edge_detect: Run, brightness: Path
 ) -> None:
     age(picture(inbox / "first.png", 230, seed=1))
@@ -253,7 +255,7 @@ def test_once_ends_with_the_line_when_the_coral_goes(
 
 
 @pytest.mark.parametrize("value", ["--tpu", "--tpu=usb"])
-def test_the_service_may_open_a_coral_only_if_it_has_one(tmp_path: Path, edge_detect: Run, value: str) -> None:
+def test_service_may_open_coral_only_with_tpu(tmp_path: Path, edge_detect: Run, value: str) -> None:
     done = edge_detect("service", "install", "watch", value, tmp_path, "--dry-run")
     assert f'EDGE_DETECT_TPU="{value.removeprefix("--tpu=") if "=" in value else "any"}"' in done.stdout, done.stderr
     assert "DeviceAllow=char-usb_device rw" in done.stdout

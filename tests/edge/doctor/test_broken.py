@@ -24,7 +24,7 @@ def stub(folder: Path, package: str, text: str, module: str = "__init__") -> dic
     return {"PYTHONPATH": f"{folder}{os.pathsep}{CHECKOUT}"}
 
 
-def test_a_runtime_that_crashes(examine: Examine, tmp_path: Path) -> None:
+def test_crashing_runtime_is_reported(examine: Examine, tmp_path: Path) -> None:
     variables = stub(tmp_path / "stubs", "tflite_runtime", DIES, "interpreter")
     status, report = examine("--runtime", "tflite-runtime", variables=variables)
     assert status == 1
@@ -46,7 +46,7 @@ def test_a_runtime_that_crashes(examine: Examine, tmp_path: Path) -> None:
         ("raise SystemError('odd')", "SystemError: odd"),
     ],
 )
-def test_a_numpy_that_does_not_load(examine: Examine, tmp_path: Path, text: str, words: str) -> None:
+def test_numpy_that_does_not_load_is_reported(examine: Examine, tmp_path: Path, text: str, words: str) -> None:
     status, report = examine(variables=stub(tmp_path / "stubs", "numpy", text))
     assert status == 1
     assert words in report["numpy"]["found"]
@@ -55,7 +55,7 @@ def test_a_numpy_that_does_not_load(examine: Examine, tmp_path: Path, text: str,
     assert report["Pillow"]["state"] == "ok"
 
 
-def test_a_numpy_that_is_too_new_for_its_runtime(examine: Examine, tmp_path: Path) -> None:
+def test_numpy_too_new_for_runtime_is_reported(examine: Examine, tmp_path: Path) -> None:
     newer = (
         "import sys\nsys.path.remove({stubs!r})\ndel sys.modules['numpy']\nimport numpy\nnumpy.__version__ = '2.1.0'\n"
     )
@@ -70,7 +70,7 @@ def test_a_numpy_that_is_too_new_for_its_runtime(examine: Examine, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "words"), [(DIES, "does not load: crashes (SIGSEGV)"), ("", "does not fit Pillow 9.4.0")]
 )
-def test_what_heic_photos_need(examine: Examine, tmp_path: Path, text: str, words: str) -> None:
+def test_unusable_heic_support_is_a_warning(examine: Examine, tmp_path: Path, text: str, words: str) -> None:
     variables = stub(tmp_path / "stubs", "pillow_heif", text)
     papers = tmp_path / "stubs/pillow-9.4.0.dist-info/METADATA"
     papers.parent.mkdir()
@@ -94,7 +94,7 @@ def test_what_heic_photos_need(examine: Examine, tmp_path: Path, text: str, word
         (DIES, "problem", "SIGSEGV"),
     ],
 )
-def test_what_picamera2_tells(examine: Examine, tmp_path: Path, text: str, state: str, words: str) -> None:
+def test_picamera2_state_is_reported(examine: Examine, tmp_path: Path, text: str, state: str, words: str) -> None:
     _, report = examine(variables=stub(tmp_path / "stubs", "picamera2", text))
     line = report["Picamera2" if state == "problem" else "Pi camera"]
     assert (line["state"], words in line["found"]) == (state, True)
@@ -102,7 +102,7 @@ def test_what_picamera2_tells(examine: Examine, tmp_path: Path, text: str, state
         assert "pip uninstall numpy" in line["mend"]
 
 
-def test_a_library_that_never_comes_back(tmp_path: Path) -> None:
+def test_hanging_library_is_given_up(tmp_path: Path) -> None:
     variables = stub(tmp_path, "picamera2", "while True: pass")
     (tmp_path / "edge").symlink_to(CHECKOUT / "edge")
     program = (
@@ -116,12 +116,12 @@ def test_a_library_that_never_comes_back(tmp_path: Path) -> None:
     assert done.stdout == "does not end within 3 s\n"
 
 
-def test_a_question_that_nobody_knows_is_an_error() -> None:
+def test_unknown_probe_raises_error() -> None:
     with pytest.raises(ProbeError):
         Host().ask("weather")
 
 
-def test_another_project_s_pycoral(examine: Examine, tmp_path: Path) -> None:
+def test_foreign_pycoral_is_a_warning(examine: Examine, tmp_path: Path) -> None:
     variables = stub(tmp_path / "stubs", "pycoral", DIES)
     assert examine(variables=variables)[1]["pycoral"]["state"] == "warning"
     (tmp_path / "stubs/pycoral/utils").mkdir()
@@ -151,7 +151,7 @@ def checked(installation: Path, name: str) -> tuple[int, list[tuple[str, str]]]:
     return done.returncode, [(check["state"], check["found"]) for check in report]
 
 
-def test_both_models_that_travel_are_listed_and_run(installation: Path) -> None:
+def test_both_bundled_models_are_listed_and_run(installation: Path) -> None:
     _, found = checked(installation, "model")
     assert [(state, words.split(",")[0]) for state, words in found] == [
         ("ok", "compact_int8.tflite"),
@@ -167,7 +167,7 @@ def test_both_models_that_travel_are_listed_and_run(installation: Path) -> None:
     assert (state, photo.endswith(" views")) == ("ok", True)
 
 
-def test_bundled_models_that_are_cut_short_or_missing(installation: Path) -> None:
+def test_damaged_or_missing_bundled_models_are_reported(installation: Path) -> None:
     model = installation / "models/compact_int8.tflite"
     model.write_bytes(model.read_bytes()[:-1000])
     (installation / "models/compact_float16.tflite").unlink()
@@ -182,7 +182,7 @@ def test_bundled_models_that_are_cut_short_or_missing(installation: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"), [("{", "cannot read the model's description"), (None, "photo_int8.json is missing")]
 )
-def test_a_bundled_model_whose_description_is_no_good(installation: Path, text: str | None, words: str) -> None:
+def test_invalid_description_of_bundled_model_is_a_problem(installation: Path, text: str | None, words: str) -> None:
     description = installation / "models/photo_int8.json"
     description.unlink() if text is None else description.write_text(text)
     status, found = checked(installation, "model")
@@ -190,7 +190,7 @@ def test_a_bundled_model_whose_description_is_no_good(installation: Path, text: 
     assert words in found[2][1]
 
 
-def test_a_model_that_did_not_come_with_us_is_absent(installation: Path) -> None:
+def test_missing_photo_model_is_absent(installation: Path) -> None:
     for path in (installation / "models").glob("photo_int8.*"):
         path.unlink()
     _, found = checked(installation, "model")
@@ -198,7 +198,7 @@ def test_a_model_that_did_not_come_with_us_is_absent(installation: Path) -> None
     assert found[2][1].startswith("photo_int8.tflite did not come with this edge-detect")
 
 
-def test_a_model_of_the_user_s(examine: Examine, tmp_path: Path, brightness: Path) -> None:
+def test_wrong_or_invalid_user_model_is_reported(examine: Examine, tmp_path: Path, brightness: Path) -> None:
     _, report = examine("--model", brightness)
     assert "brightness_int8.tflite: a REAL sample is called " in report["inference"]["found"]
     (tmp_path / "text.tflite").write_text("I am a text\n")

@@ -15,7 +15,7 @@ from tests.conftest import CHECKOUT, CIFAKE, Examine, Run, command, environment
 from tests.edge.cli.test_cli import without_privileges
 
 
-def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> None:
+def test_json_report_has_documented_fields(edge_detect: Run) -> None:
     done = edge_detect("doctor", "--json")
     report = json.loads(done.stdout)
     assert set(report) == {"version", "state", "checks"}
@@ -34,7 +34,7 @@ def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> No
 
 
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
-def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) -> None:
+def test_each_runtime_returns_correct_answers(examine: Examine, runtime: str) -> None:
     from edge.inference.runtime import is_installed
 
     if not is_installed(runtime):
@@ -44,19 +44,19 @@ def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) ->
     assert "taken, loads" in report[runtime]["found"]
 
 
-def test_the_runtimes_are_those_of_the_interpreter() -> None:
+def test_runtime_list_equals_that_of_inference() -> None:
     from edge.inference import runtime
 
     assert RUNTIMES == runtime.RUNTIMES
 
 
-def test_the_samples_are_of_the_test_images() -> None:
+def test_samples_are_bundled_test_images() -> None:
     for label in ("REAL", "FAKE"):
         sample = (CHECKOUT / "edge" / "doctor" / f"{label.lower()}.jpg").read_bytes()
         assert sample in [path.read_bytes() for path in (CIFAKE / "test" / label).iterdir()]
 
 
-def test_for_a_person_the_columns_stand_below_each_other(edge_detect: Run) -> None:
+def test_text_report_aligns_columns(edge_detect: Run) -> None:
     done = edge_detect("doctor")
     *rows, empty, summary = done.stdout.splitlines()
     assert empty == ""
@@ -69,7 +69,7 @@ def test_for_a_person_the_columns_stand_below_each_other(edge_detect: Run) -> No
 
 
 @pytest.mark.parametrize(("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_colour_is_for_terminals_whose_owner_wants_it(
+def test_colour_follows_terminal_type_and_no_color(
     tmp_path: Path, variables: dict[str, str], is_coloured: bool
 ) -> None:
     ours, theirs = pty.openpty()
@@ -88,14 +88,14 @@ def test_colour_is_for_terminals_whose_owner_wants_it(
     assert b"board" in said
 
 
-def test_a_terminal_without_utf8_gets_ascii(edge_detect: Run, tmp_path: Path) -> None:
+def test_terminal_without_utf8_gets_ascii(edge_detect: Run, tmp_path: Path) -> None:
     env = environment(HOME=str(tmp_path), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     done = edge_detect("doctor", "--state", tmp_path / "\u017cycie", env=env)
     assert done.stdout.isascii()
     assert r"\u017cycie" in done.stdout
 
 
-def test_a_state_folder_that_may_not_be_written(edge_detect: Run, tmp_path: Path) -> None:
+def test_state_folder_without_write_permission_is_a_problem(edge_detect: Run, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o500)
     env = environment(HOME=str(tmp_path))
     done = subprocess.run(
@@ -112,7 +112,7 @@ def test_a_state_folder_that_may_not_be_written(edge_detect: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize(("options", "words"), [("ro", "read-only file system"), ("rw", ": full")])
-def test_a_file_system_that_is_read_only_or_full(tmp_path: Path, options: str, words: str) -> None:
+def test_read_only_or_full_file_system_is_a_problem(tmp_path: Path, options: str, words: str) -> None:
     (tmp_path / "disk").mkdir()
     mount = f"mount -t tmpfs -o size=64k,{options} none {tmp_path}/disk"
     inside = ["unshare", "--mount", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"]
@@ -134,14 +134,14 @@ def test_a_file_system_that_is_read_only_or_full(tmp_path: Path, options: str, w
     assert folder["found"].endswith(words)
 
 
-def test_what_was_answered_is_counted(edge_detect: Run, examine: Examine, inbox: Path, brightness: Path) -> None:
+def test_answers_in_ledger_are_counted(edge_detect: Run, examine: Examine, inbox: Path, brightness: Path) -> None:
     Image.new("RGB", (40, 40)).save(inbox / "a.png")
     edge_detect("watch", inbox, "--once", "--model", brightness, "--state", inbox.parent / "state")
     _, report = examine("--state", inbox.parent / "state")
     assert report["ledger"]["found"] == "whole, 1 answers"
 
 
-def test_without_programs_in_the_path(examine: Examine) -> None:
+def test_empty_path_breaks_no_check(examine: Examine) -> None:
     _, report = examine(variables={"PATH": "/nonexistent"})
     assert report["services"]["state"] == "absent"
     assert report["inference"]["state"] == "ok"
@@ -155,7 +155,7 @@ def test_without_programs_in_the_path(examine: Examine) -> None:
         ("", {"EDGE_DETECT_POL": "3"}, "is it EDGE_DETECT_POLL?"),
     ],
 )
-def test_settings_that_stop_every_other_command_are_a_line_here(
+def test_invalid_settings_are_reported_as_a_check(
     examine: Examine, tmp_path: Path, settings: str, variables: dict[str, str], words: str
 ) -> None:
     (tmp_path / "home/.config").mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_settings_that_stop_every_other_command_are_a_line_here(
     assert words in report["settings"]["found"]
 
 
-def test_settings_that_are_right_are_named(examine: Examine, tmp_path: Path) -> None:
+def test_valid_settings_file_is_named(examine: Examine, tmp_path: Path) -> None:
     (tmp_path / "home/.config").mkdir(parents=True)
     (tmp_path / "home/.config/edge-detect.toml").write_text('[doctor]\nstate = "/elsewhere/state"\n')
     _, report = examine()

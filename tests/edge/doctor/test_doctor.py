@@ -20,7 +20,7 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
 
 
-def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
+def test_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     machine = Host(tmp_path, {"PATH": ""})
     found = [finding for check in (*CHECKS_OF_SYSTEM, system.watches) for finding in check(machine)]
     found += [*storage.memory(machine), *storage.disk(machine), *services.services(machine)]
@@ -30,26 +30,26 @@ def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     assert told(found)["services"].state == ABSENT
 
 
-def test_a_board_tells_its_name_system_and_kernel(board: Board) -> None:
+def test_board_reports_name_system_and_kernel(board: Board) -> None:
     found = told([*system.board(board.machine()), *system.system(board.machine())])
     assert found["board"].found == "Raspberry Pi 4 Model B Rev 1.4"
     assert found["system"].found == "Debian GNU/Linux 12 (bookworm)"
     assert (found["kernel"].state, found["kernel"].found) == (OK, "6.6.31+rpt-rpi-v8, aarch64, 64-bit programs")
 
 
-def test_a_name_that_steers_terminals_does_not(board: Board) -> None:
+def test_control_characters_in_board_name_are_escaped(board: Board) -> None:
     board.file("/proc/device-tree/model", "Evil\x1b[31m\nok  all well")
     assert next(system.board(board.machine())).found == r"Evil\x1b[31m\nok  all well"
 
 
-def test_a_pc_is_named_by_its_firmware(board: Board) -> None:
+def test_pc_is_named_by_its_firmware(board: Board) -> None:
     board.file("/proc/device-tree/model", "")
     board.file("/sys/class/dmi/id/sys_vendor", "Acme\n")
     board.file("/sys/class/dmi/id/product_name", "Box 3\n")
     assert next(system.board(board.machine())).found == "Acme Box 3"
 
 
-def test_32_bit_programs_on_a_64_bit_kernel_are_told(board: Board) -> None:
+def test_32_bit_programs_on_64_bit_kernel_are_reported(board: Board) -> None:
     kernel = told(system.system(board.machine(bits=32)))["kernel"]
     assert kernel.state == WARNING
     assert "programs are 32-bit" in kernel.found
@@ -68,7 +68,9 @@ def test_32_bit_programs_on_a_64_bit_kernel_are_told(board: Board) -> None:
     ],
 )
 @pytest.mark.parametrize("source", ["file", "program"])
-def test_what_the_firmware_says_of_the_power(board: Board, source: str, bits: str, state: str, words: str) -> None:
+def test_throttling_flags_of_firmware_are_reported(
+    board: Board, source: str, bits: str, state: str, words: str
+) -> None:
     if source == "file":
         board.file("/sys/devices/platform/soc/soc:firmware/get_throttled", f"{bits}\n")
     else:
@@ -80,12 +82,12 @@ def test_what_the_firmware_says_of_the_power(board: Board, source: str, bits: st
     assert ("power supply" in (found.mend or "")) == ("under-voltage" in words)
 
 
-def test_a_pi_whose_firmware_does_not_tell_is_a_warning(board: Board) -> None:
+def test_pi_without_throttling_flags_is_a_warning(board: Board) -> None:
     board.program("vcgencmd", "echo VCHI initialization failed; exit 255")
     assert next(system.power(board.machine())).state == WARNING
 
 
-def test_heat_and_a_slow_governor_are_warnings(board: Board) -> None:
+def test_heat_and_slow_governor_are_warnings(board: Board) -> None:
     board.file("/sys/class/thermal/thermal_zone0/temp", "48312\n")
     governor = board.file("/sys/devices/system/cpu/cpufreq/policy0/scaling_governor", "ondemand\n")
     assert [next(check(board.machine())).state for check in (system.temperature, system.governor)] == [OK, OK]
@@ -99,7 +101,7 @@ def test_heat_and_a_slow_governor_are_warnings(board: Board) -> None:
     assert next(system.governor(board.machine())).state == OK, "this driver's word for its usual way of working"
 
 
-def test_a_clock_that_is_wrong_or_not_synchronised(board: Board) -> None:
+def test_wrong_or_unsynchronised_clock_is_reported(board: Board) -> None:
     in_2025, in_1970 = 1_750_000_000.0, 3600.0
     assert next(system.clock(board.machine(now=in_2025))).state == OK, "nobody tells"
     board.program("timedatectl", "echo no")
@@ -113,20 +115,20 @@ def test_a_clock_that_is_wrong_or_not_synchronised(board: Board) -> None:
     assert next(system.clock(board.machine(now=in_2025))).state == OK
 
 
-def test_a_command_that_hangs_is_given_up(board: Board) -> None:
+def test_hanging_command_is_given_up(board: Board) -> None:
     board.program("timedatectl", "while :; do :; done")
     assert board.machine().run("timedatectl", seconds=0.2) is None
 
 
 @pytest.mark.parametrize(("most", "state"), [(524_288, OK), (8191, WARNING)])
-def test_few_watches_are_a_warning(board: Board, most: int, state: str) -> None:
+def test_low_inotify_limit_is_a_warning(board: Board, most: int, state: str) -> None:
     board.file("/proc/sys/fs/inotify/max_user_watches", f"{most}\n")
     (found,) = system.watches(board.machine())
     assert found.state == state
     assert str(most) in found.found
 
 
-def test_the_least_limit_of_the_groups_above_counts(board: Board) -> None:
+def test_lowest_cgroup_memory_limit_counts(board: Board) -> None:
     board.file("/proc/meminfo", "MemTotal:        3884344 kB\nMemAvailable:    3100000 kB\n")
     assert next(storage.memory(board.machine())).state == OK
     board.file("/proc/self/cgroup", "0::/system.slice/edge.service\n")
@@ -138,14 +140,14 @@ def test_the_least_limit_of_the_groups_above_counts(board: Board) -> None:
     assert (found.state, "limited to 300 MB" in found.found) == (WARNING, True)
 
 
-def test_a_system_disk_that_became_read_only_is_told(board: Board) -> None:
+def test_read_only_system_disk_is_reported(board: Board) -> None:
     board.file("/proc/self/mounts", "proc /proc proc ro 0 0\n/dev/mmcblk0p2 / ext4 rw,noatime 0 0\n")
     assert next(storage.disk(board.machine())).state in (OK, WARNING)
     board.file("/proc/self/mounts", "/dev/mmcblk0p2 / ext4 ro,noatime 0 0\n")
     assert next(storage.disk(board.machine())).found == "read-only"
 
 
-def test_a_folder_that_is_a_file_and_a_ledger_that_is_none(board: Board, tmp_path: Path) -> None:
+def test_state_that_is_a_file_or_holds_no_ledger_is_a_problem(board: Board, tmp_path: Path) -> None:
     state = tmp_path / "state"
     chosen = Chosen(state=state / "deeper")
     assert "not made yet" in next(storage.state_folder(board.machine(), chosen)).found
@@ -162,7 +164,7 @@ def test_a_folder_that_is_a_file_and_a_ledger_that_is_none(board: Board, tmp_pat
     assert ledger.read_bytes()[16:] == b"\xff" * 4096, "and it only looks"
 
 
-def test_a_ledger_of_a_later_version_is_a_problem(tmp_path: Path) -> None:
+def test_ledger_of_later_version_is_a_problem(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as database:
         database.execute("PRAGMA user_version = 1000")
     database.close()
@@ -182,13 +184,13 @@ UNIT = r"edge-detect-watch@srv-my\x20box.service"
         (f"{UNIT} bad-setting inactive dead Tell", PROBLEM, f"systemctl status '{UNIT}'"),
     ],
 )
-def test_the_state_of_a_service(board: Board, line: str, state: str, mend: str | None) -> None:
+def test_service_state_is_reported(board: Board, line: str, state: str, mend: str | None) -> None:
     board.program("systemctl", f"[ \"$1\" = list-units ] && printf '%s\\n' '{line}'")
     (found,) = services.services(board.machine())
     assert (found.state, found.mend) == (state, mend)
 
 
-def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
+def test_missing_service_or_systemd_is_absent(board: Board) -> None:
     board.program("systemctl", "exit 0")
     assert next(services.services(board.machine())).found == "none installed"
     board.program("systemctl", "echo 'System has not been booted with systemd' >&2; exit 1")
@@ -196,7 +198,7 @@ def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
     assert (found.state, "not been booted" in found.found) == (ABSENT, True)
 
 
-def test_settings_that_are_wrong_are_a_problem() -> None:
+def test_invalid_settings_are_a_problem() -> None:
     def wrong() -> str:
         raise SettingsError("/etc/edge-detect.toml: no TOML")
 

@@ -35,11 +35,11 @@ def pi_5(tmp_path: Path) -> Board:
     return made
 
 
-def test_no_coral_is_no_problem(board: Board) -> None:
+def test_missing_coral_is_no_problem(board: Board) -> None:
     assert {finding.state for finding in coral.coral(board.machine(page_size=16_384), Chosen())} == {ABSENT}
 
 
-def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> None:
+def test_card_with_large_pages_and_no_driver_or_library_reports_each(pi_5: Board) -> None:
     found = of_coral(pi_5.machine(page_size=16_384))
     assert {name: found[name].state for name in ("Coral", "memory pages", "libedgetpu")} == {
         "Coral": PROBLEM,
@@ -51,14 +51,14 @@ def test_a_card_on_large_pages_without_a_driver_and_a_library(pi_5: Board) -> No
     assert "libedgetpu1-std" in (found["libedgetpu"].mend or "")
 
 
-def test_a_card_that_works(pi_5: Board) -> None:
+def test_working_card_has_no_problem(pi_5: Board) -> None:
     pi_5.file("/dev/apex_0", mode=0o660, group=PLUGDEV)
     found = of_coral(pi_5.machine(groups=frozenset((PLUGDEV,))))
     assert (found["Coral"].state, found["Coral"].found) == (OK, "PCIe, /dev/apex_0")
     assert "memory pages" not in found
 
 
-def test_a_stick_that_one_may_not_use(board: Board) -> None:
+def test_stick_without_permission_is_a_problem(board: Board) -> None:
     board.usb_coral()
     found = of_coral(board.machine())["Coral"]
     assert (found.state, found.found) == (PROBLEM, "USB, /dev/bus/usb/002/003: permission denied")
@@ -66,30 +66,30 @@ def test_a_stick_that_one_may_not_use(board: Board) -> None:
     assert of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"].state == OK
 
 
-def test_a_group_that_counts_only_after_the_next_login(board: Board) -> None:
+def test_new_group_membership_needs_next_login(board: Board) -> None:
     board.usb_coral()
     board.file("/etc/group", f"plugdev:x:{PLUGDEV}:anna,pi\n")
     assert "log out and in again" in (of_coral(board.machine())["Coral"].mend or "")
 
 
-def test_a_stick_without_its_udev_rule(board: Board) -> None:
+def test_stick_without_udev_rule_is_a_problem(board: Board) -> None:
     board.usb_coral(mode=0o644)
     assert "udevadm" in (of_coral(board.machine())["Coral"].mend or "")
 
 
-def test_a_stick_in_a_slow_socket_is_a_warning(board: Board) -> None:
+def test_stick_on_usb_2_is_a_warning(board: Board) -> None:
     board.usb_coral(megabits=480)
     found = of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"]
     assert (found.state, "USB 2" in found.found) == (WARNING, True)
 
 
-def test_a_stick_that_is_no_more_there(board: Board) -> None:
+def test_stick_without_device_node_is_a_problem(board: Board) -> None:
     board.usb_coral()
     (board.root / "dev/bus/usb/002/003").unlink()
     assert of_coral(board.machine())["Coral"].state == PROBLEM
 
 
-def test_a_library_that_is_none(board: Board) -> None:
+def test_unloadable_library_is_a_problem_only_with_a_coral(board: Board) -> None:
     library = str(board.file("/usr/lib/libedgetpu.so.1", "I am a text\n"))
     found = of_coral(board.machine(edgetpu=library))["libedgetpu"]
     assert (found.state, "cannot be loaded" in found.found) == (WARNING, True)
@@ -104,13 +104,13 @@ def test_a_library_that_is_none(board: Board) -> None:
         ("__attribute__((constructor)) void begin(void) { *(volatile int *)0 = 1; }", PROBLEM, "SIGSEGV"),
     ],
 )
-def test_a_library_that_works_and_one_that_crashes(board: Board, body: str, state: str, words: str) -> None:
+def test_working_and_crashing_libraries_are_told_apart(board: Board, body: str, state: str, words: str) -> None:
     board.usb_coral()
     found = of_coral(board.machine(edgetpu=str(compiled(board.root, body))))["libedgetpu"]
     assert (found.state, words in found.found) == (state, True)
 
 
-def test_a_coral_that_answers_and_one_that_crashes_the_runtime(board: Board) -> None:
+def test_coral_that_answers_and_coral_that_crashes_runtime(board: Board) -> None:
     board.usb_coral()
     usable = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
     model = MODELS / "brightness_int8.tflite"
@@ -125,7 +125,7 @@ def test_a_coral_that_answers_and_one_that_crashes_the_runtime(board: Board) -> 
     assert "Coral inference" not in denied, "what may not be used is not tried"
 
 
-def test_a_model_that_is_not_compiled_is_not_run(board: Board) -> None:
+def test_uncompiled_model_is_not_run(board: Board) -> None:
     board.usb_coral()
     machine = board.machine(edgetpu=str(compiled(board.root)), groups=frozenset((PLUGDEV,)))
     found = of_coral(machine, Path(shutil.copy(MODELS / "brightness_int8.tflite", board.root)))
@@ -134,7 +134,7 @@ def test_a_model_that_is_not_compiled_is_not_run(board: Board) -> None:
     assert "Coral inference" not in found
 
 
-def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:
+def test_webcams_that_work_are_busy_or_denied(board: Board) -> None:
     names = {0: "HD Webcam", 2: "Grabber", 10: "bcm2835-codec-decode"}
     for number in names:
         board.file(f"/dev/video{number}", mode=0o660, group=PLUGDEV)
@@ -153,5 +153,5 @@ def test_webcams_that_work_or_are_taken_or_denied(board: Board) -> None:
     assert (lines[0].mend or "").startswith("sudo usermod -aG plugdev pi")
 
 
-def test_no_webcam_is_no_problem(board: Board) -> None:
+def test_missing_webcam_is_no_problem(board: Board) -> None:
     assert told(cameras.video(board.machine()))["webcam"].state == ABSENT

@@ -31,7 +31,7 @@ def nearer(colour: tuple[int, ...], one: tuple[int, ...], other: tuple[int, ...]
     return bool(np.abs(np.subtract(colour, one)).sum() < np.abs(np.subtract(colour, other)).sum())
 
 
-def test_the_map_has_each_view_in_its_colour_and_overlaps_in_their_mean(tmp_path: Path) -> None:
+def test_map_colours_each_view_and_averages_overlaps(tmp_path: Path) -> None:
     path = grey(tmp_path / "x.png", (800, 600))
     sheet = drawn(path, "FAKE", (0, 0, 0.5, 0.5, -4), (0.5, 0.5, 0.5, 0.5, 4), (0.25, 0.25, 0.5, 0.5, 1))
 
@@ -52,7 +52,7 @@ def test_the_map_has_each_view_in_its_colour_and_overlaps_in_their_mean(tmp_path
 
 
 @pytest.mark.parametrize("label", ["REAL", "FAKE", "UNSURE"])
-def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
+def test_each_label_has_its_own_colour(tmp_path: Path, label: str) -> None:
     path = grey(tmp_path / "x.png", (500, 400))
     colours = {"REAL": BLUE, "FAKE": VERMILION, "UNSURE": (0x7B, 0x3F, 0x8C)}
     foot = drawn(path, label, (0, 0, 0.1, 0.1, 0.0)).crop((0, annotate.HEADER + 400 + annotate.LEGEND, 548, 1000))
@@ -62,14 +62,14 @@ def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(20_000, 300), (201, 5000), (1, 1), (3000, 1)])
-def test_extreme_shapes_have_a_figure_of_bounded_size(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_figure_of_extreme_shape_has_bounded_size(tmp_path: Path, size: tuple[int, int]) -> None:
     path = grey(tmp_path / "x.png", size)
     sheet = drawn(path, "UNSURE", (0.1, 0.1, 0.001, 0.1, 2.0), (0.999, 0.999, 0.001, 0.001, -2.0))
     assert sheet.width <= 900 + 2 * annotate.MARGIN
     assert sheet.height <= 900 + annotate.HEADER + annotate.LEGEND + annotate.FOOTER
 
 
-def test_a_verdict_of_a_thumbnail_is_in_the_colours_that_it_had(tmp_path: Path) -> None:
+def test_thumbnail_figure_uses_the_colour_of_its_label(tmp_path: Path) -> None:
     path = grey(tmp_path / "x.png", (32, 32))
     seen = np.full((32, 32, 3), 128, np.uint8)
     for label, colour in (("REAL", (0x1B, 0x7F, 0x4D)), ("FAKE", (0xC2, 0x41, 0x0C)), ("UNSURE", (0x7B, 0x3F, 0x8C))):

@@ -72,7 +72,7 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mutated_image_is_pixels_or_a_reason_in_one_line(kind: str) -> None:
+def test_mutated_image_gives_pixels_or_one_line_reason(kind: str) -> None:
     content = encoded(kind)
     assert preprocess.pixels("whole", SIZE, content).shape == (12, 16, 3)
     random = np.random.default_rng(sum(map(ord, kind)))
@@ -93,7 +93,7 @@ def test_a_mutated_image_is_pixels_or_a_reason_in_one_line(kind: str) -> None:
     assert refused > MUTATIONS / 20, "the mutations were too mild to show anything"
 
 
-def test_mutated_images_of_all_kinds_leave_the_processes_that_decode_at_work(tmp_path: Path) -> None:
+def test_mutated_images_of_all_formats_crash_no_decode_process(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     tasks = []
     for kind in KINDS:
@@ -117,6 +117,6 @@ def test_mutated_images_of_all_kinds_leave_the_processes_that_decode_at_work(tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 1000, b"GIF89a", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"])
-def test_what_only_begins_like_an_image_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_content_with_only_an_image_signature_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(UndecodableImageError):
         preprocess.pixels(tmp_path / "x", SIZE, content)

@@ -55,7 +55,7 @@ def with_image_data_of(other: bytes, data: bytes) -> bytes:
     return data[:entry] + struct.pack(">II", len(data), length) + data[entry + 8 :] + other[start : start + length]
 
 
-def test_a_photo_like_those_of_an_iphone_is_turned_once() -> None:
+def test_iphone_photo_is_rotated_once() -> None:
     """It is stored on its side in tiles, and says so twice; see tests/data/make_heic.py."""
     content = PHOTO.read_bytes()
     assert b"irot\x03" in content
@@ -68,7 +68,7 @@ def test_a_photo_like_those_of_an_iphone_is_turned_once() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_is_that_of_the_image_and_not_that_of_its_exif_data(orientation: int) -> None:
+def test_orientation_comes_from_image_and_not_from_exif(orientation: int) -> None:
     x, y = np.meshgrid(np.linspace(0, 255, 64), np.linspace(0, 255, 48))
     picture = Image.fromarray(np.stack([x, y, 255 - x], axis=-1).astype(np.uint8))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that a camera so held applied
@@ -102,14 +102,14 @@ def test_the_orientation_is_that_of_the_image_and_not_that_of_its_exif_data(orie
         ("L;16", (0x6400,), (100, 100, 100)),
     ],
 )
-def test_every_kind_of_samples_becomes_rgb(mode: str, colour: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def test_every_sample_format_becomes_rgb(mode: str, colour: tuple[int, ...], expected: tuple[int, ...]) -> None:
     file = io.BytesIO()
     samples = np.full((40, 40, len(colour)), colour, np.uint16 if ";" in mode else np.uint8)
     pillow_heif.encode(mode, (40, 40), samples.tobytes(), file, quality=95)
     assert np.abs(np.subtract(flat(file.getvalue()), expected)).max() <= 3
 
 
-def test_of_several_images_the_primary_one_counts() -> None:
+def test_primary_image_of_several_is_read() -> None:
     several = pillow_heif.from_pillow(Image.new("RGB", (64, 64), (20, 20, 20)))
     for grey in (200, 90):
         several.add_from_pillow(Image.new("RGB", (64, 64), (grey,) * 3))
@@ -119,19 +119,19 @@ def test_of_several_images_the_primary_one_counts() -> None:
         assert np.abs(np.subtract(flat(file.getvalue()), grey)).max() <= 3
 
 
-def test_a_thumbnail_that_shows_something_else_is_not_believed() -> None:
+def test_embedded_thumbnail_is_ignored() -> None:
     bright, dark = (encoded(Image.new("RGB", (512, 512), (grey,) * 3), thumbnails=[256]) for grey in (200, 40))
     assert np.abs(np.subtract(flat(with_image_data_of(dark, bright)), 40)).max() <= 3
 
 
-def test_a_file_cut_short_is_refused_wherever_it_ends() -> None:
+def test_truncated_file_is_refused_at_every_length() -> None:
     whole = PHOTO.read_bytes()
     for length in [*range(12, len(whole), 97), len(whole) - 1]:
         with pytest.raises(UndecodableImageError):
             preprocess.pixels("cut.heic", SIZE, whole[:length])
 
 
-def test_damaged_files_raise_nothing_but_named_errors_and_write_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_raise_only_named_errors_and_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(1)
     reasons = []
     for whole in (PHOTO.read_bytes(), encoded(Image.new("RGBA", (48, 40), (9, 90, 200, 99)), thumbnails=[16])):
@@ -148,7 +148,7 @@ def test_damaged_files_raise_nothing_but_named_errors_and_write_nothing(capfd: p
     assert capfd.readouterr() == ("", "")
 
 
-def test_tiles_that_are_larger_than_their_picture_count() -> None:
+def test_oversized_tiles_count_towards_memory_limit() -> None:
     """A grid says how large it is, and libheif decodes its tiles whole."""
     data = (DATA / "photo.heic").read_bytes()
     places = [at for at in range(len(data)) if data.startswith(b"ispe\0\0\0\0", at)]
@@ -159,7 +159,7 @@ def test_tiles_that_are_larger_than_their_picture_count() -> None:
         preprocess.pixels("x.heic", (32, 32), large)
 
 
-def test_a_header_that_lies_about_the_size_is_refused() -> None:
+def test_false_size_in_header_is_refused() -> None:
     honest = encoded(Image.new("RGB", (640, 480), (90, 90, 90)))
     with pytest.raises(UndecodableImageError, match="60000 x 60000 pixels would take 43200 MB to decode, more than"):
         preprocess.pixels("bomb.heic", SIZE, with_size(honest, 60_000, 60_000))
@@ -192,14 +192,14 @@ def box(*brands: bytes) -> bytes:
         (b"ftypheic", False),
     ],
 )
-def test_what_a_file_is_stands_in_its_first_bytes(start: bytes, expected: bool) -> None:
+def test_format_is_recognised_by_first_bytes(start: bytes, expected: bool) -> None:
     assert heic.is_heic(start) is expected
     with pytest.raises(UndecodableImageError, match="not an image in a known format" if not expected else "."):
         preprocess.pixels("x.heic", SIZE, start)
 
 
 @pytest.mark.parametrize("brand", ["msf1", "hevc"])
-def test_a_sequence_without_an_image_is_refused(tmp_path: Path, brand: str) -> None:
+def test_sequence_without_image_is_refused(tmp_path: Path, brand: str) -> None:
     av = pytest.importorskip("av", reason="needs PyAV")
     with av.open(str(tmp_path / "moving.heic"), "w", format="mp4", options={"brand": brand}) as file:
         stream = file.add_stream("libx265", rate=10, width=64, height=64, options={"x265-params": "log-level=none"})
@@ -214,9 +214,7 @@ def test_a_sequence_without_an_image_is_refused(tmp_path: Path, brand: str) -> N
     ("mode", "chroma"),
     [("RGB", 422), ("RGB", 444), ("RGBA", 422), ("L", 420), ("RGB;16", 422), ("RGBA;16", 422), ("L;16", 420)],
 )
-def test_the_largest_photo_that_is_accepted_takes_no_more_memory_than_promised(
-    tmp_path: Path, mode: str, chroma: int
-) -> None:
+def test_largest_accepted_photo_stays_within_memory_limit(tmp_path: Path, mode: str, chroma: int) -> None:
     """On its side and of an odd width: turning and cropping take some of it."""
     channels, kind = len(mode.split(";")[0]), np.uint16 if ";" in mode else np.uint8
 

@@ -33,7 +33,7 @@ def photo(inbox: Path) -> Path:
 
 
 @is_installed
-def test_a_photo_gets_its_verdict(edge_detect: Run, photo: Path, brightness: Path) -> None:
+def test_heic_photo_gets_a_verdict(edge_detect: Run, photo: Path, brightness: Path) -> None:
     for verb in (["classify"], ["watch", "--once"]):
         done = edge_detect(*verb, photo.parent, "--json", "--model", brightness)
         assert (done.returncode, done.stderr) == (0, "")
@@ -41,7 +41,7 @@ def test_a_photo_gets_its_verdict(edge_detect: Run, photo: Path, brightness: Pat
         assert (answer["path"], answer["label"]) == (str(photo), "REAL")
 
 
-def test_without_the_package_the_file_gets_a_line_and_the_rest_goes_on(
+def test_without_package_heic_is_one_line_error_and_other_files_go_on(
     edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path
 ) -> None:
     shutil.copyfile(next((CIFAKE / "test" / "REAL").iterdir()), photo.with_name("other.jpg"))
@@ -53,7 +53,7 @@ def test_without_the_package_the_file_gets_a_line_and_the_rest_goes_on(
 
 
 @is_installed
-def test_once_the_package_is_there_a_watched_photo_gets_its_verdict(
+def test_watched_photo_gets_a_verdict_after_package_is_installed(
     edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path
 ) -> None:
     once = ("watch", photo.parent, "--once", "--json", "--model", brightness)
@@ -66,7 +66,7 @@ def test_once_the_package_is_there_a_watched_photo_gets_its_verdict(
     assert edge_detect(*once).stdout == "", "it is answered now"
 
 
-def test_without_the_package_no_more_is_read_than_tells_what_it_is(photo: Path) -> None:
+def test_without_package_only_the_signature_is_read(photo: Path) -> None:
     """There may be thousands, on a share, and each is met again at each listing."""
     with photo.open("ab") as file:
         file.truncate(50_000_000)
@@ -87,7 +87,7 @@ def test_without_the_package_no_more_is_read_than_tells_what_it_is(photo: Path) 
 
 
 @is_installed
-def test_a_pillow_that_is_too_old_is_no_answer(photo: Path) -> None:
+def test_too_old_pillow_is_named_in_error(photo: Path) -> None:
     """Of the system's, say, which a watcher had loaded before the package came, and a newer Pillow with it."""
     program = "import PIL.Image; PIL.__version__ = '9.4.0'; from edge.__main__ import run; run()"
     words = [sys.executable, "-c", program, "classify", photo, "--json"]
@@ -96,7 +96,7 @@ def test_a_pillow_that_is_too_old_is_no_answer(photo: Path) -> None:
 
 
 @is_installed
-def test_a_package_that_does_not_load_is_named(edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path) -> None:
+def test_package_that_does_not_load_is_named(edge_detect: Run, tmp_path: Path, photo: Path, brightness: Path) -> None:
     variables = stub(tmp_path, "raise ImportError('libheif.so.1: cannot open')", "_pillow_heif")
     done = edge_detect("watch", photo.parent, "--once", "--json", "--model", brightness, env=variables)
     assert (done.returncode, done.stderr) == (1, "")
@@ -104,7 +104,7 @@ def test_a_package_that_does_not_load_is_named(edge_detect: Run, tmp_path: Path,
     assert json.loads(done.stdout) == {"path": str(photo), "error": reason}
 
 
-def test_the_package_is_not_touched_for_other_files(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+def test_package_is_not_imported_for_other_formats(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
     images = CIFAKE / "test" / "REAL"
     variables = stub(tmp_path, "import os; os.abort()")
     done = edge_detect("classify", images, "--json", "--model", brightness, env=variables)

@@ -24,14 +24,14 @@ def gradient(width: int, height: int) -> np.ndarray:
     return np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
 
 
-def test_an_image_of_the_right_size_is_not_touched() -> None:
+def test_image_of_input_size_keeps_its_pixels() -> None:
     path = next((CIFAKE / "test" / "REAL").iterdir())
     with Image.open(path) as opened:
         expected = np.asarray(opened.convert("RGB"))
     assert np.array_equal(preprocess.pixels(path, SIZE), expected)
 
 
-def test_the_resampling_filter_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
+def test_resampling_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
     random = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(random).save(tmp_path / "noise.png")
     got = preprocess.pixels(tmp_path / "noise.png", (16, 12))
@@ -57,7 +57,7 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     assert preprocess.upright(path, 32).size == (32, 24)
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparency_becomes_white(tmp_path: Path) -> None:
     for mode, colour in (("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))):
         Image.new(mode, (40, 40), colour).save(tmp_path / "clear.png")
         assert (preprocess.pixels(tmp_path / "clear.png", SIZE) == 255).all()
@@ -66,7 +66,7 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert np.abs(preprocess.pixels(tmp_path / "half.png", SIZE).astype(int) - 127).max() <= 1
 
 
-def test_a_transparent_palette_entry_and_colour_key_are_white(tmp_path: Path) -> None:
+def test_transparent_palette_entry_and_colour_key_become_white(tmp_path: Path) -> None:
     palette = Image.new("P", (40, 40), 1)
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.save(tmp_path / "key.gif", transparency=1)
@@ -102,7 +102,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, suffi
     assert np.abs(got.astype(int) - expected).max() <= 3
 
 
-def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
+def test_16_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
     """Pillow writes no 16-bit RGB PNG, so one is put together here (PNG specification, chunks IHDR, IDAT, IEND)."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -118,13 +118,13 @@ def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
-def test_of_an_animation_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+def test_first_frame_of_animation_is_read(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (40, 40), (grey,) * 3) for grey in (200, 20, 20)]
     frames[0].save(tmp_path / f"moving{suffix}", save_all=True, append_images=frames[1:])
     assert np.abs(preprocess.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
 
 
-def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tmp_path: Path) -> None:
+def test_large_jpeg_decoded_at_reduced_scale_has_nearly_same_pixels(tmp_path: Path) -> None:
     smooth = Image.fromarray(gradient(2400, 1600)).filter(ImageFilter.GaussianBlur(3))
     smooth.save(tmp_path / "large.jpg", quality=95)
     reduced = preprocess.pixels(tmp_path / "large.jpg", SIZE).astype(int)
@@ -135,7 +135,7 @@ def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tm
         assert opened.size == (300, 200), "Pillow no longer offers the reduction that we count on"
 
 
-def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
+def test_path_and_bytes_give_same_pixels() -> None:
     path = next((CIFAKE / "test" / "FAKE").iterdir())
     assert np.array_equal(preprocess.pixels(path, SIZE), preprocess.pixels("elsewhere", SIZE, path.read_bytes()))
 
@@ -150,7 +150,7 @@ def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a known format"),
     ],
 )
-def test_bad_content_is_a_named_error(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_bad_content_raises_named_error(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(UndecodableImageError, match=reason) as raised:
@@ -159,7 +159,7 @@ def test_bad_content_is_a_named_error(tmp_path: Path, content: bytes, reason: st
     assert "\n" not in raised.value.reason
 
 
-def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> None:
+def test_truncated_jpeg_is_refused_instead_of_filled_with_grey(tmp_path: Path) -> None:
     whole = io.BytesIO()
     Image.fromarray(gradient(640, 480)).save(whole, "JPEG")
     (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
@@ -167,7 +167,7 @@ def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> Non
         preprocess.pixels(tmp_path / "half.jpg", SIZE)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
     for side in (12_001, 20_000):  # above our limit, and above the one at which Pillow raises by itself
         Image.new("1", (side, side)).save(tmp_path / "bomb.png")
         with pytest.raises(UndecodableImageError, match=r"limit of|exceeds limit"):
@@ -190,7 +190,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
         ("x.jpg", "RGB", {"progressive": True}),
     ],
 )
-def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
+def test_largest_accepted_image_stays_within_memory_limit(
     tmp_path: Path, name: str, mode: str, options: dict[str, object]
 ) -> None:
     probe = Image.new(mode, (8, 8))
@@ -211,7 +211,7 @@ def test_the_largest_image_that_is_accepted_takes_no_more_memory_than_promised(
     assert int(done.stdout) <= preprocess.MAX_DECODING_BYTES
 
 
-def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path: Path) -> None:
+def test_damaged_images_of_every_format_raise_only_named_errors(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     source = Image.fromarray(gradient(60, 40))
     reasons = []
@@ -231,7 +231,7 @@ def test_damaged_images_of_every_format_raise_nothing_but_named_errors(tmp_path:
     assert not [reason for reason in reasons if "\n" in reason]
 
 
-def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
+def test_non_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableFileError, match="not a regular file"):
         preprocess.read(tmp_path / "pipe.jpg")
@@ -244,7 +244,7 @@ def test_what_is_no_regular_file_is_refused_without_blocking(tmp_path: Path) -> 
         preprocess.read(tmp_path / "missing.jpg")
 
 
-def test_the_bundled_images_are_32_pixels_square() -> None:
+def test_bundled_images_are_32_pixels_square() -> None:
     sizes = []
     for path in (DATA / "cifake").rglob("*.jpg"):
         with Image.open(path) as opened:

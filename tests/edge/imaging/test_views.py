@@ -69,7 +69,7 @@ def differences(path: Path, views: Views = VIEWS) -> tuple[int, int]:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("views", [VIEWS, WHOLE_JPEG])
-def test_crops_of_any_orientation_equal_those_of_the_whole_picture(
+def test_crops_of_any_orientation_equal_those_of_decoded_picture(
     tmp_path: Path, orientation: int, suffix: str, views: Views
 ) -> None:
     exif = Image.Exif()
@@ -83,7 +83,7 @@ def test_crops_of_any_orientation_equal_those_of_the_whole_picture(
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "I;16", "CMYK", "LAB", "F", "I"])
 @pytest.mark.parametrize("width", [210, 530])
-def test_crops_of_every_mode_equal_those_of_the_whole_picture(tmp_path: Path, mode: str, width: int) -> None:
+def test_crops_of_every_mode_equal_those_of_decoded_picture(tmp_path: Path, mode: str, width: int) -> None:
     drawn = scene(width, width * 3 // 4)
     suffix = ".tif" if mode in ("CMYK", "LAB", "F", "I") else ".png"
     if mode in ("I;16", "I"):
@@ -105,7 +105,7 @@ def test_crops_of_every_mode_equal_those_of_the_whole_picture(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("kind", ["grey", "cmyk", "progressive", "mpo"])
-def test_every_kind_of_jpeg_is_decoded_at_exactly_the_power_of_two(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_jpeg_is_decoded_at_exact_power_of_two(tmp_path: Path, kind: str) -> None:
     drawn, path = scene(1203, 905), tmp_path / "x.jpg"
     if kind == "mpo":
         drawn.save(path, "MPO", save_all=True, append_images=[scene(1203, 905, 1)])
@@ -137,7 +137,7 @@ def test_heic_and_animations_have_views(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(515, 397), (130, 90), (20, 30), (64, 48)])
-def test_a_frame_has_the_views_of_a_file_of_the_same_content(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_frame_has_same_views_as_file(tmp_path: Path, size: tuple[int, int]) -> None:
     drawn = scene(*size)
     drawn.save(tmp_path / "frame.png")
     of_file, of_camera = taken(tmp_path / "frame.png", None, VIEWS, SIZE), of_frame(np.asarray(drawn), VIEWS, SIZE)
@@ -145,7 +145,7 @@ def test_a_frame_has_the_views_of_a_file_of_the_same_content(tmp_path: Path, siz
     assert of_file[1:] == of_camera[1:]
 
 
-def test_without_views_the_whole_picture_is_the_only_one(tmp_path: Path) -> None:
+def test_model_without_views_takes_whole_picture(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png"):
         path = tmp_path / f"x{suffix}"
         scene(500, 300).save(path)
@@ -170,14 +170,16 @@ def test_without_views_the_whole_picture_is_the_only_one(tmp_path: Path) -> None
         ((200, 128), 3, [(0, 0), (72, 0), (36, 0)]),
     ],
 )
-def test_positions(size: tuple[int, int], count: int, expected: list[tuple[int, int]]) -> None:
+def test_crop_positions_match_worked_examples(
+    size: tuple[int, int], count: int, expected: list[tuple[int, int]]
+) -> None:
     assert positions(size, (128, 128), count) == expected
 
 
 @pytest.mark.parametrize(
     "size", [(20000, 300), (300, 20000), (201, 5000), (1, 1), (60000, 1), (1, 60000), (50, 200), (63, 47), (128, 128)]
 )
-def test_extreme_shapes_have_all_their_views_inside_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_views_of_extreme_shapes_lie_inside_picture(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "x.png")
     views = Views((ViewSet(4), ViewSet(1, 256)), (ViewSet(8),), reduce_above=1024)
     got = taken(tmp_path / "x.png", None, views, (128, 128))
@@ -201,13 +203,11 @@ def test_extreme_shapes_have_all_their_views_inside_the_picture(tmp_path: Path, 
         ((40000, 30000), (5000, 3750)),
     ],
 )
-def test_a_picture_is_halved_while_its_shorter_side_keeps_enough(
-    size: tuple[int, int], expected: tuple[int, int]
-) -> None:
+def test_picture_is_halved_while_shorter_side_suffices(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert working_size(size, Views((ViewSet(1),), reduce_above=1024)) == expected
 
 
-def test_damage_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_damaged_or_missing_picture_raises_named_error(tmp_path: Path) -> None:
     whole = io.BytesIO()
     scene(500, 300).save(whole, "JPEG")
     with pytest.raises(UndecodableImageError):
@@ -216,7 +216,7 @@ def test_damage_is_an_error_of_ours(tmp_path: Path) -> None:
         taken(tmp_path / "missing.jpg", None, VIEWS, SIZE)
 
 
-def test_views_travel_between_processes(tmp_path: Path) -> None:
+def test_views_can_be_pickled(tmp_path: Path) -> None:
     scene(200, 100).save(tmp_path / "x.png")
     got = taken(tmp_path / "x.png", None, VIEWS, SIZE)
     again = pickle.loads(pickle.dumps(got))
@@ -224,7 +224,7 @@ def test_views_travel_between_processes(tmp_path: Path) -> None:
     assert again[1:] == got[1:]
 
 
-def test_views_of_a_photo_of_twelve_megapixels_take_little_memory(tmp_path: Path) -> None:
+def test_views_of_12_megapixel_photo_take_little_memory(tmp_path: Path) -> None:
     scene(4032, 3024).save(tmp_path / "photo.jpg", quality=85)
     program = (
         "import sys; from edge.imaging.views import taken; from edge.inference.model import Views, ViewSet\n"

@@ -34,20 +34,20 @@ def sigmoid(x: float) -> float:
 @pytest.mark.parametrize("runtime", BOTH)
 @pytest.mark.parametrize("variant", ["float16", "int8"])
 @pytest.mark.parametrize("grey", [0, 60, 120, 140, 200, 255])
-def test_scores_are_what_the_network_computes(runtime: str, variant: str, grey: int) -> None:
+def test_scores_equal_network_output(runtime: str, variant: str, grey: int) -> None:
     classifier = Classifier(model.load(MODELS / f"brightness_{variant}.tflite"), runtime=runtime)
     assert classifier.size == (16, 12)
     score = classifier.score(np.full((12, 16, 3), grey, np.uint8))
     assert score == pytest.approx(sigmoid(12 * (grey / 255 - 0.5)), abs=0.02 if variant == "int8" else 0.002)
 
 
-def test_an_int8_model_takes_every_pixel_value_as_it_is() -> None:
+def test_int8_model_distinguishes_every_pixel_value() -> None:
     classifier = Classifier(model.load())
     assert classifier.input.scale == pytest.approx(1 / 255)
     assert np.array_equal(classifier._table, np.arange(-128, 128, dtype=np.int8))
 
 
-def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightness: Path) -> None:
+def test_verdict_has_label_score_and_confidence(tmp_path: Path, brightness: Path) -> None:
     classifier = Classifier(model.load(brightness))
     bright = classifier.classify(picture(tmp_path / "bright.png", 230))
     dark = classifier.classify(picture(tmp_path / "dark.png", 30))
@@ -57,7 +57,7 @@ def test_a_verdict_says_label_score_and_confidence_in_it(tmp_path: Path, brightn
     assert 0 < bright.elapsed_seconds < 10
 
 
-def test_a_logit_becomes_a_probability_within_the_limits_of_what_was_measured(tmp_path: Path) -> None:
+def test_logit_becomes_probability_clamped_to_measured_range(tmp_path: Path) -> None:
     """The brightness model's own output, 0 to 255/256, read as a logit; nothing else can know which it is."""
     path = Path(shutil.copyfile(MODELS / "brightness_int8.tflite", tmp_path / "logit.tflite"))
     plain = Classifier(model.load(path))
@@ -74,21 +74,21 @@ def test_a_logit_becomes_a_probability_within_the_limits_of_what_was_measured(tm
     assert [limited.score(one) for one in pixels] == pytest.approx([min(classifier.score(one), 0.6) for one in pixels])
 
 
-def test_the_bundled_int8_model_is_sure_only_as_far_as_it_was_measured() -> None:
+def test_bundled_int8_model_clamps_probability_to_measured_range() -> None:
     description = model.load().description
     assert description is not None
     assert description.output_is == "logit"
     assert description.score_limit == pytest.approx(1 / (description.measured["images"] + 2))
 
 
-def test_an_image_of_another_size_than_was_measured_is_told(tmp_path: Path) -> None:
+def test_image_outside_measured_sizes_is_reported(tmp_path: Path) -> None:
     classifier = Classifier(model.load())
     assert classifier.classify(picture(tmp_path / "in.png", 90, (32, 32))).outside is None
     reason = classifier.classify(picture(tmp_path / "out.png", 90, (300, 200))).outside
     assert reason == "300 x 200 pixels; the model was measured on 32 x 32"
 
 
-def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightness: Path) -> None:
+def test_bad_image_raises_or_returns_failure(tmp_path: Path, brightness: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     classifier = Classifier(model.load(brightness))
     with pytest.raises(UndecodableImageError):
@@ -112,7 +112,7 @@ def fused(logits: list[float]) -> float:
 
 
 @pytest.mark.parametrize("runtime", BOTH)
-def test_further_views_are_taken_where_the_first_are_not_sure(runtime: str) -> None:
+def test_further_views_are_taken_if_first_are_unsure(runtime: str) -> None:
     classifier = Classifier(model.load(PHOTO_LIKE), runtime=runtime)
     bright, grey = [200] * 5, [125] * 5
     sure = classifier.judge(views_of(*bright, *[60] * 8))
@@ -125,7 +125,7 @@ def test_further_views_are_taken_where_the_first_are_not_sure(runtime: str) -> N
     assert classifier.judge(views_of(*grey)).count == 5
 
 
-def test_views_count_by_the_weight_of_their_set(tmp_path: Path) -> None:
+def test_views_are_weighted_by_their_set(tmp_path: Path) -> None:
     path = Path(shutil.copyfile(PHOTO_LIKE, tmp_path / "weighted.tflite"))
     description = model.described(PHOTO_LIKE)
     assert description is not None
@@ -137,7 +137,7 @@ def test_views_count_by_the_weight_of_their_set(tmp_path: Path) -> None:
     assert judgement.score == pytest.approx(fused([logit_of(100), logit_of(150)]), abs=0.02)
 
 
-def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -> None:
+def test_probabilities_are_fused_as_logits(tmp_path: Path, brightness: Path) -> None:
     path = Path(shutil.copyfile(brightness, tmp_path / "views.tflite"))
     plain = Classifier(model.load(path))
     views = model.Views((model.ViewSet(2),))
@@ -165,7 +165,7 @@ def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -
         (NO_UNSURE, 120, "FAKE", False),
     ],
 )
-def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
+def test_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
     classifier = Classifier(model.load(PHOTO_LIKE), operating_point=point)
     verdict = classifier.verdict("x", views_of(*[grey] * 13), (400, 300), 0.0)
     assert (verdict.label, verdict.is_real) == (label, is_real)
@@ -175,21 +175,21 @@ def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int
     assert "explain" not in verdict.as_json()
 
 
-def test_an_unknown_operating_point_is_refused_and_a_model_without_any_takes_all(brightness: Path) -> None:
+def test_unknown_operating_point_is_refused_unless_model_has_none(brightness: Path) -> None:
     with pytest.raises(ModelError, match="no operating point 2%; there are 1%, 3%, 10%"):
         Classifier(model.load(PHOTO_LIKE), operating_point="2%")
     verdict = Classifier(model.load(brightness), operating_point="2%").verdict("x", views_of(130)[0, :12, :16], SIZE, 0)
     assert (verdict.label, verdict.model) == ("REAL", "brightness_int8")
 
 
-def test_another_classifier_has_the_same_operating_point() -> None:
+def test_copied_classifier_keeps_operating_point() -> None:
     other = Classifier(model.load(PHOTO_LIKE), operating_point="10%").another()
     assert other is not None
     assert other.point is not None
     assert other.point.name == "10%"
 
 
-def test_an_explanation_gives_each_view_that_was_taken_with_its_place(tmp_path: Path) -> None:
+def test_explanation_lists_each_view_with_its_position(tmp_path: Path) -> None:
     """The left half is bright, the right one dark; and the whole is neither, so that all views are taken."""
     pixels = np.full((120, 160, 3), 50, np.uint8)
     pixels[:, :80] = 210
@@ -225,7 +225,7 @@ def pictures() -> list[preprocess.Pixels]:
 
 
 @both_installed
-def test_the_int8_file_means_the_same_to_both_runtimes() -> None:
+def test_int8_outputs_are_identical_on_both_runtimes() -> None:
     """With the kernels that both have, every output is the same to the bit."""
 
     def outputs(package: str) -> list[int]:
@@ -247,7 +247,7 @@ def test_the_int8_file_means_the_same_to_both_runtimes() -> None:
 
 
 @both_installed
-def test_int8_verdicts_agree_as_installed() -> None:
+def test_int8_verdicts_of_both_runtimes_agree_as_installed() -> None:
     """As installed, ai-edge-litert runs int8 in XNNPACK, which rounds once where the older kernels round twice:
     a unit in one of a thousand activations, and a few of the 256 steps in some scores."""
     one, other = (Classifier(model.load(), runtime=name) for name in RUNTIMES)
@@ -262,7 +262,7 @@ def test_int8_verdicts_agree_as_installed() -> None:
 
 
 @pytest.mark.parametrize("runtime", BOTH)
-def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> None:
+def test_plain_script_gets_same_scores_from_float16_file(runtime: str) -> None:
     """It reads the input size, feeds RGB / 255 as float32, and compares output[0][0] with 0.5."""
     path = folder("models") / "compact_float16.tflite"
     plain = interpreter(path.read_bytes(), runtime=runtime)
@@ -280,7 +280,7 @@ def test_a_plain_script_gets_the_same_from_the_float16_file(runtime: str) -> Non
         assert ("REAL" if output[0][0] > 0.5 else "FAKE") == ours.classify(file).label
 
 
-def test_the_default_model_tells_most_of_the_bundled_images() -> None:
+def test_default_model_classifies_most_bundled_images_correctly() -> None:
     classifier = Classifier(model.load())
     verdicts = [
         (label, classifier.classify(path).label)
@@ -290,7 +290,7 @@ def test_the_default_model_tells_most_of_the_bundled_images() -> None:
     assert sum(is_ == called for is_, called in verdicts) >= 17, verdicts
 
 
-def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_is_named_in_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, "no-such-runtime", "no_such_runtime")
     with pytest.raises(RuntimeMissingError, match="pip install no-such-runtime"):
         installed("no-such-runtime")

@@ -54,7 +54,7 @@ def models(tmp_path: Path) -> list[Path]:
         ((1, 1), "compact_int8"),
     ],
 )
-def test_an_image_goes_to_the_model_whose_domain_holds_it_or_is_nearest(
+def test_image_goes_to_model_with_matching_or_nearest_domain(
     models: list[Path], tmp_path: Path, size: tuple[int, int], name: str
 ) -> None:
     Image.new("RGB", size, (128, 130, 60)).save(tmp_path / "x.png")
@@ -64,7 +64,7 @@ def test_an_image_goes_to_the_model_whose_domain_holds_it_or_is_nearest(
     assert (verdict.outside is None) == is_inside
 
 
-def test_the_verdict_is_that_of_the_model_itself(models: list[Path], tmp_path: Path) -> None:
+def test_routed_verdict_equals_that_of_the_model(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, made)
     for path, one in ((THUMBNAIL, models[0]), (photo, models[1])):
@@ -73,7 +73,7 @@ def test_the_verdict_is_that_of_the_model_itself(models: list[Path], tmp_path: P
     assert len(both.classify(photo, explain=True).explain or ()) >= 5
 
 
-def test_the_upright_size_decides(models: list[Path], tmp_path: Path) -> None:
+def test_upright_size_chooses_the_model(models: list[Path], tmp_path: Path) -> None:
     models[1].with_suffix(".json").write_text(
         models[1].with_suffix(".json").read_text().replace("20000", "250", 1)  # widths 100 to 250
     )
@@ -83,7 +83,7 @@ def test_the_upright_size_decides(models: list[Path], tmp_path: Path) -> None:
     assert Router(models, made).classify(tmp_path / "x.jpg").outside is None
 
 
-def test_a_model_is_read_when_the_first_image_needs_it(models: list[Path], tmp_path: Path) -> None:
+def test_model_is_loaded_for_first_image_that_needs_it(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     content = models[1].read_bytes()
     models[1].write_bytes(b"none")
@@ -95,7 +95,7 @@ def test_a_model_is_read_when_the_first_image_needs_it(models: list[Path], tmp_p
     assert both.classify(photo).model == "photo_like_int8"
 
 
-def test_a_thumbnail_does_not_even_need_the_description_of_the_other_model(models: list[Path]) -> None:
+def test_thumbnail_does_not_need_description_of_photo_model(models: list[Path]) -> None:
     models[1].with_suffix(".json").write_text("{")
     both = Router(models, made)
     assert both.classify(THUMBNAIL).model == "compact_int8"
@@ -103,7 +103,7 @@ def test_a_thumbnail_does_not_even_need_the_description_of_the_other_model(model
         _ = both.inputs
 
 
-def test_one_model_alone_gets_every_image(tmp_path: Path, brightness: Path) -> None:
+def test_single_model_gets_every_image(tmp_path: Path, brightness: Path) -> None:
     forced = router(brightness)
     assert forced.classify(picture(tmp_path / "x.png", 230, (300, 200))).label == "REAL"
     assert forced.inputs == (Input(0, (16, 12)),)
@@ -111,7 +111,7 @@ def test_one_model_alone_gets_every_image(tmp_path: Path, brightness: Path) -> N
     assert forced.labels == ("FAKE", "REAL")
 
 
-def test_a_bad_image_raises_or_is_answered_as_a_failure(models: list[Path], tmp_path: Path) -> None:
+def test_bad_image_raises_or_returns_failure(models: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     both = Router(models, made)
     with pytest.raises(UndecodableImageError):
@@ -119,7 +119,7 @@ def test_a_bad_image_raises_or_is_answered_as_a_failure(models: list[Path], tmp_
     assert isinstance(both.answer(tmp_path / "bad.png"), Failure)
 
 
-def test_what_processes_that_decode_need_travels_to_them(models: list[Path], tmp_path: Path) -> None:
+def test_inputs_can_be_pickled_for_decode_processes(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, made)
     inputs = pickle.loads(pickle.dumps(both.inputs))
@@ -130,7 +130,7 @@ def test_what_processes_that_decode_need_travels_to_them(models: list[Path], tmp
         assert verdict.score == both.classify(path).score
 
 
-def test_a_frame_goes_where_a_file_would(models: list[Path], tmp_path: Path) -> None:
+def test_frame_goes_to_same_model_as_file(models: list[Path], tmp_path: Path) -> None:
     both = Router(models, made)
     for path in (THUMBNAIL, picture(tmp_path / "photo.png", 140, (300, 260))):
         with Image.open(path) as opened:
@@ -139,13 +139,13 @@ def test_a_frame_goes_where_a_file_would(models: list[Path], tmp_path: Path) -> 
         assert both.verdict("x", pixels, own_size, 0.0, model=chosen.model).score == both.classify(path).score
 
 
-def test_domains_that_nobody_gave_hold_everything() -> None:
+def test_missing_domain_matches_every_size() -> None:
     narrow = Input(0, (32, 32), domain=Domain((32, 32), (32, 32)))
     assert choose((500, 500), [narrow, Input(1, (128, 128))]).model == 1
     assert choose((500, 500), [narrow]).model == 0
 
 
-def test_another_router_shares_what_was_read(models: list[Path], tmp_path: Path) -> None:
+def test_copied_router_shares_loaded_models(models: list[Path], tmp_path: Path) -> None:
     first = Router(models, made)
     assert first.another() is None, "it is not known yet what computes"
     one = first.classifier(0)
@@ -158,7 +158,7 @@ def test_another_router_shares_what_was_read(models: list[Path], tmp_path: Path)
     assert other.classify(photo).score == first.classify(photo).score
 
 
-def test_an_operating_point_is_for_the_models_that_have_any(tmp_path: Path) -> None:
+def test_operating_point_applies_to_models_that_have_any(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 120, (300, 260))
     labels = {point: router(PHOTO_LIKE, operating_point=point).classify(photo).label for point in (None, "10%", "")}
     assert labels == {None: "UNSURE", "10%": "FAKE", "": "FAKE"}
@@ -198,7 +198,7 @@ class Coral(Classifier):
         self._take()
 
 
-def test_models_hand_the_coral_to_each_other(models: list[Path], tmp_path: Path) -> None:
+def test_models_share_one_coral_in_turn(models: list[Path], tmp_path: Path) -> None:
     Coral.users.clear()
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, lambda path, _: Coral(path))
@@ -218,14 +218,14 @@ def test_models_hand_the_coral_to_each_other(models: list[Path], tmp_path: Path)
     assert Coral.users == []
 
 
-def test_a_router_of_given_classifiers(models: list[Path], tmp_path: Path) -> None:
+def test_router_accepts_loaded_classifiers(models: list[Path], tmp_path: Path) -> None:
     both = Router.of(*(Classifier(load(path)) for path in models))
     assert both.classify(THUMBNAIL).model == "compact_int8"
     assert both.classify(picture(tmp_path / "photo.png", 140, (300, 260))).model == "photo_like_int8"
     assert both.labels == ("FAKE", "REAL")
 
 
-def test_the_package_s_own_models_read_nothing_for_photos_while_there_are_thumbnails(tmp_path: Path) -> None:
+def test_thumbnails_open_no_file_of_the_photo_model(tmp_path: Path) -> None:
     """Seen from outside: the files that a process of its own opens."""
     program = (
         "import sys\nopened = []\n"

@@ -28,7 +28,7 @@ from tests.conftest import CHECKOUT, command, environment
         ("/srv/caf\u00e9", r"srv-caf\xc3\xa9"),
     ],
 )
-def test_a_folder_s_instance_is_what_systemd_escape_makes_of_it(path: str, name: str) -> None:
+def test_instance_name_equals_systemd_escape(path: str, name: str) -> None:
     assert escaped(path) == name
 
 
@@ -65,7 +65,7 @@ def tree(system: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_installation_can_be_repeated_and_leaves_nothing_behind(system: Path) -> None:
+def test_repeated_installation_uninstalls_without_trace(system: Path) -> None:
     before = tree(system)
     installer(system).install(watch(system, sort=True))
     made = tree(system)
@@ -85,7 +85,7 @@ def test_an_installation_can_be_repeated_and_leaves_nothing_behind(system: Path)
     assert tree(system) == before
 
 
-def test_one_of_two_goes_and_the_other_stays(system: Path) -> None:
+def test_uninstalling_one_service_keeps_the_other(system: Path) -> None:
     (system / "srv/other").mkdir()
     other = Watch(str(system / "srv/other"), (), {})
     installer(system).install(other)
@@ -105,7 +105,7 @@ def test_one_of_two_goes_and_the_other_stays(system: Path) -> None:
     assert (system / "srv/sorted/kept.jpg").exists()
 
 
-def test_the_camera_s_service_is_installed_beside_and_leaves_nothing_behind(system: Path) -> None:
+def test_camera_service_installs_beside_watch_and_uninstalls_without_trace(system: Path) -> None:
     installer(system).install(watch(system))
     before = tree(system)
     camera = Camera((str(system / "srv/snapshots"),), {"EDGE_DETECT_TPU": "any", "EDGE_DETECT_SOURCE": "rtsp://x"})
@@ -125,14 +125,14 @@ def test_the_camera_s_service_is_installed_beside_and_leaves_nothing_behind(syst
     assert not shared & set(tree(system))
 
 
-def test_the_camera_s_service_shows_what_it_would_do() -> None:
+def test_camera_service_dry_run_shows_its_steps() -> None:
     words = command("service", "install", "camera", "--tpu", "--dry-run")
     shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     assert 'EDGE_DETECT_TPU="any"' in shown.stdout
 
 
-def test_a_dry_run_shows_no_password() -> None:
+def test_dry_run_shows_no_password() -> None:
     words = command("service", "install", "camera", "--source", "rtsp://u:Geheim@cam/x", "--dry-run")
     shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
     assert 'EDGE_DETECT_SOURCE="rtsp://cam/x"' in shown.stdout
@@ -140,7 +140,7 @@ def test_a_dry_run_shows_no_password() -> None:
     assert "Geheim" in settings_text(Camera((), {"EDGE_DETECT_SOURCE": "rtsp://u:Geheim@cam/x"}))
 
 
-def test_only_a_unit_that_cannot_start_is_given_up() -> None:
+def test_unit_gives_up_only_if_it_cannot_start() -> None:
     text = (CHECKOUT / "systemd" / CAMERA_UNIT).read_text()
     seconds = {name: int(value) for name, value in re.findall(r"^(\w+Sec|StartLimitBurst)=(\d+)$", text, re.MULTILINE)}
     apart = seconds["StartLimitIntervalSec"] / seconds["StartLimitBurst"]
@@ -148,7 +148,7 @@ def test_only_a_unit_that_cannot_start_is_given_up() -> None:
     assert apart < seconds["WatchdogSec"], "one whose camera freezes each time would be given up"
 
 
-def test_an_installation_that_fails_is_taken_back(system: Path) -> None:
+def test_failed_installation_is_rolled_back(system: Path) -> None:
     before = tree(system)
     (system / "fail-enable").write_text("")
     said: list[str] = []
@@ -159,7 +159,7 @@ def test_an_installation_that_fails_is_taken_back(system: Path) -> None:
     assert any("taking back" in line for line in said)
 
 
-def test_another_installation_that_fails_leaves_the_former_one(system: Path) -> None:
+def test_failed_reinstallation_keeps_the_former_one(system: Path) -> None:
     installer(system).install(watch(system))
     before = tree(system)
     (system / "fail-restart").write_text("")
@@ -169,7 +169,7 @@ def test_another_installation_that_fails_leaves_the_former_one(system: Path) -> 
     assert tree(system) == before
 
 
-def test_what_could_not_be_removed_is_removed_by_another_attempt(system: Path) -> None:
+def test_second_uninstall_removes_what_first_could_not(system: Path) -> None:
     before = tree(system)
     installer(system).install(watch(system))
     (system / "fail-disable").write_text("")
@@ -180,7 +180,7 @@ def test_what_could_not_be_removed_is_removed_by_another_attempt(system: Path) -
     assert tree(system) == before
 
 
-def test_a_unit_that_writes_elsewhere_or_runs_commands_is_allowed_to() -> None:
+def test_unit_may_write_to_configured_folders_and_run_commands() -> None:
     plain = Watch("/srv/my-in box", (), {})
     assert plain.settings_name.isascii()
     assert not set(plain.settings_name) & set(" \\*?[")
@@ -194,7 +194,7 @@ def test_a_unit_that_writes_elsewhere_or_runs_commands_is_allowed_to() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["two words*", "*\t*"])
-def test_a_pattern_that_the_environment_cannot_hold_is_refused(pattern: str) -> None:
+def test_pattern_that_environment_file_cannot_hold_is_refused(pattern: str) -> None:
     done = subprocess.run(
         command("service", "install", "watch", "/srv", "--exclude", pattern, "--dry-run"),
         env=environment(),
@@ -206,7 +206,7 @@ def test_a_pattern_that_the_environment_cannot_hold_is_refused(pattern: str) -> 
     assert "edge-detect.toml" in done.stderr
 
 
-def test_a_file_of_the_user_s_is_not_overwritten(system: Path) -> None:
+def test_user_file_is_not_overwritten(system: Path) -> None:
     theirs = system / "etc/systemd/system/edge-detect-watch@.service"
     theirs.write_text("mine")
     with pytest.raises(ServiceError, match="is not ours"):
@@ -216,7 +216,7 @@ def test_a_file_of_the_user_s_is_not_overwritten(system: Path) -> None:
         installer(system).uninstall(watch(system).unit)
 
 
-def test_a_dry_run_shows_all_and_does_nothing(system: Path) -> None:
+def test_dry_run_shows_all_steps_and_does_nothing(system: Path) -> None:
     before = tree(system)
     said: list[str] = []
     installer(system, said, dry_run=True).install(watch(system, sort=True))
@@ -228,12 +228,12 @@ def test_a_dry_run_shows_all_and_does_nothing(system: Path) -> None:
     assert "systemctl enable" in text
 
 
-def test_settings_survive_the_environment_file() -> None:
+def test_settings_are_escaped_in_environment_file() -> None:
     text = settings_text(Watch("/srv/in", (), {"A": 'say "$HOME" \\ `x`'}))
     assert text.splitlines()[-1] == 'A="say \\"\\$HOME\\" \\\\ \\`x\\`"'
 
 
-def test_without_being_root_it_is_one_line(tmp_path: Path) -> None:
+def test_installation_without_root_is_one_line_error(tmp_path: Path) -> None:
     if not os.geteuid():
         pytest.skip("the tests run as root")
     done = subprocess.run(

@@ -16,7 +16,7 @@ from edge.sources.filters import Names
         ((), ("draft*", "sub/*"), ["a.jpg"], ["Draft 1.jpg", "sub/a.jpg"]),
     ],
 )
-def test_names_are_chosen_by_their_patterns(
+def test_names_are_selected_by_patterns(
     include: tuple[str, ...], exclude: tuple[str, ...], admitted: list[str], refused: list[str]
 ) -> None:
     names = Names(include, exclude)

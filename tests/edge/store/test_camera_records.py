@@ -28,14 +28,14 @@ def states(folder: Path) -> list[str]:
         return [state for (state,) in database.execute("SELECT state FROM answers ORDER BY id")]
 
 
-def test_an_attempt_that_came_to_the_disk_is_not_recorded_twice(tmp_path: Path) -> None:
+def test_repeated_record_call_stores_a_frame_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for _ in range(2):
             ledger.record_sighting(VERDICT, CameraEvent(BEGAN, 1e9), "m", b"the same")
     assert states(tmp_path) == [BEGAN]
 
 
-def test_old_frames_are_forgotten_and_events_and_what_a_listener_waits_for_stay(tmp_path: Path) -> None:
+def test_prune_keeps_events_and_undelivered_frames(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.subscribe(CAMERA, "log")
         see(ledger, FRAME, BEGAN, FRAME, ENDED, *[FRAME] * 3)
@@ -49,7 +49,7 @@ def test_old_frames_are_forgotten_and_events_and_what_a_listener_waits_for_stay(
     assert states(tmp_path) == [BEGAN, ENDED, *[FRAME] * 4]
 
 
-def test_an_open_event_is_found_behind_its_frames(tmp_path: Path) -> None:
+def test_open_event_is_found_behind_later_frames(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN, *[FRAME] * 5)
         former = ledger.unfinished(CAMERA)
@@ -59,7 +59,7 @@ def test_an_open_event_is_found_behind_its_frames(tmp_path: Path) -> None:
         assert ledger.unfinished(CAMERA) is None
 
 
-def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_detect: Run) -> None:
+def test_prune_keeps_start_of_open_event(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN, ENDED, camera="other")
         see(ledger, BEGAN, FRAME, FRAME)
@@ -69,7 +69,7 @@ def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_dete
     assert states(tmp_path) == [BEGAN, FRAME]
 
 
-def test_results_of_one_camera(tmp_path: Path, edge_detect: Run) -> None:
+def test_results_can_be_limited_to_one_camera(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN)
         see(ledger, BEGAN, camera="/dev/video0")
@@ -79,7 +79,7 @@ def test_results_of_one_camera(tmp_path: Path, edge_detect: Run) -> None:
         assert [json.loads(line)["path"] for line in told] == [path]
 
 
-def test_it_is_known_that_the_ledger_is_waited_for(tmp_path: Path) -> None:
+def test_waiting_for_the_ledger_is_reported(tmp_path: Path) -> None:
     failures = [LedgerError("full"), LedgerError("full")]
     said: list[str] = []
 

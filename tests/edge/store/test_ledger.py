@@ -30,7 +30,7 @@ def answered(path: str) -> AnsweredAs:
     return AnsweredAs(path, DIGEST, "REAL")
 
 
-def test_an_answer_is_new_once(tmp_path: Path) -> None:
+def test_answer_is_new_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "/in")) == 2
         assert ledger.record([entry("/in/a")], "/in") == []
@@ -39,7 +39,7 @@ def test_an_answer_is_new_once(tmp_path: Path) -> None:
         assert ledger.answered_as([("/in/b", STAMP, DIGEST)], "/in")[0] == answered("/in/b")
 
 
-def test_a_file_seen_just_after_it_was_written_is_looked_into_again(tmp_path: Path) -> None:
+def test_file_seen_just_after_writing_is_read_again(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "/in")
         assert ledger.known([("/in/a", STAMP)])[0] is None
@@ -48,7 +48,7 @@ def test_a_file_seen_just_after_it_was_written_is_looked_into_again(tmp_path: Pa
         assert ledger.known([("/in/a", STAMP)])[0] == answered("/in/a")
 
 
-def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
+def test_renamed_file_keeps_its_answer(tmp_path: Path) -> None:
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(before)], "/in")
@@ -63,7 +63,7 @@ def test_a_renamed_file_takes_its_answer_along(tmp_path: Path) -> None:
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
 
 
-def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
+def test_failure_is_recorded_with_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"), "m")], "/in")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
@@ -71,7 +71,7 @@ def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     assert rows == [(None, None, "the file is empty")]
 
 
-def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
+def test_several_processes_can_share_a_ledger(tmp_path: Path) -> None:
     def record(state: Path) -> int:
         with Ledger(state) as ledger:
             return sum(len(ledger.record([entry(f"/in/{number}")], "/in")) for number in range(20))
@@ -82,7 +82,7 @@ def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
             assert sum(pool.map(record, [state] * 4)) == 20
 
 
-def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+def test_unwritable_ledger_is_an_error_on_open(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("only the super-user can give a ledger to another account")
     Ledger(tmp_path).close()
@@ -95,7 +95,7 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
     assert done.stderr.splitlines()[-1].startswith("edge.errors.LedgerError: ")
 
 
-def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
+def test_ledger_of_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     for statement in schema.MIGRATIONS[0]:
         database.execute(statement)
@@ -127,7 +127,7 @@ def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> Non
         ("UNSURE", 0.55, True),
     ],
 )
-def test_a_verdict_is_read_back_as_it_was(tmp_path: Path, label: str, score: float, is_real: bool) -> None:
+def test_verdict_round_trips_through_ledger(tmp_path: Path, label: str, score: float, is_real: bool) -> None:
     confidence = max(score, 1 - score) if label == "UNSURE" else score if is_real else 1 - score
     verdict = Verdict("/in/a", label, is_real, score, confidence, None, 0.001, "photo_int8")
     with Ledger(tmp_path) as ledger:
@@ -137,7 +137,7 @@ def test_a_verdict_is_read_back_as_it_was(tmp_path: Path, label: str, score: flo
     assert told.as_json()["model"] == "photo_int8"
 
 
-def test_an_answer_of_before_models_had_a_name_has_none(tmp_path: Path) -> None:
+def test_old_answer_without_model_name_has_none(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         for statement in (one for migration in schema.MIGRATIONS[:4] for one in migration):
             database.execute(statement)
@@ -155,7 +155,7 @@ def test_an_answer_of_before_models_had_a_name_has_none(tmp_path: Path) -> None:
     assert before.as_json()["model"] is None
 
 
-def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+def test_ledger_of_later_version_is_refused_and_unchanged(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     database.execute("PRAGMA user_version = 99")
@@ -164,7 +164,7 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         Ledger(tmp_path)
 
 
-def test_a_group_is_asked_for_in_one_question_and_answered_in_its_order(tmp_path: Path) -> None:
+def test_batch_lookup_takes_one_query_and_keeps_order(tmp_path: Path) -> None:
     here, gone, moved = (str(tmp_path / name) for name in ("here.png", "gone.png", "moved.png"))
     for path in (here, moved):
         Path(path).touch()

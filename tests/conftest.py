@@ -51,6 +51,22 @@ SLOW = {
     "edge/watch/test_watch_photos",
 }
 
+# The order in which two processes work through the tests and end together: what runs long as one piece comes early,
+# what needs no particular place comes last. Nothing that loads TensorFlow comes before tests of tflite-runtime, which
+# fails beside it. By the beginning of a path; tests of other paths come second.
+FIRST = ("edge/imaging/test_heic.py", "edge/imaging/test_preprocess.py")
+LAST = (
+    "train/test_train.py",
+    "train/test_robust_training.py",
+    "convert/test_convert.py",
+    "train/",
+    "convert/",
+    "edge/benchmark/",
+    "edge/watch/test_crash.py",
+    "edge/watch/test_arrivals.py",
+    "edge/doctor/test_command.py",
+)
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Report = dict[str, dict[str, Any]]
 Examine = Callable[..., tuple[int, Report]]
@@ -58,6 +74,7 @@ Examine = Callable[..., tuple[int, Report]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="Leave out the slow tests and those that need TensorFlow.")
+    parser.addoption("--kills", type=int, default=10, help="How often tests kill a watcher at a random moment.")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -65,6 +82,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     path = collection_path.relative_to(TESTS).with_suffix("").as_posix()
     return True if path in SLOW or path in ("train", "convert") else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests, and keep those together that share a module's fixtures or the import of TensorFlow."""
+    places = {}
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        later = next((number for number, start in enumerate(LAST, 1) if path.startswith(start)), 0)
+        places[item] = -1 if path in FIRST else later
+        definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+        is_shared = any(definition.scope == "module" for some in definitions.values() for definition in some)
+        if is_shared or path.startswith(("train/", "convert/")):
+            item.add_marker(pytest.mark.xdist_group(path))
+    items.sort(key=places.__getitem__)
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often a test kills its watcher: --kills."""
+    return int(request.config.getoption("--kills"))
 
 
 @pytest.fixture(scope="session", autouse=True)

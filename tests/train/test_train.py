@@ -189,32 +189,67 @@ def test_killed_run_resumes_to_same_history(run: Path, tmp_path: Path) -> None:
         assert [epoch[key] for epoch in histories[1]] == pytest.approx([epoch[key] for epoch in histories[0]], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--out", "RUN"), "holds a run already"),
-        (("--out", "RUN", "--resume", "--learning-rate", "0.5"), "another learning_rate"),
-        (("--out", "RUN", "--resume"), "finished"),
-        (("--out", "NEW", "--resume"), "no run to resume"),
-        (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
-        (("--out", "NEW", "--recipe", "soufflé"), "none of compact, small, resnet50"),
-        (("--out", "NEW", "--recipe", "resnet50", "--weights", "missing.h5"), "--weights missing.h5"),
-        (("--out", "NEW", "--weights", "imagenet"), "no pretrained weights"),
-        (("--out", "NEW", "--set", "optimizer"), "not NAME=VALUE"),
-        (("--out", "NEW", "--set", "optimizer=luck"), "none of adamw, muon"),
-        (("--out", "NEW", "--set", "colour=red"), "none of optimizer, "),
-        (("--out", "NEW", "--set", "weight_decay=much"), "not a value"),
-        (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
-    ],
-)
-def test_invalid_arguments_report_one_line_error(
-    run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str
-) -> None:
-    named = [str(run) if word == "RUN" else str(tmp_path / "new") if word == "NEW" else word for word in arguments]
-    done = train("fit", *FIT, *named)
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert "Traceback" not in done.stderr
+MISTAKES = [
+    (("--out", "RUN"), "holds a run already"),
+    (("--out", "RUN", "--resume", "--learning-rate", "0.5"), "another learning_rate"),
+    (("--out", "RUN", "--resume"), "finished"),
+    (("--out", "NEW", "--resume"), "no run to resume"),
+    (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
+    (("--out", "NEW", "--recipe", "soufflé"), "none of compact, small, resnet50"),
+    (("--out", "NEW", "--recipe", "resnet50", "--weights", "missing.h5"), "--weights missing.h5"),
+    (("--out", "NEW", "--weights", "imagenet"), "no pretrained weights"),
+    (("--out", "NEW", "--set", "optimizer"), "not NAME=VALUE"),
+    (("--out", "NEW", "--set", "optimizer=luck"), "none of adamw, muon"),
+    (("--out", "NEW", "--set", "colour=red"), "none of optimizer, "),
+    (("--out", "NEW", "--set", "weight_decay=much"), "not a value"),
+    (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
+]
+# Calls the command once for each list of words, in one process: TensorFlow takes seconds to start.
+CALL_EACH = """
+import contextlib, io, json, sys, traceback
+from train.cli import main
+done = []
+for words in json.load(sys.stdin):
+    status, errors = 0, io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main(words, prog_name="python -m train")
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            traceback.print_exc()
+    done.append((status, errors.getvalue()))
+print(json.dumps(done))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """Exit status and stderr of `train fit` for each of MISTAKES."""
+    folder = tmp_path_factory.mktemp("refused")
+    calls = [
+        ["fit", *FIT, *({"RUN": str(run), "NEW": str(folder / f"{number}")}.get(word, word) for word in arguments)]
+        for number, (arguments, _) in enumerate(MISTAKES)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CALL_EACH],
+        input=json.dumps(calls),
+        cwd=CHECKOUT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(status, errors) for status, errors in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_invalid_arguments_report_one_line_error(refusals: list[tuple[int, str]], number: int) -> None:
+    status, errors = refusals[number]
+    assert status == 2
+    assert MISTAKES[number][1] in errors
+    assert "Traceback" not in errors
 
 
 def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Path, tmp_path: Path) -> None:

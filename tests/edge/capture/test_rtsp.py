@@ -1,4 +1,4 @@
-"""Network cameras by RTSP, from a real server; needs GStreamer's on this machine."""
+"""Network cameras by RTSP, from GStreamer's server on this machine."""
 
 import shutil
 import signal
@@ -14,11 +14,15 @@ from edge.capture.capture import Capture
 from edge.capture.libav import LibavCamera
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT
+from tests.support.packages import missing
 from tests.support.videos import RED
 
 PYTHON = "/usr/bin/python3"
 NEEDS = "import gi; gi.require_version('GstRtspServer', '1.0')"
-PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base -good -ugly"
+PACKAGES = (
+    "gir1.2-gst-rtsp-server-1.0 python3-gi "
+    "gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+)
 
 
 class Server:
@@ -42,7 +46,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     if not shutil.which(PYTHON) or subprocess.run([PYTHON, "-c", NEEDS], capture_output=True).returncode:
-        pytest.skip(f"needs GStreamer's RTSP server: apt install {PACKAGES}")
+        missing(PACKAGES)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     running = Server(port)

@@ -25,7 +25,9 @@ PLAIN = MODELS / "brightness_int8.tflite"
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each that is installed."""
     if request.param == "tflite-runtime" and "tensorflow" in sys.modules:
-        pytest.skip("tflite-runtime fails where TensorFlow is loaded: run this file before those that load it")
+        pytest.fail(
+            "TensorFlow is loaded, beside which tflite-runtime fails: use --dist loadgroup as the Makefile does"
+        )
     return str(request.param)
 
 

@@ -51,21 +51,24 @@ SLOW = {
     "edge/watch/test_watch_photos",
 }
 
-# The order in which two processes work through the tests and end together: what runs long as one piece comes early,
-# what needs no particular place comes last. Nothing that loads TensorFlow comes before tests of tflite-runtime, which
-# fails beside it. By the beginning of a path; tests of other paths come second.
-FIRST = ("edge/imaging/test_heic.py", "edge/imaging/test_preprocess.py")
-LAST = (
-    "train/test_train.py",
-    "train/test_robust_training.py",
-    "convert/test_convert.py",
-    "train/",
-    "convert/",
-    "edge/benchmark/",
-    "edge/watch/test_crash.py",
-    "edge/watch/test_arrivals.py",
-    "edge/doctor/test_command.py",
-)
+# Where the tests of a path, or of the paths that begin so, come in the order; the others come at 0. In this order two
+# processes end together: what runs long as one piece comes early, and last what can be divided. What loads TensorFlow
+# comes after the tests of tflite-runtime, which fails beside it.
+ORDER = {
+    "edge/imaging/test_heic.py": -1,
+    "edge/imaging/test_preprocess.py": -1,
+    "train/test_train.py": 1,
+    "train/test_robust_training.py": 2,
+    "convert/test_convert.py": 3,
+    "train/": 4,
+    "convert/": 4,
+    "edge/benchmark/": 5,
+    "edge/watch/test_crash.py": 6,
+    "edge/watch/test_arrivals.py": 7,
+    "edge/doctor/test_command.py": 7,
+}
+# Files whose tests one process runs, for they share what takes long to make; other tests go to any process.
+TOGETHER = ("train/", "convert/", "edge/test_package.py", "edge/test_api.py", "edge/inference/test_failover.py")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Report = dict[str, dict[str, Any]]
@@ -84,19 +87,32 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if path in SLOW or path in ("train", "convert") else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests, and keep those together that share a module's fixtures or the import of TensorFlow."""
-    places = {}
-    for item in items:
+    """Sort the tests by ORDER."""
+
+    def place(item: pytest.Item) -> int:
         path = item.path.relative_to(TESTS).as_posix()
-        later = next((number for number, start in enumerate(LAST, 1) if path.startswith(start)), 0)
-        places[item] = -1 if path in FIRST else later
-        definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-        is_shared = any(definition.scope == "module" for some in definitions.values() for definition in some)
-        if is_shared or path.startswith(("train/", "convert/")):
-            item.add_marker(pytest.mark.xdist_group(path))
-    items.sort(key=places.__getitem__)
+        return next((number for start, number in ORDER.items() if path.startswith(start)), 0)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the tests to the processes of `-n` in their order, those of TOGETHER by file."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.removeprefix("tests/").partition("::")
+            if test.startswith("test_largest_accepted_"):
+                return "memory"  # each takes a gigabyte: one at a time
+            return path if path.startswith(TOGETHER) else nodeid
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture

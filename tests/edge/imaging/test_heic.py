@@ -210,7 +210,6 @@ def test_sequence_without_image_is_refused(tmp_path: Path, brand: str) -> None:
         preprocess.pixels(tmp_path / "moving.heic", SIZE)
 
 
-@pytest.mark.xdist_group("memory")  # a gigabyte each: one at a time
 @pytest.mark.parametrize(
     ("mode", "chroma"),
     [("RGB", 422), ("RGB", 444), ("RGBA", 422), ("L", 420), ("RGB;16", 422), ("RGBA;16", 422), ("L;16", 420)],

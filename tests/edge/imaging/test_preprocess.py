@@ -174,7 +174,6 @@ def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
             preprocess.pixels(tmp_path / "bomb.png", SIZE)
 
 
-@pytest.mark.xdist_group("memory")  # a gigabyte each: one at a time
 @pytest.mark.parametrize(
     ("name", "mode", "options"),
     [

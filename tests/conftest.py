@@ -123,7 +123,7 @@ def kills(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_not_ignored() -> None:
-    """As one is under nohup, and the other in the background; our processes would inherit that, and no handler."""
+    """nohup ignores SIGHUP and a background shell ignores SIGINT; the processes of the tests would inherit that."""
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -152,7 +152,7 @@ def edge_detect(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def examine(edge_detect: Run, tmp_path: Path) -> Examine:
-    """Runs `edge-detect doctor`: the exit status, and the report by name, of two of one name the worst."""
+    """Runs `edge-detect doctor`: exit status, and checks by their names; of several with one name the worst."""
 
     def run(*options: str | Path, variables: dict[str, str] | None = None) -> tuple[int, Report]:
         env = environment(HOME=str(tmp_path / "home"), **(variables or {}))
@@ -206,7 +206,7 @@ def samples(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"]]:
-    """Starts `edge-detect watch` on the inbox, as often as asked, and ends what it has started."""
+    """Starts `edge-detect watch` on the inbox, at each call another, and kills them all at the end."""
     from tests.support.watching import Watching  # which needs this module
 
     started: list[Watching] = []
@@ -222,7 +222,7 @@ def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"
 
 @contextmanager
 def systemd(folder: Path) -> Iterator[socket.socket]:
-    """In its place: the socket `notify` in a folder, for NOTIFY_SOCKET."""
+    """systemd's end of NOTIFY_SOCKET: the socket `notify` in a folder."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.settimeout(30)
         heard.bind(str(folder / "notify"))

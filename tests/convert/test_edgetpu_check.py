@@ -78,7 +78,7 @@ def test_check_needs_no_tensorflow() -> None:
 
 
 def changed(path: Path, change: Callable[[object], None]) -> model.Model:
-    """A file with something in it changed, not written."""
+    """A model whose content is changed in memory."""
     network = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     change(network)
     builder = flatbuffers.Builder()

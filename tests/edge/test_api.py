@@ -40,7 +40,7 @@ def bundled() -> Classifier:
 
 
 def fields(verdict: Verdict | str) -> dict[str, Any]:
-    """Of a verdict or a line of JSON, without what differs each time."""
+    """Fields of a verdict or of a JSON line, without the elapsed time."""
     told = json.loads(verdict if isinstance(verdict, str) else json.dumps(verdict.as_json()))
     assert told.pop("elapsed_ms") > 0
     return told

@@ -1,4 +1,4 @@
-"""Imports of the package go downward, and no module imports itself by way of others."""
+"""Modules of `edge` import only the same or lower levels, and imports have no cycle."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -28,8 +28,8 @@ MODULES = {module_of(path): path for path in sorted((CHECKOUT / "edge").rglob("*
 
 
 def level(module: str) -> int:
-    room = module.split(".")[1]
-    (found,) = (number for number, rooms in enumerate(LEVELS) if room in rooms)
+    package = module.split(".")[1]
+    (found,) = (number for number, packages in enumerate(LEVELS) if package in packages)
     return found
 
 

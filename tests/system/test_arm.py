@@ -60,7 +60,7 @@ class Board:
     system: System
     runtime: str
     kernels: str
-    # What the README has for it beside the common lines.
+    # Further lines of the README for this board.
     apt: str = ""
     environment: str = "python3 -m venv"
 
@@ -120,7 +120,7 @@ def test_installed_runtime_is_the_documented_one(root: Root, board: Board) -> No
 
 
 def test_network_outputs_equal_those_on_x86_64(root: Root, board: Board) -> None:
-    """To the bit. On x86-64 tflite-runtime's fast int8 kernels round otherwise, so there its plain ones are asked."""
+    """To the bit. On x86-64 tflite-runtime's fast int8 kernels round otherwise, so its reference kernels run there."""
     package = RUNTIMES[board.runtime]
     there = root.succeed(PYTHON_THERE, "-c", OUTPUTS, package, "AUTO", cwd="/checkout")
     assert len(json.loads(there)) == IMAGE_COUNT
@@ -185,7 +185,7 @@ def test_doctor_reports_no_problem(root: Root, board: Board) -> None:
 
 
 def test_iphone_photo_is_read_if_pillow_heif_installs(root: Root, board: Board) -> None:
-    """Last of all, for a newer Pillow comes with it."""
+    """Last of all, because it installs a newer Pillow."""
     classify = [PROGRAM, "classify", "tests/data/photo.heic", "--json"]
     assert "pip install 'edge-detect[heic]'" in _answers(root.run(*classify, cwd="/checkout").stdout)[0]["error"]
     if board.system.architecture == "armhf":

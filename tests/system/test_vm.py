@@ -19,7 +19,7 @@ from tests.system.test_systemd import EXPOSURE_OF_CAMERA
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 MODEL = "/opt/brightness_int8.tflite"
-# Two webcams, and nothing else of what the driver can be.
+# Two webcams, and none of the driver's other devices.
 LOAD = "modprobe vivid n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0,0"
 DRIVER = "/sys/bus/platform/drivers/vivid"
 BARS, BLACK, WHITE = 1, 5, 6  # test patterns
@@ -72,7 +72,7 @@ def shows(machine: VirtualMachine, device: int, pattern: int) -> None:
 
 
 def camera(machine: VirtualMachine, *options: str, user: str = "root") -> tuple[int, str]:
-    """The exit status and what it says of `edge-detect camera` that ends by itself."""
+    """Exit status and output of an `edge-detect camera` that ends by itself."""
     words = [PROGRAM, "camera", "--model", MODEL, "--state", f"/tmp/{user}", *options]
     return machine.sh(f"cd /tmp && export HOME=/tmp && exec setpriv --reuid {user} --clear-groups -- {' '.join(words)}")
 
@@ -186,7 +186,7 @@ def test_service_lifecycle_from_installation_to_removal(machine: VirtualMachine)
     exposure = machine.run("systemd-analyze", "security", CAMERA_UNIT).strip().splitlines()[-1]
     assert float(exposure.split(":")[1].split()[0]) <= EXPOSURE_OF_CAMERA, exposure
 
-    # A camera that freezes without a word: all is begun anew.
+    # A camera freezes silently: the service restarts.
     main = machine.show(CAMERA_UNIT, "MainPID")
     machine.run("v4l2-ctl", "-d", "/dev/video0", "-c", "percentage_of_dropped_buffers=100")
     machine.until(lambda: machine.show(CAMERA_UNIT, "NRestarts") == "1", "the watchdog did not bite")

@@ -183,7 +183,7 @@ def test_accuracy_of_mixed_image_uses_its_larger_part() -> None:
 
 
 def test_model_files_with_and_without_subjects_have_same_format(tmp_path: Path) -> None:
-    """Pictures of one's own have other names; and the second output is nowhere in what is kept."""
+    """Files that are not named as CIFAKE's give no subjects; the second output is not stored."""
     keras = pytest.importorskip("keras")
     for label in ("REAL", "FAKE"):
         (tmp_path / "data" / "train" / label).mkdir(parents=True)
@@ -211,7 +211,7 @@ def test_model_files_with_and_without_subjects_have_same_format(tmp_path: Path) 
 
 
 def test_training_on_frozen_features_changes_only_last_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The seed's recipe with weights from a file: what is frozen stays as it was, the rest moves."""
+    """ResNet-50 with weights from a file: frozen layers stay, the others change."""
     keras = pytest.importorskip("keras")
     from train import fit
     from train.checkpoint import Settings

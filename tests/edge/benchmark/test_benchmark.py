@@ -1,4 +1,4 @@
-"""`edge-detect benchmark`: what it tells and what it leaves alone; how fast anything is, is no matter of tests."""
+"""`edge-detect benchmark`: its report, and that it changes nothing. Speed itself is not tested."""
 
 import json
 import os
@@ -189,7 +189,7 @@ def test_causes_of_a_slow_board_are_reported(tmp_path: Path) -> None:
     told = board.warnings(tmp_path, 0)
     for fragment in ("voltage is too low", "it is throttled", "powersave", "600 of 1800 MHz", "99.50"):
         assert len([line for line in told if fragment in line]) == 1, told
-    write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # it was so before, and is no more
+    write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # throttled earlier, not now
     assert board.throttling(tmp_path) == []
 
 

@@ -20,7 +20,7 @@ from tests.conftest import CHECKOUT, environment, picture
 from tests.support.videos import Server, served, shows_quadrants, video
 
 PATIENCE = 60.0
-END = threading.Event()  # of a test: until then a camera stands still that waits for it
+END = threading.Event()  # set when a test ends: cameras that wait for it hang until then
 
 
 def levels(*frames: Frame) -> list[int]:
@@ -28,8 +28,8 @@ def levels(*frames: Frame) -> list[int]:
 
 
 class Steps:
-    """A live camera that does what it is told, one step for each frame: a number is a frame of that brightness, None an
-    end, an error is raised, and a function is called first."""
+    """A live camera with one step for each frame: a number is a frame of that brightness, None the end, an error is
+    raised, and a function is called before the next step."""
 
     name, is_live = "steps", True
 

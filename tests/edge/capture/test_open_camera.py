@@ -1,4 +1,4 @@
-"""Replays, and from a name to a camera."""
+"""Replays, and opening a camera by its name."""
 
 import shutil
 import struct

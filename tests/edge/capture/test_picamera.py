@@ -1,4 +1,4 @@
-"""The Pi's own camera: what lies in its memory, and how it is held."""
+"""The Pi's own camera: pixel layouts in memory, and opening and closing."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def luma_and_chroma(pixels: np.ndarray, red: float, blue: float, is_full: bool) 
 def memory(
     layout: str, size: tuple[int, int], padding: int, red: float = 0.299, blue: float = 0.114, full: bool = True
 ):
-    """What a camera has in its memory of the four quadrants, and its stride; the padding is bright."""
+    """The four quadrants as a camera stores them, with bright padding, and the stride."""
 
     def padded(rows: np.ndarray, stride: int) -> bytes:
         filled = np.full((rows.shape[0], stride), 255, np.uint8)
@@ -86,7 +86,7 @@ def test_unknown_layouts_and_short_buffers_raise() -> None:
 
 
 class Sensor:
-    """Speaks as the class Picamera2 does, and shows the four quadrants in one layout."""
+    """A stand-in for Picamera2 that shows the four quadrants in one layout."""
 
     layout, colours, timeouts = "BGR888", "sYCC", 0
 

@@ -1,4 +1,4 @@
-"""What a network sees of a video: nearly what it sees of a file with the same frame, by a shorter way."""
+"""A network receives nearly the same pixels of a video frame as of a file with the same picture."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def first(path: Path) -> Frame:
 
 
 def whole(_: Size) -> Input:
-    """As a model for thumbnails takes it."""
+    """The input of a model for thumbnails."""
     return Input(0, SIZE)
 
 
 def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Views | None = None) -> int:
-    """Levels, of 255, at the worst place."""
+    """Greatest difference from the pixels of a file, in levels of 255."""
     one = Input(1, size, views)
     chosen, seen = frame.seen(view, lambda _: one)
     part = view.of(frame.pixels)
@@ -142,8 +142,8 @@ CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
     [
         ("ffv1", "gray", 0),
         ("mjpeg", "yuvj422p", 8),
-        # This one says that a pixel of colours lies to the left of its two pixels of light, not amid them. libswscale
-        # heeds that when it scales, and not when it only converts; it shows beside edges between strong colours.
+        # This video places chroma at the left of its two luma pixels, not between them. libswscale respects that when
+        # it scales, but not when it only converts; the difference shows beside edges between strong colours.
         ("libx264", "yuv420p", 40),
     ],
 )

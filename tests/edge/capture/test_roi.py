@@ -88,7 +88,7 @@ def test_region_outside_picture_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("size", "levels"), [((32, 32), 0), ((64, 48), 0), ((640, 481), 8), ((7, 5), 0)])
 def test_frame_gives_same_input_as_file(tmp_path: Path, size: tuple[int, int], levels: int) -> None:
-    """Of a large one, which is reduced first, nearly so, even if it is nothing but noise."""
+    """Exactly; of a large frame, which is reduced first, nearly, even if it is noise."""
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(frame).save(tmp_path / "frame.png")
     seen = preprocess.scaled(frame, (32, 32))

@@ -77,7 +77,7 @@ def test_password_opens_stream_and_is_never_shown(server: Server, capfd: pytest.
 
 
 def test_stream_errors_never_show_the_password() -> None:
-    """Each kind of error in a process of its own, with all that it writes; it raises without being caught."""
+    """Each kind of error is raised uncaught in a new process, whose whole output is searched."""
     for rest in ("127.0.0.1:1/x", "nowhere.invalid/x", "127.0.0.1:1/a@b", "[::1", "127.0.0.1:99999/x"):
         program = "import sys; from edge.capture.libav import LibavCamera; LibavCamera(sys.argv[1])"
         done = subprocess.run(

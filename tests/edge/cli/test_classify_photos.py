@@ -106,7 +106,7 @@ def test_false_alarms_and_no_unsure_options_choose_thresholds(edge_detect: Run, 
 def test_invalid_threshold_option_reports_one_line_and_status_2(
     classify: Classify, options: tuple[str, ...], reason: str
 ) -> None:
-    done = classify(THUMBNAIL, *options)  # said at once, before a photo needs that model
+    done = classify(THUMBNAIL, *options)  # reported before an image needs the model for photos
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(reason)
     assert "Traceback" not in done.stderr
@@ -135,7 +135,7 @@ def test_one_run_draws_thumbnail_and_photo_figures(classify: Classify, tmp_path:
         thumbnail.save(tmp_path / "thumbnail.png")
     told = verdicts(classify("--figure", "--json", "photo.png", "thumbnail.png"))
     assert [one["label"] for one in told] == ["UNSURE", "REAL"]
-    assert not any("explain" in one for one in told)  # that was not asked for
+    assert not any("explain" in one for one in told)  # only with --explain
     with Image.open(tmp_path / "photo_results.png") as of_photo:
         assert of_photo.text["Description"].startswith("UNSURE 0.59")
         assert of_photo.width == 900 + 48

@@ -54,7 +54,7 @@ def test_classify_reads_folders_and_subfolders_with_recursive(edge_detect: Run, 
 
 
 def make_bad_input(folder: Path) -> dict[str, str]:
-    """One file of every kind of bad input, and what is said of it."""
+    """One file of every kind of bad input, with a part of its error message."""
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("I am a text\n")
     whole = picture(folder / "whole.jpg", size=(300, 200)).read_bytes()
@@ -91,7 +91,7 @@ def test_each_bad_file_reports_one_line_and_others_go_on(
 ) -> None:
     expected = make_bad_input(inbox)
     if verb == "watch":
-        del expected["folder.png"]  # nobody dropped it there to be classified
+        del expected["folder.png"]  # a watcher ignores folders
     picture(inbox / "good.png")
     picture(inbox / "new\nline.png")
     options = ["--model", str(brightness), *(["--json"] if as_json else []), *(["--once"] if verb == "watch" else [])]

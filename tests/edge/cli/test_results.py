@@ -1,4 +1,4 @@
-"""Looking at what was answered, and at who is at work."""
+"""`edge-detect results` and `status`, and what systemd and its journal receive."""
 
 import csv
 import io
@@ -98,7 +98,7 @@ def test_journal_entry_has_label_and_model(tmp_path: Path) -> None:
         fields = dict(line.split("=", 1) for line in journal.recv(4096).decode().splitlines())
         lines.write(Verdict("/in/a", "REAL", True, 0.9, 0.9, None, 0.001))
         older = journal.recv(4096).decode()
-        lines._socket.close()  # which otherwise lives as long as the process
+        lines._socket.close()  # a command keeps it open until its process ends
     assert fields["MESSAGE"] == "UNSURE  (58.3% FAKE)  /in/a"
     assert (fields["PRIORITY"], fields["EDGE_DETECT_LABEL"]) == ("6", "UNSURE")
     assert fields["EDGE_DETECT_MODEL"] == "photo_int8"
@@ -224,7 +224,7 @@ def test_systemd_is_notified_of_ready_watchdog_reload_and_stopping(
     process.send_signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in heard("RELOADING=1")
     heard("READY=1")
-    process.send_signal(signal.SIGSTOP)  # a hang: no ping any more
+    process.send_signal(signal.SIGSTOP)  # a hang: no watchdog message
     listener.settimeout(2)
     silent = False
     try:

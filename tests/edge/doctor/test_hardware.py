@@ -28,7 +28,7 @@ def board(tmp_path: Path) -> Board:
 
 @pytest.fixture
 def pi_5(tmp_path: Path) -> Board:
-    """With a Coral on PCIe, as its system comes."""
+    """A Pi 5 with a Coral on PCIe and an unchanged system."""
     made = Board(tmp_path, "Raspberry Pi 5 Model B Rev 1.0")
     made.file("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x1ac1\n")
     made.file("/sys/bus/pci/devices/0000:01:00.0/device", "0x089a\n")

@@ -43,7 +43,7 @@ def test_map_colours_each_view_and_averages_overlaps(tmp_path: Path) -> None:
     assert nearer(at(0.1, 0.1), VERMILION, BLUE)
     assert nearer(at(0.9, 0.9), BLUE, VERMILION)
     assert nearer(at(0.6, 0.4), BLUE, VERMILION)
-    assert at(0.9, 0.1) == (128, 128, 128)  # not looked at
+    assert at(0.9, 0.1) == (128, 128, 128)  # outside of all views
     only, both = np.subtract(at(0.1, 0.1), 128), np.subtract(at(0.4, 0.4), 128)
     assert nearer(at(0.4, 0.4), VERMILION, BLUE)  # (-4 + 1) / 2
     assert np.abs(both).sum() < np.abs(only).sum()

@@ -29,7 +29,7 @@ def encoded(picture: Image.Image, **options: object) -> bytes:
 
 
 def flat(data: bytes) -> list[int]:
-    """The one colour of an image that has one."""
+    """The colour of a uniform image."""
     got = preprocess.pixels("flat.heic", SIZE, data).astype(int)
     assert np.ptp(got, axis=(0, 1)).max() <= 2
     return list(got[0, 0])
@@ -56,7 +56,7 @@ def with_image_data_of(other: bytes, data: bytes) -> bytes:
 
 
 def test_iphone_photo_is_rotated_once() -> None:
-    """It is stored on its side in tiles, and says so twice; see tests/data/make_heic.py."""
+    """It is stored rotated, in tiles, with two orientation tags; see tests/data/make_heic.py."""
     content = PHOTO.read_bytes()
     assert b"irot\x03" in content
     assert b"grid" in content
@@ -77,10 +77,10 @@ def test_orientation_comes_from_image_and_not_from_exif(orientation: int) -> Non
     exif[ExifTags.Base.Orientation] = orientation
     turned = encoded(stored, exif=exif.tobytes())
     assert (b"irot" in turned or b"imir" in turned) == (orientation > 1)
-    untouched = encoded(picture, exif=exif)  # in this form the encoder takes it for nothing but data
+    untouched = encoded(picture, exif=exif)  # the encoder stores an Exif object without rotating
     assert b"irot" not in untouched
     assert exif.tobytes() in untouched
-    # Of what pillow-heif does not void, as it does with the EXIF data, Pillow would believe this.
+    # pillow-heif resets the orientation in EXIF, but not this one in XMP, which Pillow would apply.
     described = encoded(stored, xmp=b"<x><tiff:Orientation>%d </tiff:Orientation></x>" % orientation)
     expected = np.asarray(picture.resize((24, 16), Image.Resampling.BICUBIC), int)
     for data in (turned, untouched, described):
@@ -149,7 +149,7 @@ def test_damaged_files_raise_only_named_errors_and_print_nothing(capfd: pytest.C
 
 
 def test_oversized_tiles_count_towards_memory_limit() -> None:
-    """A grid says how large it is, and libheif decodes its tiles whole."""
+    """The header of a grid gives its size, but libheif decodes whole tiles."""
     data = (DATA / "photo.heic").read_bytes()
     places = [at for at in range(len(data)) if data.startswith(b"ispe\0\0\0\0", at)]
     assert len(places) > 1
@@ -178,7 +178,7 @@ def box(*brands: bytes) -> bytes:
         (box(b"heic", b"mif1", b"heic"), True),
         (box(b"heix", b"mif1"), True),
         (box(b"mif1", b"mif1", b"heic"), True),
-        (box(b"mif1", b"miaf"), True),  # it does not tell; libheif will
+        (box(b"mif1", b"miaf"), True),  # HEVC or AV1: libheif finds out
         (box(b"hevc", b"msf1", b"iso8"), True),
         (box(b"msf1"), True),
         (box(b"avif", b"mif1", b"miaf", b"MA1B"), False),
@@ -187,7 +187,7 @@ def box(*brands: bytes) -> bytes:
         (box(b"isom", b"iso2", b"mp41"), False),
         (box(b"qt  "), False),
         (struct.pack(">I", 2**32 - 1) + b"ftypmif1\0\0\0\0" + b"avif" * 1000, False),
-        (box(b"isom") + b"heic" * 10, False),  # what comes after the box
+        (box(b"isom") + b"heic" * 10, False),  # bytes after the box do not count
         (b"\0\0\0\x18ftyp", False),
         (b"ftypheic", False),
     ],
@@ -215,7 +215,7 @@ def test_sequence_without_image_is_refused(tmp_path: Path, brand: str) -> None:
     [("RGB", 422), ("RGB", 444), ("RGBA", 422), ("L", 420), ("RGB;16", 422), ("RGBA;16", 422), ("L;16", 420)],
 )
 def test_largest_accepted_photo_stays_within_memory_limit(tmp_path: Path, mode: str, chroma: int) -> None:
-    """On its side and of an odd width: turning and cropping take some of it."""
+    """Rotated and of odd width, because rotating and cropping take memory, too."""
     channels, kind = len(mode.split(";")[0]), np.uint16 if ";" in mode else np.uint8
 
     def write(side: int) -> Image.Image:

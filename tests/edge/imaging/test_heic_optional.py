@@ -13,14 +13,14 @@ import pytest
 from tests.conftest import CHECKOUT, CIFAKE, DATA, Run, age, environment
 
 PHOTO = DATA / "photo.heic"
-WITHOUT = "import sys; sys.modules['pillow_heif'] = None"  # as if it were not installed, from the start on
+WITHOUT = "import sys; sys.modules['pillow_heif'] = None"  # as if it were not installed when the process starts
 INSTALL = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
 
 is_installed = pytest.mark.skipif(not find_spec("pillow_heif"), reason="needs pillow-heif")
 
 
 def stub(tmp_path: Path, text: str, module: str = "pillow_heif") -> dict[str, str]:
-    """Variables that let a module of ours stand before the installed one."""
+    """Environment variables that put a module with this text before the installed one."""
     folder = tmp_path / "stubs"
     folder.mkdir()
     (folder / f"{module}.py").write_text(text)
@@ -67,7 +67,7 @@ def test_watched_photo_gets_a_verdict_after_package_is_installed(
 
 
 def test_without_package_only_the_signature_is_read(photo: Path) -> None:
-    """There may be thousands, on a share, and each is met again at each listing."""
+    """A share may hold thousands of them, and each listing shows each of them again."""
     with photo.open("ab") as file:
         file.truncate(50_000_000)
     program = (
@@ -88,7 +88,7 @@ def test_without_package_only_the_signature_is_read(photo: Path) -> None:
 
 @is_installed
 def test_too_old_pillow_is_named_in_error(photo: Path) -> None:
-    """Of the system's, say, which a watcher had loaded before the package came, and a newer Pillow with it."""
+    """As in a watcher that loaded the system's Pillow before pillow-heif and a newer Pillow were installed."""
     program = "import PIL.Image; PIL.__version__ = '9.4.0'; from edge.__main__ import run; run()"
     words = [sys.executable, "-c", program, "classify", photo, "--json"]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Preprocessing: every kind of image, one way."""
+"""Preprocessing: every kind of image becomes RGB pixels of the input size."""
 
 import io
 import os
@@ -146,7 +146,7 @@ def test_path_and_bytes_give_same_pixels() -> None:
         (b"", "empty"),
         (b"this is no image\n" * 10, "not an image in a known format"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 50, "not an image|broken|truncated"),
-        (b"P6 1 1 255\n\0\0\0", "not an image in a known format"),  # Pillow knows PPM; we do not let it
+        (b"P6 1 1 255\n\0\0\0", "not an image in a known format"),  # PPM, which Pillow reads but we refuse
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a known format"),
     ],
 )
@@ -198,7 +198,7 @@ def test_largest_accepted_image_stays_within_memory_limit(
     probe.info.update({key: value for key, value in options.items() if key == "transparency"})
     side = int((preprocess.MAX_DECODING_BYTES / preprocess._bytes_per_pixel(probe)) ** 0.5)
     Image.new(mode, (side, side)).save(tmp_path / name, **options)
-    # VmHWM, for what getrusage tells includes the peak of the process that has started this one.
+    # VmHWM, because getrusage includes the peak of the parent process.
     program = (
         "import sys; from edge.imaging import preprocess\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"

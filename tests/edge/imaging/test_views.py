@@ -1,4 +1,4 @@
-"""The views of a picture, against a plain way to take them."""
+"""Views of a picture, compared with a plain implementation."""
 
 import io
 import pickle
@@ -32,7 +32,7 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
-    """The same with whole pictures: decoded, converted, halved, turned, scaled, and cut at last."""
+    """The same views from the whole decoded picture: convert, halve, rotate, scale, then crop."""
     with Image.open(path) as opened:
         orientation, factor = opened.getexif().get(0x0112, 1), 1
         while views.reduce_above and factor < 8 and min(opened.size) >= 2 * factor * views.reduce_above:
@@ -54,7 +54,7 @@ def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
 
 
 def differences(path: Path, views: Views = VIEWS) -> tuple[int, int]:
-    """The greatest difference to the plain way: of native crops, and of scaled ones."""
+    """Greatest difference from the plain implementation: of native crops and of scaled views."""
     got, expected = taken(path, None, views, SIZE).pixels, plain(path, views, SIZE)
     sets = [one for one in views.sets for _ in range(one.crops)]
     assert got.shape == (len(sets), SIZE[1], SIZE[0], 3)

@@ -1,4 +1,4 @@
-"""Models at work, on both runtimes."""
+"""Classification with real models, on both runtimes."""
 
 import shutil
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_verdict_has_label_score_and_confidence(tmp_path: Path, brightness: Path
 
 
 def test_logit_becomes_probability_clamped_to_measured_range(tmp_path: Path) -> None:
-    """The brightness model's own output, 0 to 255/256, read as a logit; nothing else can know which it is."""
+    """The brightness model's own output, 0 to 255/256, read as a logit: only the description says which it is."""
     path = Path(shutil.copyfile(MODELS / "brightness_int8.tflite", tmp_path / "logit.tflite"))
     plain = Classifier(model.load(path))
     description = ModelDescription(
@@ -219,7 +219,7 @@ both_installed = pytest.mark.skipif(
 
 
 def pictures() -> list[preprocess.Pixels]:
-    """The bundled images, and noise that no training has ever tidied."""
+    """The bundled images, and noise, which no training set holds."""
     bundled = [preprocess.pixels(path, (32, 32)) for path in sorted((CIFAKE / "test").rglob("*.jpg"))]
     return bundled + list(np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8))
 

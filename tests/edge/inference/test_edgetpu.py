@@ -1,4 +1,4 @@
-"""What there is of a Coral, in a machine that is a folder."""
+"""Finding Corals, on machines that are imitated in a folder."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""A delegate in the real runtimes: one that works, and all the ways in which one may not."""
+"""Delegates in the real runtimes: one that works, and each way to fail."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ PLAIN = MODELS / "brightness_int8.tflite"
 
 @pytest.fixture(params=[name for name in RUNTIMES if is_installed(name)])
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Each that is installed."""
+    """Each installed runtime."""
     if request.param == "tflite-runtime" and "tensorflow" in sys.modules:
         pytest.fail(
             "TensorFlow is loaded, beside which tflite-runtime fails: use --dist loadgroup as the Makefile does"
@@ -183,7 +183,7 @@ def test_delegate_just_released_by_trial_is_retried(
 
 @pytest.mark.tpu
 def test_real_coral_returns_cpu_verdicts(runtime: str) -> None:
-    """Of the default model; it has to be compiled beforehand."""
+    """Needs the default model compiled for the Edge TPU."""
     try:
         require_device()
         find_library()

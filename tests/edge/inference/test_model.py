@@ -1,4 +1,4 @@
-"""Model files and their descriptions: what is accepted, and what is refused with which words."""
+"""Model files and their descriptions: what is accepted, and what is refused with which message."""
 
 import json
 import shutil

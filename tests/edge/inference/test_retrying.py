@@ -59,7 +59,7 @@ def test_damaged_model_is_an_error_when_needed(tmp_path: Path) -> None:
 
 
 class OnCoral(Classifier):
-    """A real classifier whose Coral may be pulled out."""
+    """A real classifier whose Coral may be unplugged."""
 
     is_away = False
 

@@ -167,7 +167,7 @@ def test_operating_point_applies_to_models_that_have_any(tmp_path: Path) -> None
 
 
 class Coral(Classifier):
-    """Computes on the processor, and has one user at a time, as a Coral has."""
+    """A stand-in that computes on the CPU and, like a Coral, has one user at a time."""
 
     users: ClassVar[list["Coral"]] = []
     is_away = False
@@ -226,7 +226,7 @@ def test_router_accepts_loaded_classifiers(models: list[Path], tmp_path: Path) -
 
 
 def test_thumbnails_open_no_file_of_the_photo_model(tmp_path: Path) -> None:
-    """Seen from outside: the files that a process of its own opens."""
+    """Checks which files a new process opens."""
     program = (
         "import sys\nopened = []\n"
         "sys.addaudithook(lambda event, told: event == 'open' and opened.append(str(told[0])))\n"

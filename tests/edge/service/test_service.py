@@ -43,7 +43,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     (tmp_path / "srv/inbox").mkdir(parents=True)
-    monkeypatch.setattr(install, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)  # an account that there is
+    monkeypatch.setattr(install, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)  # this account exists
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""What the ledger holds of cameras: each sighting once, events for long, frames for a while."""
+"""What the ledger holds of cameras: each record once, events until they are pruned, frames for a while."""
 
 import json
 import sqlite3

@@ -173,7 +173,7 @@ def test_batch_lookup_takes_one_query_and_keeps_order(tmp_path: Path) -> None:
         ledger.record([entry(here), entry(gone, b"g" * 32)], str(tmp_path))
         root = str(tmp_path)
         asked = [
-            ("/elsewhere", STAMP, DIGEST),  # nothing is there: it is the file that is at `here` now
+            ("/elsewhere", STAMP, DIGEST),  # this path does not exist: its file is at `here` now
             (here, other, DIGEST),  # known by its path
             (moved, STAMP, b"g" * 32),  # it was called `gone` before
             (moved, other, b"new" * 10),

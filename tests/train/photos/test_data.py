@@ -352,7 +352,7 @@ class _Pickler(pickle.Pickler):
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """In PyTorch's place, the names that its files mention."""
+    """A stand-in for PyTorch with the names that its files mention."""
     modules = {"torch": ModuleType("torch"), "torch._utils": ModuleType("torch._utils")}
     for name in ("FloatStorage", "LongStorage"):
         setattr(modules["torch"], name, type(name, (), {"__module__": "torch"}))

@@ -51,7 +51,7 @@ def probe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "train", "probe", *map(os.fspath, arguments)],
         cwd=CHECKOUT,
-        env=environment(OPENBLAS_NUM_THREADS="1"),  # which wait for each other on a busy machine
+        env=environment(OPENBLAS_NUM_THREADS="1"),  # its threads wait for each other on a busy machine
         capture_output=True,
         text=True,
         timeout=110,
@@ -150,7 +150,7 @@ def test_probe_classifier_finds_signal_and_ignores_noise() -> None:
     noise = random.standard_normal((600, 4))
     of_group = random.standard_normal(20)[[int(label * 10 + number // 2 % 10) for number, label in enumerate(labels)]]
     scores = held_out_scores(np.column_stack([noise, of_group]), labels, groups, np.ones(600))
-    assert ((scores > 0.5) == labels).mean() < 0.65  # what tells groups apart tells nothing of others
+    assert ((scores > 0.5) == labels).mean() < 0.65  # features of one group do not carry over to others
     informed = np.column_stack([noise, np.where(labels == 1, 512.0, random.integers(400, 600, 600))])
     scores = held_out_scores(informed, labels, groups, np.ones(600))
     assert ((scores > 0.5) == labels).mean() > 0.9

@@ -54,7 +54,7 @@ test-vm: $(VENV)/installed-dev
 
 # The tests that kill a watcher, a hundred times each; then ten minutes of files pouring in, kills and restarts.
 soak: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --kills 100 tests/edge/watch/test_crash.py -k kills
+	$(BIN)/python -m pytest --kills 100 tests/edge/watch/test_crash.py -k kill
 	$(BIN)/python -m tests.soak --minutes 10
 
 # Whether anything is slower than tests/benchmarks/ratios.json says; a minute or more, best on an idle machine.

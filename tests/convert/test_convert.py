@@ -202,9 +202,9 @@ def test_bias_correction_removes_shift_of_quantisation(keras_file: Path) -> None
 def test_last_layer_without_bias_converts(tmp_path: Path) -> None:
     import keras
 
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 16, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
-    keras.utils.set_random_seed(0)
     network = keras.Model(inputs, keras.layers.Dense(1, "sigmoid", use_bias=False)(x), name="plain")
     network.save(tmp_path / "model.keras")
     done = convert(tmp_path / "model.keras", "--out", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Imported by the fork server alone: no traceback is printed if the server's client dies while it asks for a process."""
+"""Imported by the fork server alone: it prints no traceback if its client dies while it asks for a process."""
 
 import pickle
 import sys

@@ -18,14 +18,14 @@ check: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quick -n 2
+	$(BIN)/python -m pytest --quick -n 3
 
-# Linter, types and all tests: six minutes on two cores.
+# Linter, types and all tests, in three processes: they wait about half of the time.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 # Everything in models/, from the data set: train, convert, verify, measure, write the card. Goes on where it stopped.
 # FIT="..." has options for the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.

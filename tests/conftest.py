@@ -51,9 +51,9 @@ SLOW = {
     "edge/watch/test_watch_photos",
 }
 
-# Where the tests of a path, or of the paths that begin so, come in the order; the others come at 0. In this order two
-# processes end together: what runs long as one piece comes early, and last what can be divided. What loads TensorFlow
-# comes after the tests of tflite-runtime, which fails beside it.
+# Where the tests of a path, or of the paths that begin so, come in the order; the others come at 0. In this order the
+# processes of `-n` end together: what runs long as one piece comes early, and last what can be divided. What loads
+# TensorFlow comes after the tests of tflite-runtime, which fails beside it.
 ORDER = {
     "edge/imaging/test_heic.py": -1,
     "edge/imaging/test_preprocess.py": -1,

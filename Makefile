@@ -18,14 +18,14 @@ check: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quick -n 2 --dist loadfile
+	$(BIN)/python -m pytest --quick -n 3
 
-# Linter, types and tests.
+# Linter, types and all tests, in three processes: they wait about half of the time.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
 
 # Everything in models/, from the data set: train, convert, verify, measure, write the card. Goes on where it stopped.
 # FIT="..." has options for the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.
@@ -52,8 +52,9 @@ test-picamera: $(VENV)/installed-dev
 test-vm: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m vm tests/system/test_vm.py
 
-# Ten minutes of files pouring in, kills and restarts; prints what it has seen.
+# The tests that kill a watcher, a hundred times each; then ten minutes of files pouring in, kills and restarts.
 soak: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --kills 100 tests/edge/watch/test_crash.py -k kill
 	$(BIN)/python -m tests.soak --minutes 10
 
 # Whether anything is slower than tests/benchmarks/ratios.json says; a minute or more, best on an idle machine.

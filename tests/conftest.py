@@ -51,6 +51,25 @@ SLOW = {
     "edge/watch/test_watch_photos",
 }
 
+# Where the tests of a path, or of the paths that begin so, come in the order; the others come at 0. In this order the
+# processes of `-n` end together: what runs long as one piece comes early, and last what can be divided. What loads
+# TensorFlow comes after the tests of tflite-runtime, which fails beside it.
+ORDER = {
+    "edge/imaging/test_heic.py": -1,
+    "edge/imaging/test_preprocess.py": -1,
+    "train/test_train.py": 1,
+    "train/test_robust_training.py": 2,
+    "convert/test_convert.py": 3,
+    "train/": 4,
+    "convert/": 4,
+    "edge/benchmark/": 5,
+    "edge/watch/test_crash.py": 6,
+    "edge/watch/test_arrivals.py": 7,
+    "edge/doctor/test_command.py": 7,
+}
+# Files whose tests one process runs, for they share what takes long to make; other tests go to any process.
+TOGETHER = ("train/", "convert/", "edge/test_package.py", "edge/test_api.py", "edge/inference/test_failover.py")
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Report = dict[str, dict[str, Any]]
 Examine = Callable[..., tuple[int, Report]]
@@ -58,6 +77,7 @@ Examine = Callable[..., tuple[int, Report]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="Leave out the slow tests and those that need TensorFlow.")
+    parser.addoption("--kills", type=int, default=10, help="How often tests kill a watcher at a random moment.")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -67,9 +87,43 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if path in SLOW or path in ("train", "convert") else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by ORDER."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(TESTS).as_posix()
+        return next((number for start, number in ORDER.items() if path.startswith(start)), 0)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the tests to the processes of `-n` in their order, those of TOGETHER by file."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.removeprefix("tests/").partition("::")
+            if test.startswith("test_largest_accepted_"):
+                return "memory"  # each takes a gigabyte: one at a time
+            return path if path.startswith(TOGETHER) else nodeid
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often a test kills its watcher: --kills."""
+    return int(request.config.getoption("--kills"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_not_ignored() -> None:
-    """As one is under nohup, and the other in the background; our processes would inherit that, and no handler."""
+    """nohup ignores SIGHUP and a background shell ignores SIGINT; the processes of the tests would inherit that."""
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -98,7 +152,7 @@ def edge_detect(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def examine(edge_detect: Run, tmp_path: Path) -> Examine:
-    """Runs `edge-detect doctor`: the exit status, and the report by name, of two of one name the worst."""
+    """Runs `edge-detect doctor`: exit status, and checks by their names; of several with one name the worst."""
 
     def run(*options: str | Path, variables: dict[str, str] | None = None) -> tuple[int, Report]:
         env = environment(HOME=str(tmp_path / "home"), **(variables or {}))
@@ -152,7 +206,7 @@ def samples(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"]]:
-    """Starts `edge-detect watch` on the inbox, as often as asked, and ends what it has started."""
+    """Starts `edge-detect watch` on the inbox, at each call another, and kills them all at the end."""
     from tests.support.watching import Watching  # which needs this module
 
     started: list[Watching] = []
@@ -168,7 +222,7 @@ def watching(inbox: Path, brightness: Path) -> Iterator[Callable[..., "Watching"
 
 @contextmanager
 def systemd(folder: Path) -> Iterator[socket.socket]:
-    """In its place: the socket `notify` in a folder, for NOTIFY_SOCKET."""
+    """systemd's end of NOTIFY_SOCKET: the socket `notify` in a folder."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.settimeout(30)
         heard.bind(str(folder / "notify"))

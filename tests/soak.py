@@ -31,7 +31,7 @@ PHOTOS = 0.1  # their share; the others are thumbnails
 @click.option("--kill-every", default=5.0, show_default=True, help="Seconds on average between two kills.")
 @click.option("--seed", default=0, show_default=True)
 def main(minutes: float, kill_every: float, seed: int) -> None:
-    """Let it run, and count."""
+    """Kill a watcher again and again, and count verdicts."""
     with tempfile.TemporaryDirectory(prefix="edge-detect-soak-") as folder:
         sys.exit(_soak(Path(folder), minutes * 60, kill_every, random.Random(seed)))
 
@@ -92,7 +92,7 @@ def _soak(folder: Path, seconds: float, kill_every: float, chance: random.Random
 
 
 def _resident(pid: int) -> int:
-    """Of the process and its children, what they share counted once."""
+    """Bytes resident in the process and its children; shared memory counts once."""
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         return sum(process.memory_full_info().pss for process in processes)

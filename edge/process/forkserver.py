@@ -1,4 +1,4 @@
-"""The fork server, from which decoding processes are forked with their modules already loaded."""
+"""The server that decoding processes are forked from: it has loaded already what they need."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def start_server(preloaded: str) -> None:
     Args:
         preloaded: name of the module that the server imports for its processes.
     """
-    forkserver.set_forkserver_preload([preloaded])
+    forkserver.set_forkserver_preload(["edge.process.orphan", preloaded])
     with contextlib.suppress(OSError):
         with _lock:
             _shorten_socket_address()

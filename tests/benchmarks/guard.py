@@ -2,8 +2,8 @@
 
 Ratios of times in one run, which another machine or a busy hour changes little,
 beside those in ratios.json. A ratio that is worse by more than the tolerance is
-measured again; if it stays so, it is told and the exit status is 1. With
---update the file is written anew. Nothing of this runs in `make test`.
+measured again; if it stays so, it is reported and the exit status is 1. With
+--update the file is written again. Nothing of this runs in `make test`.
 """
 
 import json
@@ -42,13 +42,13 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Kept:
-    """What is looked at.
+    """A ratio that is compared.
 
     Attributes:
         about: in words, for the table.
         is_better: when it is "higher" or "lower".
         tolerance: the share by which it may become worse.
-        goal: what it is meant to reach one day; None if nobody has said.
+        goal: what it is meant to reach one day, or None.
     """
 
     about: str

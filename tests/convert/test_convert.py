@@ -77,7 +77,7 @@ def converted(keras_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def test_each_file_has_a_description_that_a_runner_accepts(converted: Path) -> None:
+def test_each_converted_file_has_a_valid_description(converted: Path) -> None:
     assert sorted(path.name for path in converted.iterdir()) == [
         "brightness_float16.json",
         "brightness_float16.tflite",
@@ -100,7 +100,7 @@ def test_each_file_has_a_description_that_a_runner_accepts(converted: Path) -> N
         assert 0 < measured["mean_difference"] <= measured["max_difference"] < 0.03
 
 
-def test_the_int8_file_has_integers_only_and_a_pixel_is_a_step_of_its_input(converted: Path) -> None:
+def test_int8_file_is_all_integer_with_one_input_step_per_pixel_level(converted: Path) -> None:
     from edge.inference.runtime import interpreter
 
     tensors = interpreter((converted / "brightness_int8.tflite").read_bytes()).get_tensor_details()
@@ -110,7 +110,7 @@ def test_the_int8_file_has_integers_only_and_a_pixel_is_a_step_of_its_input(conv
     assert loaded.input.zero_point == -128
 
 
-def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, keras_file: Path) -> None:
+def test_calibration_sample_is_balanced_seeded_and_listed(converted: Path, keras_file: Path) -> None:
     names = json.loads((converted / "brightness_int8.json").read_text())["calibration"]["names"]
     assert len(set(names)) == 40
     assert sum(name.startswith("train/REAL/") for name in names) == 20
@@ -124,7 +124,7 @@ def test_the_calibration_sample_is_balanced_seeded_and_named(converted: Path, ke
     assert list(calibration(CIFAKE, (16, 12), 40, 1, kept).names) != names
 
 
-def test_calibration_passes_over_what_cannot_be_read_and_what_was_held_out(tmp_path: Path) -> None:
+def test_calibration_skips_unreadable_and_held_out_images(tmp_path: Path) -> None:
     from convert.calibration_data import calibration
     from convert.errors import SampleError
 
@@ -142,7 +142,7 @@ def test_calibration_passes_over_what_cannot_be_read_and_what_was_held_out(tmp_p
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '["ok.jpg"]', '"train/REAL/x.jpg"'])
-def test_a_damaged_list_of_held_out_images_is_a_named_error(tmp_path: Path, content: str) -> None:
+def test_damaged_held_out_list_raises_named_error(tmp_path: Path, content: str) -> None:
     from convert.calibration_data import held_out
     from convert.errors import SampleError
 
@@ -151,7 +151,7 @@ def test_a_damaged_list_of_held_out_images_is_a_named_error(tmp_path: Path, cont
         held_out(tmp_path / "model.keras")
 
 
-def test_a_conversion_that_lost_accuracy_is_refused() -> None:
+def test_conversion_that_loses_accuracy_is_refused() -> None:
     from convert.calibration_data import calibration
     from convert.errors import ConversionError
     from convert.verify import verify
@@ -162,7 +162,7 @@ def test_a_conversion_that_lost_accuracy_is_refused() -> None:
         verify(Classifier(model.load(MODELS / "brightness_int8.tflite")), right, sample)
 
 
-def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras_file: Path) -> None:
+def test_failed_conversion_leaves_no_files(tmp_path: Path, keras_file: Path) -> None:
     (tmp_path / "model.keras").write_text("no model")
     for path, reason in ((tmp_path / "model.keras", "not a Keras model"), (tmp_path / "none.keras", "no such file")):
         done = convert(path, "--out", tmp_path / "out")
@@ -172,7 +172,7 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras
         assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
+def test_bias_correction_removes_shift_of_quantisation(keras_file: Path) -> None:
     from convert import litert
     from convert.bias_correction import _by_file, _by_network, refined
     from convert.calibration_data import calibration
@@ -199,12 +199,12 @@ def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
     assert steps.min() == pytest.approx(greatest / 127, rel=0.01)
 
 
-def test_a_last_layer_without_bias_converts(tmp_path: Path) -> None:
+def test_last_layer_without_bias_converts(tmp_path: Path) -> None:
     import keras
 
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 16, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
-    keras.utils.set_random_seed(0)
     network = keras.Model(inputs, keras.layers.Dense(1, "sigmoid", use_bias=False)(x), name="plain")
     network.save(tmp_path / "model.keras")
     done = convert(tmp_path / "model.keras", "--out", tmp_path / "out")
@@ -226,7 +226,7 @@ def compiler(folder: Path, mean: str, more: str = "") -> str:
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
-def test_edgetpu_compiles_and_describes(tmp_path: Path, keras_file: Path) -> None:
+def test_edgetpu_option_writes_compiled_model_and_description(tmp_path: Path, keras_file: Path) -> None:
     path = compiler(tmp_path, "Mapped to Edge TPU")
     done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH=path)
     assert done.returncode == 0, done.stderr
@@ -237,7 +237,7 @@ def test_edgetpu_compiles_and_describes(tmp_path: Path, keras_file: Path) -> Non
     assert loaded.description.measured["edgetpu_operations"] == operations
 
 
-def test_operations_left_to_the_cpu_are_an_error_unless_allowed(tmp_path: Path, keras_file: Path) -> None:
+def test_operations_on_cpu_are_an_error_unless_allowed(tmp_path: Path, keras_file: Path) -> None:
     path = compiler(tmp_path, UNMAPPED, "TFLite_Detection_PostProcess   1          Operation not supported\n")
     done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH=path)
     assert done.returncode == 2
@@ -248,7 +248,7 @@ def test_operations_left_to_the_cpu_are_an_error_unless_allowed(tmp_path: Path, 
     assert allowed.returncode == 0, allowed.stderr
 
 
-def test_a_missing_compiler_is_one_line_that_says_where_to_get_it(tmp_path: Path, keras_file: Path) -> None:
+def test_missing_compiler_reports_where_to_get_it(tmp_path: Path, keras_file: Path) -> None:
     done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH="/nowhere")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -31,7 +31,7 @@ def check(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_default_model_qualifies_with_all_of_its_operations() -> None:
+def test_default_model_qualifies_with_all_operations() -> None:
     done = check(INT8)
     assert done.returncode == 0, done.stderr
     rows = done.stdout.splitlines()
@@ -40,7 +40,7 @@ def test_the_default_model_qualifies_with_all_of_its_operations() -> None:
     assert rows[-1].startswith("compact_int8.tflite: qualifies for the Edge TPU with all of its 20 operations")
 
 
-def test_a_file_that_is_not_in_integers_does_not_and_is_told_why() -> None:
+def test_float_model_does_not_qualify_and_gets_reasons() -> None:
     done = check(CHECKOUT / "models" / "compact_float16.tflite")
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
@@ -49,7 +49,7 @@ def test_a_file_that_is_not_in_integers_does_not_and_is_told_why() -> None:
     assert "of type FLOAT32, where there are 8 bits" in last
 
 
-def test_a_program_gets_the_same_as_json() -> None:
+def test_json_lists_operations_and_reasons() -> None:
     told = json.loads(check(MODELS / "absolute_int8.tflite", "--json").stdout)
     assert told["qualifies"] is False
     assert {"name": "ABS", "count": 1, "reason": "is not supported"} in told["kinds"]
@@ -69,7 +69,7 @@ def test_each_reason_is_named(name: str, reasons: list[str]) -> None:
     assert qualification(model.load(MODELS / f"{name}.tflite")).reasons == reasons
 
 
-def test_training_s_framework_is_not_needed() -> None:
+def test_check_needs_no_tensorflow() -> None:
     program = "import sys; sys.argv[1:] = ['check', sys.argv[1], '--edgetpu']; import atexit\n"
     program += "atexit.register(lambda: print([name for name in ('tensorflow', 'keras') if name in sys.modules]))\n"
     program += "from convert.cli import main; main()"
@@ -78,7 +78,7 @@ def test_training_s_framework_is_not_needed() -> None:
 
 
 def changed(path: Path, change: Callable[[object], None]) -> model.Model:
-    """A file with something in it changed, not written."""
+    """A model whose content is changed in memory."""
     network = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     change(network)
     builder = flatbuffers.Builder()
@@ -129,11 +129,11 @@ def without_scale(network) -> None:  # type: ignore[no-untyped-def]
         (without_scale, "1 tensor without a scale"),
     ],
 )
-def test_the_limits_of_an_operation_are_looked_at(change: Callable[[object], None], reason: str) -> None:
+def test_operation_outside_edge_tpu_limits_does_not_qualify(change: Callable[[object], None], reason: str) -> None:
     assert qualification(changed(INT8, change)).reasons == [reason]
 
 
-def test_what_does_not_fit_on_the_chip_qualifies_and_is_told() -> None:
+def test_model_larger_than_chip_memory_qualifies_with_a_note() -> None:
     def swell(network) -> None:  # type: ignore[no-untyped-def]
         weights = network.subgraphs[0].tensors[options_of(network, "CONV_2D").inputs[1]]
         network.buffers[weights.buffer].data = np.zeros(ON_CHIP_BYTES, np.uint8)
@@ -144,7 +144,7 @@ def test_what_does_not_fit_on_the_chip_qualifies_and_is_told() -> None:
     assert "fetched anew for each image" in found.table()
 
 
-def test_damaged_files_are_refused_in_one_line() -> None:
+def test_damaged_file_is_one_line_error() -> None:
     whole, random = INT8.read_bytes(), np.random.default_rng(0)
     refusals = []
     for attempt in range(60):
@@ -164,7 +164,7 @@ def test_damaged_files_are_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\0\0\0\0TFL3", b"\xff" * 4 + b"TFL3" + b"\xff" * 40])
-def test_what_is_no_model_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_model_is_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tflite").write_bytes(content)
     done = check(tmp_path / "x.tflite")
     assert done.returncode == 2

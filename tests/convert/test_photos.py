@@ -130,7 +130,7 @@ def converted(run: Path, collection: Path, tmp_path_factory: pytest.TempPathFact
     return out
 
 
-def test_descriptions_tell_of_views_and_answer_as_logits(converted: Path) -> None:
+def test_descriptions_have_views_and_files_return_logits(converted: Path) -> None:
     described = {name: model.load(converted / f"tiny_{name}.tflite").description for name in ("float16", "int8")}
     for description in described.values():
         assert description is not None
@@ -174,7 +174,7 @@ def test_classifier_runs_the_views_of_a_picture(converted: Path, collection: Pat
     assert np.mean(right) > 0.7
 
 
-def test_domain_can_be_given_and_nonsense_is_refused(run: Path, collection: Path, tmp_path: Path) -> None:
+def test_domain_option_is_stored_and_invalid_one_refused(run: Path, collection: Path, tmp_path: Path) -> None:
     for domain in ("200", "300-200", "0-5", "a-b"):
         done = convert(run / "model.keras", "--data", collection, "--out", tmp_path, "--domain", domain)
         assert done.returncode == 2
@@ -202,7 +202,7 @@ def test_domain_can_be_given_and_nonsense_is_refused(run: Path, collection: Path
         ("test.json", "3"),
     ],
 )
-def test_damaged_lists_are_named_errors(
+def test_damaged_list_raises_named_error(
     run: Path, collection: Path, tmp_path: Path, name: str, content: str | None
 ) -> None:
     from convert.converter import _samples
@@ -231,7 +231,7 @@ def by(network: "keras.Model", pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     return np.asarray(network.predict_on_batch(pixels.astype(np.float32) / 255), np.float64).reshape(-1)
 
 
-def test_equalised_network_says_the_same_with_fewer_layers(linear: "keras.Model", collection: Path) -> None:
+def test_equalised_network_gives_same_output_with_fewer_layers(linear: "keras.Model", collection: Path) -> None:
     from convert.equalise import equalised, is_plain, simplified
 
     pixels, _ = views_of(collection, names(collection, "s2"))
@@ -251,7 +251,7 @@ def test_equalised_network_says_the_same_with_fewer_layers(linear: "keras.Model"
     assert all(np.array_equal(*pair) for pair in zip(before, linear.get_weights(), strict=True))
 
 
-def test_network_in_a_network_is_left_alone(linear: "keras.Model") -> None:
+def test_nested_network_is_left_unchanged(linear: "keras.Model") -> None:
     from convert.backend import keras
     from convert.equalise import is_plain
 
@@ -260,7 +260,7 @@ def test_network_in_a_network_is_left_alone(linear: "keras.Model") -> None:
     assert not is_plain(keras.Model(inputs, keras.ops.abs(keras.layers.Conv2D(1, 3)(inputs))))
 
 
-def test_rounded_weights_cost_less_than_nearest_ones(linear: "keras.Model", collection: Path) -> None:
+def test_adaptive_rounding_has_smaller_error_than_nearest(linear: "keras.Model", collection: Path) -> None:
     from convert.equalise import simplified
     from convert.rounding import round_weights
 
@@ -280,7 +280,7 @@ def test_rounded_weights_cost_less_than_nearest_ones(linear: "keras.Model", coll
     assert residual == pytest.approx(linear.get_layer("residual").get_weights()[0], rel=1e-6)
 
 
-def test_weights_are_rounded_for_the_inputs_that_they_meet() -> None:
+def test_rounding_depends_on_the_inputs() -> None:
     from convert.rounding import rounded_for
 
     random = np.random.default_rng(0)
@@ -297,7 +297,7 @@ def test_weights_are_rounded_for_the_inputs_that_they_meet() -> None:
     assert lost < 0.5 * lost_plainly
 
 
-def test_fixed_kernel_is_held_exactly_or_refused(converted: Path, linear: "keras.Model") -> None:
+def test_fixed_kernel_is_quantised_exactly_or_refused(converted: Path, linear: "keras.Model") -> None:
     from convert.backend import flatbuffer_utils
     from convert.errors import ConversionError
     from convert.verify import require_fixed_kernels

@@ -18,7 +18,7 @@ ON_ITS_SIDE = 6  # EXIF: to be turned by a quarter, clockwise
 
 
 def upright() -> Image.Image:
-    """What is to be seen."""
+    """The picture as it is to be shown."""
     with Image.open(ORIGINAL) as original:
         return original.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC)
 

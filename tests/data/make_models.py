@@ -80,7 +80,7 @@ def describe_photo_like(path: Path) -> None:
 
 
 def as_if_compiled(content: bytes) -> bytes:
-    """The file as edgetpu_compiler would leave it, its operations one; what that does, `delegate.c` knows."""
+    """The file as edgetpu_compiler writes it: one custom operation, which `delegate.c` implements."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     code, operator = schema.OperatorCodeT(), schema.OperatorT()

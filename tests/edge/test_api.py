@@ -40,7 +40,7 @@ def bundled() -> Classifier:
 
 
 def fields(verdict: Verdict | str) -> dict[str, Any]:
-    """Of a verdict or a line of JSON, without what differs each time."""
+    """Fields of a verdict or of a JSON line, without the elapsed time."""
     told = json.loads(verdict if isinstance(verdict, str) else json.dumps(verdict.as_json()))
     assert told.pop("elapsed_ms") > 0
     return told
@@ -59,7 +59,7 @@ def opened(path: Path) -> Image.Image:
 
 
 @pytest.mark.parametrize("model", [None, PHOTO_LIKE], ids=["bundled", "one"])
-def test_every_form_of_an_image_gets_the_verdict_of_the_command(edge_detect: Run, model: Path | None) -> None:
+def test_every_input_type_gets_the_verdict_of_the_command(edge_detect: Run, model: Path | None) -> None:
     options = ("--model", model) if model else ()
     done = edge_detect("classify", "--json", "--recursive", *options, PHOTOS, THUMBNAILS)
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ def test_every_form_of_an_image_gets_the_verdict_of_the_command(edge_detect: Run
 
 @pytest.mark.parametrize("path", [PHOTO, THUMBNAIL], ids=["photo", "thumbnail"])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF"])
-def test_an_opened_image_is_turned_upright_as_its_file_is(bundled: Classifier, path: Path, format_: str) -> None:
+def test_pillow_image_is_turned_upright_like_its_file(bundled: Classifier, path: Path, format_: str) -> None:
     image = opened(path).convert("RGB")
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -102,7 +102,7 @@ def test_an_opened_image_is_turned_upright_as_its_file_is(bundled: Classifier, p
 
 @pytest.mark.parametrize("path", [PHOTO, THUMBNAIL], ids=["photo", "thumbnail"])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
-def test_an_opened_image_of_any_mode_is_read_as_its_file_is(bundled: Classifier, path: Path, mode: str) -> None:
+def test_pillow_image_of_any_mode_is_read_like_its_file(bundled: Classifier, path: Path, mode: str) -> None:
     image = opened(path).convert("RGB")
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.linear_gradient("L").resize(image.size))
@@ -118,13 +118,13 @@ def test_an_opened_image_of_any_mode_is_read_as_its_file_is(bundled: Classifier,
         assert bundled.classify(lazy).score == pytest.approx(expected.score, abs=0.02)
 
 
-def test_a_jpeg_that_is_reduced_while_it_is_decoded_differs_a_little(bundled: Classifier) -> None:
+def test_jpeg_reduced_while_decoding_differs_slightly(bundled: Classifier) -> None:
     data = encoded(opened(PHOTOS / "REAL" / "honey-bee.jpg").resize((4000, 3000)), "JPEG", quality=90)
     with Image.open(io.BytesIO(data)) as image:
         assert bundled.classify(image).score == pytest.approx(bundled.classify(data).score, abs=0.1)
 
 
-def test_an_array_may_be_a_view_of_another(bundled: Classifier) -> None:
+def test_array_that_is_a_view_gets_the_same_verdict(bundled: Classifier) -> None:
     rgb = np.asarray(opened(PHOTO).convert("RGB"))
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
     assert bundled.classify(bgr[:, :, ::-1]).score == bundled.classify(rgb).score
@@ -159,7 +159,7 @@ class Named:
         (Named(), TypeError, "not Named"),
     ],
 )
-def test_a_bad_image_is_one_line(bundled: Classifier, image: Any, kind: type[Exception], text: str) -> None:
+def test_bad_image_raises_one_line_error(bundled: Classifier, image: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises((EdgeDetectError, TypeError)) as caught:
         bundled.classify(image)
     assert type(caught.value) is kind
@@ -167,7 +167,7 @@ def test_a_bad_image_is_one_line(bundled: Classifier, image: Any, kind: type[Exc
     assert str(caught.value).isprintable()
 
 
-def test_damaged_and_closed_images_are_image_errors(bundled: Classifier) -> None:
+def test_damaged_and_closed_images_raise_image_error(bundled: Classifier) -> None:
     for path in (PHOTO, PHOTOS / "REAL" / "honey-bee.jpg", THUMBNAIL):
         data = path.read_bytes()
         with (
@@ -182,21 +182,21 @@ def test_damaged_and_closed_images_are_image_errors(bundled: Classifier) -> None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (33, 31), (199, 201)])
-def test_any_size_gets_a_verdict(bundled: Classifier, size: tuple[int, int]) -> None:
+def test_image_of_any_size_gets_a_verdict(bundled: Classifier, size: tuple[int, int]) -> None:
     image = Image.effect_noise(size, 50)
     verdict = bundled.classify(image)
     assert verdict.outside is not None
     assert bundled.classify(encoded(image, "PNG")).score == verdict.score
 
 
-def test_threads_share_a_classifier(bundled: Classifier) -> None:
+def test_threads_can_share_a_classifier(bundled: Classifier) -> None:
     paths = sorted(path for path in (*PHOTOS.rglob("*.*"), *THUMBNAILS.rglob("*.jpg")) if path.suffix != ".md")
     expected = [fields(bundled.classify(path)) for path in paths]
     with Classifier.load() as fresh, ThreadPoolExecutor(8) as threads:
         assert list(map(fields, threads.map(fresh.classify, paths * 3))) == expected * 3
 
 
-def test_a_closed_classifier_says_so_also_to_other_threads() -> None:
+def test_closed_classifier_raises_in_every_thread() -> None:
     with Classifier.load() as classifier:
         assert classifier.classify(THUMBNAIL).label == "REAL"
     classifier.close()
@@ -222,13 +222,13 @@ def test_a_closed_classifier_says_so_also_to_other_threads() -> None:
 
 
 @pytest.mark.parametrize("model", ["/nowhere/x.tflite", DATA, "a\0b", "", MODELS / "ten_classes.tflite", PHOTO])
-def test_a_model_that_cannot_be_used_shows_when_it_is_loaded(model: str | Path) -> None:
+def test_unusable_model_raises_on_load(model: str | Path) -> None:
     with pytest.raises(ModelError) as caught:
         Classifier.load(model)
     assert str(caught.value).isprintable()
 
 
-def test_wrong_types_are_type_errors() -> None:
+def test_wrong_argument_types_raise_type_error() -> None:
     for model in (3, b"x.tflite", ["x"]):
         with pytest.raises(TypeError):
             Classifier.load(model)  # type: ignore[arg-type]
@@ -261,7 +261,7 @@ def test_wrong_types_are_type_errors() -> None:
         *(True, False, 0, 1, -1, 1000, "usb1", "gpu", "any:1", " usb", "us\nb"),
     ],
 )
-def test_tpu_takes_what_the_command_takes(value: str | int) -> None:
+def test_tpu_accepts_the_values_of_the_command(value: str | int) -> None:
     try:
         expected = Tpu().convert(value, None, None)
     except click.BadParameter:
@@ -272,7 +272,7 @@ def test_tpu_takes_what_the_command_takes(value: str | int) -> None:
         assert _device(value) == expected
 
 
-def test_without_a_coral_auto_warns_and_others_fail(caplog: pytest.LogCaptureFixture, brightness: Path) -> None:
+def test_without_coral_auto_warns_and_other_values_raise(caplog: pytest.LogCaptureFixture, brightness: Path) -> None:
     with pytest.raises(CoralError):
         Classifier.load(brightness, tpu="usb:9")
     with caplog.at_level(logging.WARNING, "edge"), Classifier.load(tpu="auto") as classifier:
@@ -281,7 +281,7 @@ def test_without_a_coral_auto_warns_and_others_fail(caplog: pytest.LogCaptureFix
     assert "the processor does the work instead" in caplog.text
 
 
-def test_a_coral_that_was_gone_is_opened_again(
+def test_coral_is_opened_again_after_a_failure(
     tmp_path: Path, brightness: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, loads = tmp_path / "gone", tmp_path / "loads"
@@ -300,7 +300,7 @@ def test_a_coral_that_was_gone_is_opened_again(
         assert loads.stat().st_size > before
 
 
-def test_the_public_names_are_in_one_place() -> None:
+def test_public_names_are_exported_by_package() -> None:
     assert edge.__all__ == ["Classifier", "EdgeDetectError", "Verdict", "__version__"]
     assert set(edge.__all__) <= set(dir(edge))
     assert edge.Classifier is Classifier
@@ -309,7 +309,7 @@ def test_the_public_names_are_in_one_place() -> None:
     assert (Path(edge.__file__).parent / "py.typed").exists()
 
 
-def test_an_import_loads_nothing_heavy() -> None:
+def test_import_loads_nothing_heavy() -> None:
     program = """
 import sys, edge
 looked_at = {"numpy", "PIL", "logging", "click", "edge.api", "edge.verdict", "edge.errors"}
@@ -326,7 +326,7 @@ print("numpy" in sys.modules, "click" in sys.modules, Classifier.__module__, __v
     ]
 
 
-def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
+def test_type_checker_sees_public_types(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from edge import Classifier\n"

@@ -1,4 +1,4 @@
-"""Imports of the package go downward, and no module imports itself by way of others."""
+"""Modules of `edge` import only the same or lower levels, and imports have no cycle."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -29,8 +29,8 @@ MODULES = {module_of(path): path for path in sorted((CHECKOUT / "edge").rglob("*
 
 
 def level(module: str) -> int:
-    room = module.split(".")[1]
-    (found,) = (number for number, rooms in enumerate(LEVELS) if room in rooms)
+    package = module.split(".")[1]
+    (found,) = (number for number, packages in enumerate(LEVELS) if package in packages)
     return found
 
 
@@ -49,17 +49,17 @@ def imported(module: str, *, at_import: bool) -> set[str]:
     return found - {"edge", module}
 
 
-def test_every_module_stands_in_a_room() -> None:
+def test_every_module_belongs_to_a_level() -> None:
     assert [module for module in MODULES if module != "edge" and level(module) < 0] == []
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module != "edge"])
-def test_imports_go_downward(module: str) -> None:
+def test_modules_import_only_same_or_lower_levels(module: str) -> None:
     upward = [other for other in imported(module, at_import=False) if level(other) < level(module)]
     assert [other for other in upward if other != SHARED] == []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_imports_have_no_cycle() -> None:
     graph = {module: imported(module, at_import=True) for module in MODULES}
     try:
         TopologicalSorter(graph).prepare()
@@ -67,7 +67,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(f"a cycle: {' <- '.join(error.args[1])}")
 
 
-def test_the_runner_imports_neither_training_nor_conversion() -> None:
+def test_edge_imports_neither_train_nor_convert() -> None:
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -36,7 +36,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site-packages"
 
 
-def test_the_wheel_holds_the_runner_the_model_and_the_units_and_nothing_else(unpacked: Path) -> None:
+def test_wheel_contains_only_package_models_and_units(unpacked: Path) -> None:
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
     assert {"edge/models/compact_int8.tflite", "edge/models/compact_int8.json"} <= names
     assert "edge/systemd/edge-detect-watch@.service" in names
@@ -45,7 +45,7 @@ def test_the_wheel_holds_the_runner_the_model_and_the_units_and_nothing_else(unp
     assert not [name for name in names if name.endswith((".keras", ".png"))]
 
 
-def test_the_installed_command_finds_its_model_and_units_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
+def test_installed_command_finds_model_and_units_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "edge", *arguments],
@@ -71,7 +71,7 @@ def test_the_installed_command_finds_its_model_and_units_from_any_folder(unpacke
     assert "ExecStart=" in run("service", "show")
 
 
-def test_the_base_installation_asks_for_little(unpacked: Path) -> None:
+def test_base_installation_has_few_dependencies(unpacked: Path) -> None:
     (metadata,) = unpacked.glob("*.dist-info/METADATA")
     required = {
         line.removeprefix("Requires-Dist: ").split(";")[0].split("<")[0].split(">")[0].split("=")[0].strip()

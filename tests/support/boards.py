@@ -12,7 +12,7 @@ PLUGDEV = os.getegid() or 46
 
 
 class Board:
-    """A machine in the making."""
+    """Builds the files of an imitated machine."""
 
     def __init__(self, root: Path, model: str = "Raspberry Pi 4 Model B Rev 1.4") -> None:
         self.root = root
@@ -40,7 +40,7 @@ class Board:
         self.file("/dev/bus/usb/002/003", mode=mode, group=group)
 
     def machine(self, **others: Any) -> Host:
-        """As a user sees it who owns nothing and is in no group, unless told otherwise."""
+        """The machine as a user without devices and groups sees it, unless given otherwise."""
         values: dict[str, Any] = {
             "environment": {"PATH": str(self.root / "bin"), "USER": "pi", "HOME": str(self.root)},
             "machine": "aarch64",
@@ -55,5 +55,5 @@ class Board:
 
 
 def told(findings: Any) -> dict[str, Finding]:
-    """By their names; of two of one name the latter."""
+    """Findings by their names; of two with one name the latter."""
     return {finding.name: finding for finding in findings}

@@ -1,4 +1,4 @@
-"""Answers in a ledger, for tests of who is told of them."""
+"""Answers in a ledger, for tests of their delivery."""
 
 from edge.files import FileId
 from edge.store.ledger import Entry, Ledger

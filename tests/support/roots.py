@@ -177,14 +177,14 @@ class Root:
         return " && ".join(lines)
 
     def succeed(self, *words: str, **options: str) -> str:
-        """What a command says that must not fail."""
+        """Output of a command that must not fail."""
         done = self.run(*words, **options)
         assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout
 
 
 def _make(place: Path, like: Path) -> None:
-    """Something to mount on."""
+    """Create a mount point."""
     if like.is_dir():
         place.mkdir(parents=True, exist_ok=True)
     elif not place.exists() or place.is_symlink():

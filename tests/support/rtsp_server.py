@@ -34,7 +34,7 @@ for path, pipeline in (("/h264", H264), ("/jpeg", JPEG), ("/secret", H264)):
     factory.set_launch(pipeline)
     factory.set_shared(True)
     for role in roles:
-        # Who may see that it is there but not play it is asked for a password.
+        # A client that has access but may not construct the stream is asked for a password.
         may_play = str(role == "user" or path != "/secret").lower()
         rights = f"{role}, media.factory.access=(boolean)true, media.factory.construct=(boolean){may_play}"
         factory.add_role_from_structure(Gst.Structure.new_from_string(rights))

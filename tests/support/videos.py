@@ -46,7 +46,7 @@ def video(
     title: str = "",
     **options: str,
 ) -> Path:
-    """Ten frames a second."""
+    """Write a video of the four quadrants, ten frames a second."""
     with av.open(str(path), "w") as container:
         container.metadata["title"] = title
         stream: Any = container.add_stream(codec, rate=10, options=options)
@@ -100,7 +100,7 @@ class Server:
         return f"http://{user}127.0.0.1:{self.port}{path}"
 
     def close(self) -> None:
-        """Connections break off."""
+        """Stop the server and break its connections."""
         self._stop.set()
         self._server.shutdown()
         self._thread.join()
@@ -142,7 +142,7 @@ def _handler(folder: Path, stop: threading.Event, picture: bytes) -> type[BaseHT
                 if sent < 10 or self.path in ("/video", "/secret"):
                     try:
                         self.wfile.write(head + picture + b"\r\n")
-                    except OSError:  # nobody looks any more
+                    except OSError:  # the client has gone
                         return
                     sent += 1
                 elif self.path == "/end":

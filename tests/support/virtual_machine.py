@@ -106,7 +106,7 @@ class VirtualMachine:
         return status, (self.shared / f"{self._number}.said").read_text("utf-8", "replace")
 
     def run(self, *words: str, seconds: float = PATIENCE_SECONDS) -> str:
-        """What a command says that must not fail."""
+        """Output of a command that must not fail."""
         status, said = self.sh(shlex.join(words), seconds)
         assert status == 0, f"{words}: {said}"
         return said

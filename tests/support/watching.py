@@ -50,7 +50,7 @@ class Running:
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> str:
-        """Send a signal, and return what was said on stderr."""
+        """Send a signal, and return what the process wrote to stderr."""
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=PATIENCE) if self._finished() else ("", "")
         return said

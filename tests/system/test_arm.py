@@ -60,7 +60,7 @@ class Board:
     system: System
     runtime: str
     kernels: str
-    # What the README has for it beside the common lines.
+    # Further lines of the README for this board.
     apt: str = ""
     environment: str = "python3 -m venv"
 
@@ -114,13 +114,13 @@ def _answers(said: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_the_runtime_is_the_one_that_the_readme_names(root: Root, board: Board) -> None:
+def test_installed_runtime_is_the_documented_one(root: Root, board: Board) -> None:
     listed = root.succeed("/root/edge-detect/bin/pip", "list", "--format=json")
     assert {one["name"] for one in json.loads(listed)} & set(RUNTIMES) == {board.runtime}
 
 
-def test_the_network_computes_what_it_computes_here(root: Root, board: Board) -> None:
-    """To the bit. On x86-64 tflite-runtime's fast int8 kernels round otherwise, so there its plain ones are asked."""
+def test_network_outputs_equal_those_on_x86_64(root: Root, board: Board) -> None:
+    """To the bit. On x86-64 tflite-runtime's fast int8 kernels round otherwise, so its reference kernels run there."""
     package = RUNTIMES[board.runtime]
     there = root.succeed(PYTHON_THERE, "-c", OUTPUTS, package, "AUTO", cwd="/checkout")
     assert len(json.loads(there)) == IMAGE_COUNT
@@ -130,7 +130,7 @@ def test_the_network_computes_what_it_computes_here(root: Root, board: Board) ->
     assert json.loads(there) == json.loads(here.stdout)
 
 
-def test_the_verdicts_are_those_of_this_machine(root: Root, board: Board) -> None:
+def test_verdicts_equal_those_on_x86_64(root: Root, board: Board) -> None:
     arguments = ["classify", IMAGES, "--recursive", "--json", "--runtime", board.runtime]
     there = _answers(root.succeed(PROGRAM, *arguments, cwd="/checkout"))
     assert len(there) == IMAGE_COUNT
@@ -150,7 +150,7 @@ def _skip_without(runtime: str) -> None:
         pytest.skip(f"{runtime} is not installed here, for comparison")
 
 
-def test_a_folder_is_answered_once(root: Root) -> None:
+def test_watch_once_answers_each_file_once(root: Root) -> None:
     watch = [PROGRAM, "watch", IMAGES, "--recursive", "--once", "--json"]
     answers = _answers(root.succeed(*watch, cwd="/checkout"))
     images = {path.name for path in (CHECKOUT / IMAGES).rglob("*.jpg")}
@@ -161,14 +161,14 @@ def test_a_folder_is_answered_once(root: Root) -> None:
     assert len(_answers(root.succeed(PROGRAM, "results", "--json"))) == IMAGE_COUNT
 
 
-def test_an_image_that_is_none_is_told_of(root: Root) -> None:
+def test_file_that_is_no_image_is_reported(root: Root) -> None:
     (root.folder / "srv/bad.jpg").write_text("no image")
     done = root.run(PROGRAM, "classify", "/srv/bad.jpg", "--json")
     assert done.returncode == 1
     assert "known format" in _answers(done.stdout)[0]["error"]
 
 
-def test_a_folder_of_images_is_a_camera(root: Root) -> None:
+def test_camera_replays_a_folder(root: Root) -> None:
     frames = f"{IMAGES}/REAL"
     arguments = ["camera", "--source", frames, "--max-frames", "4", "--record", "1", "--state", "/srv/camera", "--json"]
     told = _answers(root.succeed(PROGRAM, *arguments, cwd="/checkout"))
@@ -177,15 +177,15 @@ def test_a_folder_of_images_is_a_camera(root: Root) -> None:
     assert [one["score"] for one in told] == [one["score"] for one in answers[:4]]
 
 
-def test_the_doctor_finds_nothing_wrong(root: Root, board: Board) -> None:
+def test_doctor_reports_no_problem(root: Root, board: Board) -> None:
     report = json.loads(root.succeed(PROGRAM, "doctor", "--json"))
     assert {one["state"] for one in report["checks"]} <= {"ok", "absent", "warning"}
     found = {one["name"]: one["state"] for one in report["checks"]}
     assert [found[name] for name in (board.runtime, "model", "inference")] == ["ok", "ok", "ok"]
 
 
-def test_a_photo_of_an_iphone_is_read_where_pip_has_what_it_takes(root: Root, board: Board) -> None:
-    """Last of all, for a newer Pillow comes with it."""
+def test_iphone_photo_is_read_if_pillow_heif_installs(root: Root, board: Board) -> None:
+    """Last of all, because it installs a newer Pillow."""
     classify = [PROGRAM, "classify", "tests/data/photo.heic", "--json"]
     assert "pip install 'edge-detect[heic]'" in _answers(root.run(*classify, cwd="/checkout").stdout)[0]["error"]
     if board.system.architecture == "armhf":

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1800)]
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,passwd,libpam-systemd"
 EXPOSURE_OF_CAMERA = 2.0  # with its devices, and the network for a stream
-EXPOSURE = 1.5  # what `systemd-analyze security` may give at most
+EXPOSURE = 1.5  # greatest exposure that `systemd-analyze security` may report
 BOOT = ("--boot", "--register=no", "--keep-unit", "--console=pipe", "--system-call-filter=bpf @keyring")
 PATIENCE = 120.0
 
@@ -56,7 +56,7 @@ class Machine:
         return bool(self._leader)
 
     def run(self, *words: str, must_succeed: bool = False) -> str:
-        """A command in the container: what it says on both streams."""
+        """Output of a command in the container, both streams."""
         inside = ["nsenter", "-t", self._leader, "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         plain = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=dumb", "SYSTEMD_PAGER=cat"]
         done = subprocess.run([*inside, *plain, *words], capture_output=True, text=True, timeout=600, check=False)
@@ -107,7 +107,7 @@ def _install(root: Path, scratch: Path) -> None:
     subprocess.run([*inside, "edge-detect"], check=True)
 
 
-def test_the_service_from_its_installation_to_its_end(machine: Machine) -> None:
+def test_service_lifecycle_from_installation_to_removal(machine: Machine) -> None:
     program, root = "/opt/edge-detect/bin/edge-detect", machine.root
     before = {path.name for path in (root / "etc/systemd/system").rglob("*")}
 
@@ -189,7 +189,7 @@ def test_the_service_from_its_installation_to_its_end(machine: Machine) -> None:
     ],
     ids=["watching", "sorting", "with commands", "with a Coral", "camera"],
 )
-def test_the_unit_is_hardened_and_has_no_key_that_systemd_does_not_know(machine: Machine, service: Service) -> None:
+def test_unit_is_hardened_and_has_no_unknown_key(machine: Machine, service: Service) -> None:
     text = (CHECKOUT / "systemd" / service.unit_file).read_text() + drop_in_text(service, Path("/dev/null"))
     text = text.replace("@EDGE_DETECT@", "/opt/edge-detect/bin/edge-detect")
     name = service.unit_file.replace("@", "@x")

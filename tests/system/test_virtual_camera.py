@@ -72,7 +72,7 @@ def said(root: Root, program: str, **variables: str) -> Any:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (642, 362), (1280, 720)])
-def test_colours_come_in_the_order_red_green_blue_and_at_their_places(root: Root, size: tuple[int, int]) -> None:
+def test_frames_are_rgb_with_colours_in_place(root: Root, size: tuple[int, int]) -> None:
     shape, seen = said(
         root,
         f"camera = PiCamera(size={size})\n"
@@ -89,7 +89,7 @@ def test_colours_come_in_the_order_red_green_blue_and_at_their_places(root: Root
             assert found == pytest.approx(colour, abs=5)
 
 
-def test_a_size_that_the_camera_has_not_is_replaced_by_one_that_it_has(root: Root) -> None:
+def test_unsupported_size_is_replaced_by_supported_one(root: Root) -> None:
     shapes = said(
         root,
         "camera = PiCamera(size=(320, 200))\n"
@@ -100,7 +100,7 @@ def test_a_size_that_the_camera_has_not_is_replaced_by_one_that_it_has(root: Roo
     assert shapes == [shapes[0]] * 3
 
 
-def test_it_can_be_closed_and_opened_again_and_leaves_nothing_open(root: Root) -> None:
+def test_camera_can_be_reopened_and_leaks_no_descriptors(root: Root) -> None:
     frames, still_open = said(
         root,
         "import gc, os\n"
@@ -121,7 +121,7 @@ def test_it_can_be_closed_and_opened_again_and_leaves_nothing_open(root: Root) -
     assert still_open[1:] == [still_open[1]] * 4
 
 
-def test_what_cannot_be_opened_is_said_in_one_line(root: Root) -> None:
+def test_unopenable_camera_is_one_line_error(root: Root) -> None:
     missing, in_use = said(
         root,
         "missing = error_of(lambda: PiCamera(7))\n"
@@ -137,7 +137,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(root: Root) -> None:
     assert "\n" not in missing + in_use
 
 
-def test_a_camera_that_freezes_is_let_go_and_opened_again(root: Root) -> None:
+def test_frozen_camera_is_released_and_reopened(root: Root) -> None:
     errors = said(
         root,
         "errors = []\n"
@@ -151,7 +151,7 @@ def test_a_camera_that_freezes_is_let_go_and_opened_again(root: Root) -> None:
     assert errors == ["picamera2:0: no frame for 0.5 s; check its cable"] * 4
 
 
-def test_the_command_line_takes_the_camera(root: Root) -> None:
+def test_camera_command_uses_the_camera(root: Root) -> None:
     program = "import virtual_camera; from edge.cli import main; main()"
     arguments = ["camera", "--source", "picamera2", "--max-frames", "3", "--record", "0.01", "--json"]
     done = root.run(PYTHON, "-c", program, *arguments, **VARIABLES)
@@ -162,7 +162,7 @@ def test_the_command_line_takes_the_camera(root: Root) -> None:
     assert all("1280 x 720" in one["outside"] for one in told)
 
 
-def test_the_doctor_sees_it(root: Root) -> None:
+def test_doctor_lists_the_camera(root: Root) -> None:
     program = "import virtual_camera; from edge.cli import main; main()"
     done = root.run(PYTHON, "-c", program, "doctor", "--json", **VARIABLES)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from tests.system.test_systemd import EXPOSURE_OF_CAMERA
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 MODEL = "/opt/brightness_int8.tflite"
-# Two webcams, and nothing else of what the driver can be.
+# Two webcams, and none of the driver's other devices.
 LOAD = "modprobe vivid n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0,0"
 DRIVER = "/sys/bus/platform/drivers/vivid"
 BARS, BLACK, WHITE = 1, 5, 6  # test patterns
@@ -72,7 +72,7 @@ def shows(machine: VirtualMachine, device: int, pattern: int) -> None:
 
 
 def camera(machine: VirtualMachine, *options: str, user: str = "root") -> tuple[int, str]:
-    """The exit status and what it says of `edge-detect camera` that ends by itself."""
+    """Exit status and output of an `edge-detect camera` that ends by itself."""
     words = [PROGRAM, "camera", "--model", MODEL, "--state", f"/tmp/{user}", *options]
     return machine.sh(f"cd /tmp && export HOME=/tmp && exec setpriv --reuid {user} --clear-groups -- {' '.join(words)}")
 
@@ -81,7 +81,7 @@ def answers(said: str) -> list[Any]:
     return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
-def test_webcams_are_found_by_name_and_answered_for(machine: VirtualMachine) -> None:
+def test_webcams_are_found_by_name_and_classified(machine: VirtualMachine) -> None:
     _, said = machine.sh(f"{PROGRAM} doctor --json")
     found = [(one["state"], one["found"]) for one in json.loads(said)["checks"] if one["name"] == "webcam"]
     assert found == [("ok", "/dev/video0, vivid"), ("ok", "/dev/video1, vivid")]
@@ -94,7 +94,7 @@ def test_webcams_are_found_by_name_and_answered_for(machine: VirtualMachine) -> 
         assert min(one["confidence"] for one in answers(said)) > 0.9
 
 
-def test_colours_are_at_their_places_whatever_size_was_asked_for(machine: VirtualMachine) -> None:
+def test_colours_are_in_place_for_every_requested_size(machine: VirtualMachine) -> None:
     shows(machine, 0, BARS)
     (machine.shared / "seen.py").write_text(SEEN.format(sizes=list(SIZES)))
     seen = json.loads(machine.run("/opt/edge-detect/bin/python", "/shared/seen.py"))
@@ -106,7 +106,7 @@ def test_colours_are_at_their_places_whatever_size_was_asked_for(machine: Virtua
                 assert max(abs(a - b) for a, b in zip(colour, expected, strict=True)) < 12, (shape, row)
 
 
-def test_what_keeps_a_camera_from_being_used_is_said_in_one_line(machine: VirtualMachine) -> None:
+def test_unusable_camera_reports_reason_in_one_line(machine: VirtualMachine) -> None:
     holder = "v4l2-ctl -d /dev/video0 --stream-mmap >/dev/null 2>&1"
     machine.sh(f"{holder} & echo $! >/tmp/holder")
     machine.until(lambda: "another program uses it" in camera(machine, "--max-frames", "1")[1], "it is not in use")
@@ -127,7 +127,7 @@ def test_what_keeps_a_camera_from_being_used_is_said_in_one_line(machine: Virtua
     assert camera(machine, "--source", "/dev/media0") == (2, "edge-detect: /dev/media0: not a camera\n")
 
 
-def test_a_camera_that_fails_or_is_unplugged_is_found_again(machine: VirtualMachine) -> None:
+def test_failed_or_unplugged_camera_is_reopened(machine: VirtualMachine) -> None:
     shows(machine, 0, BLACK)
     options = "--source /dev/video0 --interval 0.5 --enter 0.6 --smooth 0 --least 0 --cool-down 0"
     machine.sh(f"{PROGRAM} camera --model {MODEL} --state /tmp/lost {options} >/tmp/said 2>&1 & echo $! >/tmp/pid")
@@ -155,7 +155,7 @@ def test_a_camera_that_fails_or_is_unplugged_is_found_again(machine: VirtualMach
     machine.until(lambda: " FAKE in " in said()[-1], "it does not end")
 
 
-def test_the_service_from_its_installation_to_its_end(machine: VirtualMachine) -> None:
+def test_service_lifecycle_from_installation_to_removal(machine: VirtualMachine) -> None:
     before = machine.run("find", "/etc/systemd/system")
     unload = "rmmod videobuf2_memops videobuf2_common videodev mc"
     machine.run("sh", "-c", f"modprobe -r vivid; {unload}; while grep video4linux /proc/devices; do {unload}; done")
@@ -186,7 +186,7 @@ def test_the_service_from_its_installation_to_its_end(machine: VirtualMachine) -
     exposure = machine.run("systemd-analyze", "security", CAMERA_UNIT).strip().splitlines()[-1]
     assert float(exposure.split(":")[1].split()[0]) <= EXPOSURE_OF_CAMERA, exposure
 
-    # A camera that freezes without a word: all is begun anew.
+    # A camera freezes silently: the service restarts.
     main = machine.show(CAMERA_UNIT, "MainPID")
     machine.run("v4l2-ctl", "-d", "/dev/video0", "-c", "percentage_of_dropped_buffers=100")
     machine.until(lambda: machine.show(CAMERA_UNIT, "NRestarts") == "1", "the watchdog did not bite")

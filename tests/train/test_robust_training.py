@@ -28,7 +28,7 @@ def picture() -> Image.Image:
 
 
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "clean"])
-def test_a_corruption_changes_the_pixels_the_same_way_each_time_and_not_too_much(name: str) -> None:
+def test_corruption_is_reproducible_and_moderate(name: str) -> None:
     original = np.asarray(picture(), int)
     changed, again = (np.asarray(CORRUPTIONS[name](picture()), int) for _ in range(2))
     assert changed.shape == original.shape
@@ -38,7 +38,7 @@ def test_a_corruption_changes_the_pixels_the_same_way_each_time_and_not_too_much
     assert np.abs(changed - original).mean() < 60
 
 
-def test_random_corruptions_meet_the_share_and_follow_the_seed() -> None:
+def test_random_corruptions_follow_share_and_seed() -> None:
     pixels = np.stack([np.asarray(picture())] * 400)
     corrupted = corruptions.at_random(pixels, 0.25, np.random.default_rng(1))
     assert np.array_equal(corrupted, corruptions.at_random(pixels, 0.25, np.random.default_rng(1)))
@@ -48,7 +48,7 @@ def test_random_corruptions_meet_the_share_and_follow_the_seed() -> None:
     assert np.array_equal(pixels, np.stack([np.asarray(picture())] * 400)), "the images given were changed"
 
 
-def test_robustness_is_measured_on_the_image_at_its_own_size(tmp_path: Path) -> None:
+def test_robustness_is_measured_at_original_image_size(tmp_path: Path) -> None:
     for label, grey in (("FAKE", 60), ("REAL", 200)):
         (tmp_path / "test" / label).mkdir(parents=True)
         for number in range(3):
@@ -68,7 +68,7 @@ def test_robustness_is_measured_on_the_image_at_its_own_size(tmp_path: Path) -> 
     assert robustness(lambda pixels: 1 - brightness(pixels), (16, 12), dataset, 0.5)["clean"].accuracy == 0
 
 
-def test_the_temperature_is_found_and_a_calibrated_network_is_left_alone() -> None:
+def test_temperature_is_fitted_and_calibrated_network_unchanged() -> None:
     from train.calibration import temperature
 
     random = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_the_temperature_is_found_and_a_calibrated_network_is_left_alone() -> No
     assert temperature(1 / (1 + np.exp(logits)), labels) == 1, "worse than chance: none is best"
 
 
-def test_the_average_approaches_the_weights_and_forgets_the_first_ones() -> None:
+def test_weight_average_approaches_weights_and_forgets_initial_ones() -> None:
     keras = pytest.importorskip("keras")
     from train.ema import EMA
 
@@ -101,7 +101,7 @@ def test_the_average_approaches_the_weights_and_forgets_the_first_ones() -> None
     assert [float(weight.squeeze()) for weight in average.weights] == pytest.approx([1.0, 2.0], abs=1e-3)
 
 
-def test_fused_normalisation_trains_as_the_plain_one() -> None:
+def test_fused_normalisation_trains_like_plain_one() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the fused kernel is TensorFlow's")
@@ -138,7 +138,7 @@ def test_muon_moves_a_kernel_along_an_orthogonal_matrix() -> None:
     assert np.sum(moved * gradient.reshape(-1, 8)) < 0
 
 
-def test_subjects_are_told_by_cifake_s_names_alone(tmp_path: Path) -> None:
+def test_subjects_come_only_from_cifake_names(tmp_path: Path) -> None:
     def named(*names: str) -> datasets.Dataset:
         paths = tuple(tmp_path / name for name in names)
         return datasets.Dataset(paths, np.zeros(len(paths), np.int8), (b"",) * len(paths))
@@ -151,7 +151,7 @@ def test_subjects_are_told_by_cifake_s_names_alone(tmp_path: Path) -> None:
     assert datasets.subjects(named("0000.jpg", "0001.jpg", "a (2).jpg")) is None
 
 
-def test_pasting_a_part_of_another_image_mixes_the_targets_by_its_area() -> None:
+def test_cutmix_mixes_targets_by_area() -> None:
     random = np.random.default_rng(0)
     pixels = np.repeat(np.arange(200, dtype=np.uint8), 8 * 10 * 3).reshape(200, 8, 10, 3)
     targets = np.eye(200, dtype=np.float32)
@@ -174,7 +174,7 @@ def test_pasting_a_part_of_another_image_mixes_the_targets_by_its_area() -> None
     assert np.array_equal(unmixed, targets)
 
 
-def test_the_accuracy_of_a_mixed_image_is_that_of_its_larger_part() -> None:
+def test_accuracy_of_mixed_image_uses_its_larger_part() -> None:
     pytest.importorskip("keras")
     from train.fit import accuracy
 
@@ -182,8 +182,8 @@ def test_the_accuracy_of_a_mixed_image_is_that_of_its_larger_part() -> None:
     assert float(accuracy(targets, np.array([[0.9], [0.4], [0.1], [0.2]], np.float32))) == 0.75
 
 
-def test_a_network_without_subjects_and_one_with_them_are_the_same_kind_of_file(tmp_path: Path) -> None:
-    """Pictures of one's own have other names; and the second output is nowhere in what is kept."""
+def test_model_files_with_and_without_subjects_have_same_format(tmp_path: Path) -> None:
+    """Files that are not named as CIFAKE's give no subjects; the second output is not stored."""
     keras = pytest.importorskip("keras")
     for label in ("REAL", "FAKE"):
         (tmp_path / "data" / "train" / label).mkdir(parents=True)
@@ -210,10 +210,8 @@ def test_a_network_without_subjects_and_one_with_them_are_the_same_kind_of_file(
     assert len(kept[0].outputs) == 1
 
 
-def test_training_on_frozen_features_is_training_the_last_layers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The seed's recipe with weights from a file: what is frozen stays as it was, the rest moves."""
+def test_training_on_frozen_features_changes_only_last_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ResNet-50 with weights from a file: frozen layers stay, the others change."""
     keras = pytest.importorskip("keras")
     from train import fit
     from train.checkpoint import Settings
@@ -245,7 +243,7 @@ def test_training_on_frozen_features_is_training_the_last_layers(
     assert measure(predict(model, pixels), labels).accuracy == pytest.approx(told["validation"]["accuracy"])
 
 
-def test_evaluate_tells_how_a_model_bears_corruption() -> None:
+def test_evaluate_reports_accuracy_under_corruption() -> None:
     command = [sys.executable, "-m", "train", "evaluate", "models/compact_int8.tflite", "--data", os.fspath(CIFAKE)]
     done = [
         subprocess.run(

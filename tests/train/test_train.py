@@ -32,7 +32,7 @@ def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_validation_is_the_same_everywhere_and_shares_no_bytes_with_training(tmp_path: Path) -> None:
+def test_validation_split_is_reproducible_and_shares_no_content_with_training(tmp_path: Path) -> None:
     whole, _ = datasets.load(CIFAKE, "train")
     assert len(whole) == 96
     assert len(set(whole.digests)) == 95, "the bundled set has a pair of equal files"
@@ -48,14 +48,14 @@ def test_validation_is_the_same_everywhere_and_shares_no_bytes_with_training(tmp
     assert set(other.digests) != set(validation.digests)
 
 
-def test_equal_files_stay_together_for_every_seed() -> None:
+def test_equal_files_stay_in_one_split_for_every_seed() -> None:
     whole, _ = datasets.load(CIFAKE, "train")
     for seed in range(40):
         training, validation = datasets.split_validation(whole, 0.5, seed)
         assert not set(training.digests) & set(validation.digests)
 
 
-def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
+def test_subset_keeps_class_shares() -> None:
     whole, _ = datasets.load(CIFAKE, "train")
     half = datasets.part(whole, 0.5, seed=0)
     assert [int((half.labels == label).sum()) for label in (0, 1)] == [24, 24]
@@ -66,12 +66,12 @@ def test_a_part_of_the_images_has_the_same_share_of_each_class() -> None:
     assert datasets.part(whole, 1.0, seed=0).paths == whole.paths
 
 
-def test_a_folder_without_the_layout_is_a_named_error(tmp_path: Path) -> None:
+def test_folder_without_expected_layout_raises_named_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="train/REAL and train/FAKE"):
         datasets.load(tmp_path, "train")
 
 
-def test_images_that_do_not_decode_are_left_out_and_named(tmp_path: Path) -> None:
+def test_undecodable_images_are_left_out_and_named(tmp_path: Path) -> None:
     for label in ("REAL", "FAKE"):
         shutil.copytree(CIFAKE / "test" / label, tmp_path / "train" / label)
     (tmp_path / "train" / "FAKE" / "0 bad.jpg").write_text("no image")
@@ -103,7 +103,7 @@ def test_augmentation_mirrors_and_shifts_and_reflects_the_edge() -> None:
     assert len({one.tobytes() for one in moved}) > 60
 
 
-def test_metrics_of_a_case_worked_by_hand() -> None:
+def test_metrics_match_case_worked_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.4, 0.6, 0.2, 0.1])
     labels = np.array([1, 1, 1, 0, 0, 0], np.int8)
     measured = measure(scores, labels)
@@ -117,7 +117,7 @@ def test_metrics_of_a_case_worked_by_hand() -> None:
     assert measured.expected_calibration_error == pytest.approx((0.1 + 0.2 + 0.6) / 3)
 
 
-def test_balanced_accuracy_weighs_classes_alike_and_ties_count_half() -> None:
+def test_balanced_accuracy_weighs_classes_equally_and_auc_counts_ties_half() -> None:
     measured = measure(np.array([0.9] * 9 + [0.9]), np.array([1] * 9 + [0], np.int8))
     assert measured.accuracy == pytest.approx(0.9)
     assert measured.balanced_accuracy == pytest.approx(0.5)
@@ -125,7 +125,7 @@ def test_balanced_accuracy_weighs_classes_alike_and_ties_count_half() -> None:
     assert measure(np.array([0.9]), np.array([1], np.int8)).auc is None
 
 
-def test_the_area_under_the_roc_curve_is_the_auc() -> None:
+def test_area_under_roc_curve_equals_auc() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 500).astype(np.int8)
     scores = np.round(random.random(500) * 0.7 + labels * 0.3, 2)  # with many ties
@@ -150,7 +150,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_leaves_model_settings_history_and_pictures(run: Path) -> None:
+def test_run_writes_model_settings_history_and_figures(run: Path) -> None:
     pictures = {f"validation_{name}.png" for name in ("confusion", "roc", "reliability", "mistakes")}
     assert {path.name for path in run.iterdir()} == pictures | {
         "model.keras",
@@ -166,7 +166,7 @@ def test_a_run_leaves_model_settings_history_and_pictures(run: Path) -> None:
     assert told["validation"]["accuracy"] == pytest.approx(best), "the model is not that of the best epoch"
 
 
-def test_a_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_to_same_history(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-m", "train", "fit", *FIT, "--out", str(out)],
@@ -189,33 +189,70 @@ def test_a_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> 
         assert [epoch[key] for epoch in histories[1]] == pytest.approx([epoch[key] for epoch in histories[0]], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--out", "RUN"), "holds a run already"),
-        (("--out", "RUN", "--resume", "--learning-rate", "0.5"), "another learning_rate"),
-        (("--out", "RUN", "--resume"), "finished"),
-        (("--out", "NEW", "--resume"), "no run to resume"),
-        (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
-        (("--out", "NEW", "--recipe", "soufflé"), "none of compact, small, resnet50"),
-        (("--out", "NEW", "--recipe", "resnet50", "--weights", "missing.h5"), "--weights missing.h5"),
-        (("--out", "NEW", "--weights", "imagenet"), "no pretrained weights"),
-        (("--out", "NEW", "--set", "optimizer"), "not NAME=VALUE"),
-        (("--out", "NEW", "--set", "optimizer=luck"), "none of adamw, muon"),
-        (("--out", "NEW", "--set", "colour=red"), "none of optimizer, "),
-        (("--out", "NEW", "--set", "weight_decay=much"), "not a value"),
-        (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
-    ],
-)
-def test_mistakes_of_the_user_are_one_line(run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
-    named = [str(run) if word == "RUN" else str(tmp_path / "new") if word == "NEW" else word for word in arguments]
-    done = train("fit", *FIT, *named)
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert "Traceback" not in done.stderr
+MISTAKES = [
+    (("--out", "RUN"), "holds a run already"),
+    (("--out", "RUN", "--resume", "--learning-rate", "0.5"), "another learning_rate"),
+    (("--out", "RUN", "--resume"), "finished"),
+    (("--out", "NEW", "--resume"), "no run to resume"),
+    (("--out", "NEW", "--data", "NEW"), "train/REAL and train/FAKE"),
+    (("--out", "NEW", "--recipe", "soufflé"), "none of compact, small, resnet50"),
+    (("--out", "NEW", "--recipe", "resnet50", "--weights", "missing.h5"), "--weights missing.h5"),
+    (("--out", "NEW", "--weights", "imagenet"), "no pretrained weights"),
+    (("--out", "NEW", "--set", "optimizer"), "not NAME=VALUE"),
+    (("--out", "NEW", "--set", "optimizer=luck"), "none of adamw, muon"),
+    (("--out", "NEW", "--set", "colour=red"), "none of optimizer, "),
+    (("--out", "NEW", "--set", "weight_decay=much"), "not a value"),
+    (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
+]
+# Calls the command once for each list of words, in one process: TensorFlow takes seconds to start.
+CALL_EACH = """
+import contextlib, io, json, sys, traceback
+from train.cli import main
+done = []
+for words in json.load(sys.stdin):
+    status, errors = 0, io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main(words, prog_name="python -m train")
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            traceback.print_exc()
+    done.append((status, errors.getvalue()))
+print(json.dumps(done))
+"""
 
 
-def test_a_run_of_a_former_version_is_resumed_and_one_of_other_images_is_not(run: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def refusals(run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """Exit status and stderr of `train fit` for each of MISTAKES."""
+    folder = tmp_path_factory.mktemp("refused")
+    calls = [
+        ["fit", *FIT, *({"RUN": str(run), "NEW": str(folder / f"{number}")}.get(word, word) for word in arguments)]
+        for number, (arguments, _) in enumerate(MISTAKES)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CALL_EACH],
+        input=json.dumps(calls),
+        cwd=CHECKOUT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(status, errors) for status, errors in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_invalid_arguments_report_one_line_error(refusals: list[tuple[int, str]], number: int) -> None:
+    status, errors = refusals[number]
+    assert status == 2
+    assert MISTAKES[number][1] in errors
+    assert "Traceback" not in errors
+
+
+def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Path, tmp_path: Path) -> None:
     begun, data = tmp_path / "begun", tmp_path / "data"
     shutil.copytree(CIFAKE / "train", data / "train")
     fit_here = ("fit", *FIT, "--data", data, "--epochs", "3", "--out", begun)
@@ -250,7 +287,7 @@ def test_a_run_of_a_former_version_is_resumed_and_one_of_other_images_is_not(run
     assert done.returncode == 0, done.stderr
 
 
-def test_what_a_run_held_out_can_be_measured_on(run: Path, tmp_path: Path) -> None:
+def test_evaluate_can_use_images_held_out_by_a_run(run: Path, tmp_path: Path) -> None:
     told = json.loads((run / "run.json").read_text())
     done = train("evaluate", run / "model.keras", "--data", CIFAKE, "--run", run, "--json")
     assert json.loads(done.stdout)["as_published"]["accuracy"] == pytest.approx(told["validation"]["accuracy"])
@@ -259,7 +296,7 @@ def test_what_a_run_held_out_can_be_measured_on(run: Path, tmp_path: Path) -> No
     assert "no list of images" in done.stderr
 
 
-def test_a_class_that_is_too_small_is_a_named_error(tmp_path: Path) -> None:
+def test_too_small_class_raises_named_error(tmp_path: Path) -> None:
     for label, count in (("REAL", 1), ("FAKE", 20)):
         (tmp_path / "train" / label).mkdir(parents=True)
         for path in sorted((CIFAKE / "train" / label).iterdir())[:count]:
@@ -270,7 +307,7 @@ def test_a_class_that_is_too_small_is_a_named_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
-def test_evaluate_tells_the_same_of_both_kinds_of_file(run: Path, tmp_path: Path, kind: str) -> None:
+def test_evaluate_gives_same_result_for_keras_and_tflite(run: Path, tmp_path: Path, kind: str) -> None:
     path = run / "model.keras" if kind == "keras" else CHECKOUT / "models" / "compact_float16.tflite"
     done = train("evaluate", path, "--data", CIFAKE, "--json", "--figures", tmp_path / "figures")
     assert done.returncode == 0, done.stderr
@@ -285,7 +322,7 @@ def test_evaluate_tells_the_same_of_both_kinds_of_file(run: Path, tmp_path: Path
     assert f"{told['as_published']['accuracy']:.2%}" in table.stdout
 
 
-def test_a_test_split_alone_can_be_evaluated(tmp_path: Path) -> None:
+def test_evaluate_works_with_test_split_alone(tmp_path: Path) -> None:
     shutil.copytree(CIFAKE / "test", tmp_path / "test")
     done = train("evaluate", CHECKOUT / "models" / "compact_int8.tflite", "--data", tmp_path, "--json")
     told = json.loads(done.stdout)
@@ -294,7 +331,7 @@ def test_a_test_split_alone_can_be_evaluated(tmp_path: Path) -> None:
     assert told["without_leaked"] is None
 
 
-def test_a_model_that_cannot_be_evaluated_is_one_line(tmp_path: Path) -> None:
+def test_unusable_model_reports_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "bad.keras").write_text("no model")
     for name in ("bad.keras", "missing.keras", "missing.tflite"):
         done = train("evaluate", tmp_path / name, "--data", CIFAKE)
@@ -303,7 +340,7 @@ def test_a_model_that_cannot_be_evaluated_is_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_the_seed_s_recipe_sees_what_resnet50_learnt_from() -> None:
+def test_resnet50_recipe_has_imagenet_preprocessing() -> None:
     keras = pytest.importorskip("keras")
     from train.recipes import RECIPES
 

@@ -1,4 +1,4 @@
-"""`edge-detect benchmark`: what it tells and what it leaves alone; how fast anything is, is no matter of tests."""
+"""`edge-detect benchmark`: its report, and that it changes nothing. Speed itself is not tested."""
 
 import json
 import os
@@ -261,7 +261,7 @@ def test_the_nearest_existing_folder_is_found(tmp_path: Path) -> None:
     assert nearest_folder(tmp_path) == tmp_path
 
 
-def test_a_table_is_aligned() -> None:
+def test_table_is_aligned() -> None:
     assert list(table(["", "ms"], [["read", "1.5"], ["decode", "10.0"]])) == [
         "          ms",
         "read     1.5",

@@ -20,7 +20,7 @@ from tests.conftest import CHECKOUT, environment, picture
 from tests.support.videos import Server, served, shows_quadrants, video
 
 PATIENCE = 60.0
-END = threading.Event()  # of a test: until then a camera stands still that waits for it
+END = threading.Event()  # set when a test ends: cameras that wait for it hang until then
 
 
 def levels(*frames: Frame) -> list[int]:
@@ -28,8 +28,8 @@ def levels(*frames: Frame) -> list[int]:
 
 
 class Steps:
-    """A live camera that does what it is told, one step for each frame: a number is a frame of that brightness, None an
-    end, an error is raised, and a function is called first."""
+    """A live camera with one step for each frame: a number is a frame of that brightness, None the end, an error is
+    raised, and a function is called before the next step."""
 
     name, is_live = "steps", True
 
@@ -82,7 +82,7 @@ def taken(capture: Capture) -> Frame:
     return frame
 
 
-def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Capture]) -> None:
+def test_live_camera_keeps_only_newest_frame(start: Callable[..., Capture]) -> None:
     go_on = threading.Event()
     capture = start(lambda: Steps(1, 2, 3, go_on.wait, 4, END.wait))
     until(lambda: capture.captured == 3)
@@ -97,7 +97,7 @@ def test_of_a_live_camera_only_the_newest_frame_is_kept(start: Callable[..., Cap
     assert capture.frames_per_second > 0
 
 
-def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp_path: Path) -> None:
+def test_recording_waits_for_reader_and_ends(start: Callable[..., Capture], tmp_path: Path) -> None:
     for place in range(5):
         picture(tmp_path / f"{place}.png", grey=40 * place + 30)
     capture = start(lambda: ImageFolder(tmp_path))
@@ -112,7 +112,7 @@ def test_a_recording_waits_for_us_and_is_over(start: Callable[..., Capture], tmp
     assert capture.latest(0.01) is None
 
 
-def test_of_a_recording_some_frames_are_made_ready_ahead_and_none_is_lost(start: Callable[..., Capture]) -> None:
+def test_recording_prepares_frames_ahead_and_loses_none(start: Callable[..., Capture]) -> None:
     count, prepared, began = 10 * AHEAD, [], threading.Event()
 
     def prepare(frame: Frame) -> None:
@@ -131,7 +131,7 @@ def test_of_a_recording_some_frames_are_made_ready_ahead_and_none_is_lost(start:
     assert (capture.captured, capture.skipped, camera.closed) == (count, 0, 1)
 
 
-def test_a_recording_can_be_left_in_the_middle(start: Callable[..., Capture]) -> None:
+def test_recording_can_be_closed_before_its_end(start: Callable[..., Capture]) -> None:
     camera = Recording(*range(100), None)
     capture = start(lambda: camera)
     assert levels(taken(capture)) == [0]
@@ -142,7 +142,7 @@ def test_a_recording_can_be_left_in_the_middle(start: Callable[..., Capture]) ->
     assert capture.captured <= AHEAD + 2
 
 
-def test_of_a_large_recording_one_frame_waits(start: Callable[..., Capture]) -> None:
+def test_large_recording_queues_one_frame(start: Callable[..., Capture]) -> None:
     large = np.broadcast_to(np.uint8(0), (2160, 3840, 3))
     prepared: list[float] = []
 
@@ -158,7 +158,7 @@ def test_of_a_large_recording_one_frame_waits(start: Callable[..., Capture]) -> 
     assert prepared == [1.0]
 
 
-def test_a_frame_of_a_recording_that_cannot_be_made_ready_is_an_error_after_those_before(
+def test_unpreparable_frame_raises_after_earlier_frames(
     start: Callable[..., Capture],
 ) -> None:
     is_met = threading.Event()
@@ -175,7 +175,7 @@ def test_a_frame_of_a_recording_that_cannot_be_made_ready_is_an_error_after_thos
         capture.latest(PATIENCE)
 
 
-def test_of_a_live_camera_only_what_is_asked_for_is_prepared(start: Callable[..., Capture]) -> None:
+def test_live_camera_prepares_only_requested_frames(start: Callable[..., Capture]) -> None:
     prepared: list[int] = []
     capture = start(lambda: Steps(1, 2, 3, END.wait), prepare=lambda frame: prepared.extend(levels(frame)))
     until(lambda: capture.captured == 3)
@@ -183,7 +183,7 @@ def test_of_a_live_camera_only_what_is_asked_for_is_prepared(start: Callable[...
     assert prepared == [3]
 
 
-def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
+def test_damaged_recording_raises_after_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
     good = range(3 * AHEAD)
     capture = start(lambda: Recording(*good, CameraError("damaged")), is_patient=True)
     assert levels(*(taken(capture) for _ in good)) == list(good)
@@ -192,7 +192,7 @@ def test_a_damaged_recording_is_an_error_after_its_good_part(start: Callable[...
     assert not capture.is_over
 
 
-def test_a_camera_that_is_not_there_at_the_beginning_is_an_error_unless_we_are_patient(
+def test_missing_camera_at_start_raises_unless_retrying(
     start: Callable[..., Capture],
 ) -> None:
     attempts = []
@@ -215,7 +215,7 @@ def test_a_camera_that_is_not_there_at_the_beginning_is_an_error_unless_we_are_p
     assert said == ["not there; trying again"]
 
 
-def test_what_is_not_installed_is_not_waited_for(start: Callable[..., Capture]) -> None:
+def test_missing_package_is_not_retried(start: Callable[..., Capture]) -> None:
     def open_() -> Camera:
         raise NotInstalledError("no PyAV")
 
@@ -223,14 +223,14 @@ def test_what_is_not_installed_is_not_waited_for(start: Callable[..., Capture]) 
         start(open_, is_patient=True).latest(PATIENCE)
 
 
-def test_a_defect_of_ours_is_not_hidden_by_the_thread(start: Callable[..., Capture]) -> None:
+def test_programming_error_in_thread_is_raised(start: Callable[..., Capture]) -> None:
     capture = start(lambda: Steps(ZeroDivisionError("a defect")), is_patient=True)
     with pytest.raises(ZeroDivisionError):
         capture.latest(PATIENCE)
 
 
 @pytest.mark.parametrize("loss", [None, CameraError("steps: pulled out")])
-def test_a_lost_camera_is_closed_and_opened_again(start: Callable[..., Capture], loss: object) -> None:
+def test_lost_camera_is_closed_and_reopened(start: Callable[..., Capture], loss: object) -> None:
     cameras = [Steps(1, loss), Steps(2, END.wait)]
     said: list[str] = []
     remaining = iter(cameras)
@@ -242,7 +242,7 @@ def test_a_lost_camera_is_closed_and_opened_again(start: Callable[..., Capture],
     assert capture.trouble == str(loss or "steps: gives no more frames"), "over after one frame"
 
 
-def test_frames_that_cannot_be_converted_are_a_lost_camera(start: Callable[..., Capture]) -> None:
+def test_unconvertible_frames_count_as_lost_camera(start: Callable[..., Capture]) -> None:
     def wrong() -> np.ndarray:
         raise CameraError("steps: cannot be converted")
 
@@ -258,7 +258,7 @@ def test_frames_that_cannot_be_converted_are_a_lost_camera(start: Callable[..., 
     assert said == ["steps: cannot be converted; trying again"]
 
 
-def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..., Capture]) -> None:
+def test_frozen_camera_is_distinguished_from_reopening(start: Callable[..., Capture]) -> None:
     def gone() -> Camera:
         raise CameraError("gone")
 
@@ -273,7 +273,7 @@ def test_a_frozen_camera_is_told_from_one_that_is_tried_again(start: Callable[..
     frozen.set()
 
 
-def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: Callable[..., Capture]) -> None:
+def test_silent_camera_is_reported_once_and_on_recovery(start: Callable[..., Capture]) -> None:
     said: list[str] = []
     frozen = threading.Event()
     capture = start(lambda: Steps(1, frozen.wait, 2, END.wait), said.append, silence_seconds=0.1)
@@ -288,7 +288,7 @@ def test_of_a_camera_that_does_not_answer_is_told_once_and_when_it_does(start: C
     assert said == [told, f"recovered: {told}"]
 
 
-def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[..., Capture]) -> None:
+def test_camera_that_cannot_be_closed_counts_as_held(start: Callable[..., Capture]) -> None:
     capture = start(lambda: Steps(1, END.wait))
     taken(capture)
     assert not is_held()
@@ -298,7 +298,7 @@ def test_a_camera_that_cannot_be_closed_is_known_to_be_held(start: Callable[...,
     until(lambda: not is_held())
 
 
-def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -> None:
+def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom edge.capture.capture import Capture\nfrom edge.capture.libav import LibavCamera\n"
         "capture = Capture(lambda: LibavCamera(sys.argv[1], timeout_seconds=600), print)\n"
@@ -318,7 +318,7 @@ def test_a_camera_that_never_answers_does_not_keep_the_program(tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
-def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[..., Capture], tmp_path: Path) -> None:
+def test_restarted_network_camera_is_reopened(start: Callable[..., Capture], tmp_path: Path) -> None:
     said: list[str] = []
     server = Server(tmp_path)
     address, port = server.address("/video", "u:GeHeim@"), server.port
@@ -337,7 +337,7 @@ def test_a_network_camera_that_was_restarted_is_found_again(start: Callable[...,
     assert "GeHeim" not in "".join(said)
 
 
-def test_a_video_file_is_seen_whole(start: Callable[..., Capture], tmp_path: Path) -> None:
+def test_video_file_is_read_completely(start: Callable[..., Capture], tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", count=12)
     capture = start(lambda: LibavCamera(str(path)))
     seen = []

@@ -1,4 +1,4 @@
-"""Replays, and from a name to a camera."""
+"""Replays, and opening a camera by its name."""
 
 import shutil
 import struct
@@ -19,7 +19,7 @@ from tests.conftest import CHECKOUT, CIFAKE, environment
 from tests.support.videos import jpeg, shows_quadrants, video
 
 
-def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
+def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path) -> None:
     originals = sorted((CIFAKE / "test" / "REAL").iterdir())[:3]
     for original in originals:
         shutil.copyfile(original, tmp_path / original.name)
@@ -43,7 +43,7 @@ def test_a_replay_shows_the_images_of_a_folder_by_name(tmp_path: Path) -> None:
     replay.close()
 
 
-def test_a_still_image_gives_one_frame(tmp_path: Path) -> None:
+def test_still_image_gives_one_frame(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(64, 48))
     replay = ImageFolder(tmp_path / "a.jpg")
     frame = replay.frame()
@@ -131,6 +131,8 @@ def test_device_nodes_without_capture_are_not_listed(tmp_path: Path) -> None:
         ("pispbe", 0x84B03000, 0x04201000, False),
     ],
 )
-def test_which_devices_are_cameras(driver: str, capabilities: int, of_the_node: int, is_camera: bool) -> None:
+def test_capture_devices_are_recognised_by_capabilities(
+    driver: str, capabilities: int, of_the_node: int, is_camera: bool
+) -> None:
     assert devices.captures(driver, capabilities, of_the_node) is is_camera
     assert struct.calcsize("16s32s32sIII12x") == 104

@@ -1,4 +1,4 @@
-"""The Pi's own camera: what lies in its memory, and how it is held."""
+"""The Pi's own camera: pixel layouts in memory, and opening and closing."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def luma_and_chroma(pixels: np.ndarray, red: float, blue: float, is_full: bool) 
 def memory(
     layout: str, size: tuple[int, int], padding: int, red: float = 0.299, blue: float = 0.114, full: bool = True
 ):
-    """What a camera has in its memory of the four quadrants, and its stride; the padding is bright."""
+    """The four quadrants as a camera stores them, with bright padding, and the stride."""
 
     def padded(rows: np.ndarray, stride: int) -> bytes:
         filled = np.full((rows.shape[0], stride), 255, np.uint8)
@@ -55,7 +55,7 @@ def memory(
 
 @pytest.mark.parametrize("padding", [0, 64])
 @pytest.mark.parametrize("layout", [*PACKED, "NV12", "NV21", "YUV420", "YVU420", "YUYV"])
-def test_every_layout_of_the_memory_becomes_rgb(layout: str, padding: int) -> None:
+def test_every_memory_layout_becomes_rgb(layout: str, padding: int) -> None:
     buffer, stride = memory(layout, (68, 48), padding)
     pixels = pixel_formats.rgb(buffer, layout, (68, 48), stride)
     assert pixels.shape == (48, 68, 3)
@@ -86,7 +86,7 @@ def test_unsupported_layouts_and_short_buffers_are_errors() -> None:
 
 
 class Sensor:
-    """Speaks as the class Picamera2 does, and shows the four quadrants in one layout."""
+    """A stand-in for Picamera2 that shows the four quadrants in one layout."""
 
     layout, colours, timeouts = "BGR888", "sYCC", 0
 
@@ -172,7 +172,7 @@ def test_an_unusable_pi_camera_is_an_error_and_is_released() -> None:
         PiCamera(picamera2=Frozen, timeout_seconds=5).frame()
 
 
-def test_the_cameras_of_libcamera_are_listed_with_safe_names() -> None:
+def test_libcamera_cameras_are_listed_with_safe_names() -> None:
     found = devices.found_cameras(Sensor)
     assert str(found[0]) == "picamera2:0 (imx708\\n)"
     assert not found[0].is_usb

@@ -1,4 +1,4 @@
-"""What a network sees of a video: nearly what it sees of a file with the same frame, by a shorter way."""
+"""A network receives nearly the same pixels of a video frame as of a file with the same picture."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def first(path: Path) -> Frame:
 
 
 def whole(_: Size) -> Input:
-    """As a model for thumbnails takes it."""
+    """The input of a model for thumbnails."""
     return Input(0, SIZE)
 
 
 def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Views | None = None) -> int:
-    """Levels, of 255, at the worst place."""
+    """Greatest difference from the pixels of a file, in levels of 255."""
     one = Input(1, size, views)
     chosen, seen = frame.seen(view, lambda _: one)
     part = view.of(frame.pixels)
@@ -53,7 +53,7 @@ def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Vie
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (320, 290), (200, 900)])
 @pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv420p"), ("mjpeg", "yuvj422p"), ("ffv1", "gray")])
-def test_a_large_frame_is_seen_nearly_as_in_a_file(
+def test_large_frame_gives_nearly_same_input_as_file(
     tmp_path: Path, codec: str, pixel_format: str, size: tuple[int, int]
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, size, count=1))
@@ -105,7 +105,7 @@ def test_small_frames_and_regions_are_scaled_as_files(tmp_path: Path, size: tupl
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
 
 
-def test_the_colours_of_one_frame_are_not_those_of_the_next() -> None:
+def test_change_of_colour_standard_is_followed() -> None:
     conversion, planes = Conversion("a.mkv"), np.repeat(np.uint8([120, 90, 170]), [3072, 768, 768]).reshape(72, 64)
 
     def colour(space: int) -> list[int]:
@@ -118,7 +118,7 @@ def test_the_colours_of_one_frame_are_not_those_of_the_next() -> None:
     assert [colour(space) for space in (BT601, BT709, BT601)] == [plain, of_bt709, plain]
 
 
-def test_a_frame_is_made_once_and_not_in_full() -> None:
+def test_frame_is_converted_once_at_reduced_size() -> None:
     made = []
 
     def full() -> Pixels:
@@ -142,12 +142,12 @@ CROPS = Views((ViewSet(4), ViewSet(1, 64)), (ViewSet(8),), reduce_above=100)
     [
         ("ffv1", "gray", 0),
         ("mjpeg", "yuvj422p", 8),
-        # This one says that a pixel of colours lies to the left of its two pixels of light, not amid them. libswscale
-        # heeds that when it scales, and not when it only converts; it shows beside edges between strong colours.
+        # This video places chroma at the left of its two luma pixels, not between them. libswscale respects that when
+        # it scales, but not when it only converts; the difference shows beside edges between strong colours.
         ("libx264", "yuv420p", 40),
     ],
 )
-def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
+def test_crops_of_large_frame_nearly_equal_those_of_file(
     tmp_path: Path, codec: str, pixel_format: str, levels: int, view: Roi
 ) -> None:
     frame = first(video(tmp_path / "a.mkv", codec, pixel_format, (640, 480), count=1))
@@ -162,7 +162,7 @@ def test_crops_of_a_large_frame_are_nearly_those_of_a_file(
         ((640, 480), Roi(region("10%,0%,50%,100%"))),
     ],
 )
-def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
+def test_crops_of_other_frames_equal_those_of_file(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view, (40, 32), CROPS) == 0
 
 
@@ -176,7 +176,7 @@ def test_crops_of_other_frames_are_those_of_a_file(tmp_path: Path, size: tuple[i
         ((3840, 2160), Roi(region("0,0,200,200")), None),
     ],
 )
-def test_no_more_pixels_are_converted_than_crops_need(
+def test_only_pixels_of_crops_are_converted(
     size: tuple[int, int], view: Roi, converted: tuple[int, int] | None
 ) -> None:
     made: list[tuple[int, int] | None] = []

@@ -35,7 +35,7 @@ def pictures(stream: LibavCamera) -> list[np.ndarray]:
         ("a.mkv", "ffv1", "gray", (67, 51)),
     ],
 )
-def test_every_codec_gives_its_colours_without_padding(
+def test_every_codec_gives_colours_without_padding(
     tmp_path: Path, name: str, codec: str, pixel_format: str, size: tuple[int, int]
 ) -> None:
     found = pictures(LibavCamera(str(video(tmp_path / name, codec, pixel_format, size))))
@@ -51,7 +51,7 @@ def test_every_codec_gives_its_colours_without_padding(
             assert shows_quadrants(pixels), corners(pixels)
 
 
-def test_the_standard_of_the_colours_is_respected(tmp_path: Path) -> None:
+def test_colour_standard_is_respected(tmp_path: Path) -> None:
     (pixels, *_) = pictures(LibavCamera(str(video(tmp_path / "hd.mp4", "libx264", standard=BT709))))
     assert shows_quadrants(pixels), corners(pixels)
 
@@ -89,7 +89,7 @@ def test_times_never_go_back_in_a_joined_recording(tmp_path: Path) -> None:
     assert all(0 < after - before < 0.3 for before, after in pairwise(seconds)), seconds
 
 
-def test_a_bare_stream_has_times_by_its_rate(tmp_path: Path) -> None:
+def test_bare_stream_has_times_from_frame_rate(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.h264", "libx264")))
     seconds = [frame.seconds for frame in iter(stream.frame, None)]
     stream.close()
@@ -106,14 +106,14 @@ def test_metadata_in_another_encoding_is_accepted(tmp_path: Path) -> None:
     assert len(pictures(LibavCamera(str(path)))) == 5
 
 
-def test_a_change_of_the_size_is_followed(tmp_path: Path) -> None:
+def test_size_change_within_recording_is_followed(tmp_path: Path) -> None:
     (tmp_path / "a.mjpeg").write_bytes(jpeg(64, 48) + jpeg(96, 64) + jpeg(33, 21))
     found = pictures(LibavCamera(str(tmp_path / "a.mjpeg")))
     assert [pixels.shape for pixels in found] == [(48, 64, 3), (64, 96, 3), (21, 33, 3)]
     assert all(shows_quadrants(pixels) for pixels in found)
 
 
-def test_damage_costs_some_frames_and_no_more(tmp_path: Path) -> None:
+def test_damage_loses_only_some_frames(tmp_path: Path) -> None:
     pieces = [jpeg(64, 48) for _ in range(9)]
     pieces[4] = pieces[4][:200] + bytes(len(pieces[4]) - 202) + pieces[4][-2:]
     pieces[5] = b"\xff\xd8\xff\xe0" + bytes(300) + b"\xff\xd9"
@@ -145,7 +145,7 @@ def test_files_that_are_not_videos_are_one_line_errors(tmp_path: Path) -> None:
         assert name.split("\0")[0] in str(caught.value) or name == "."
 
 
-def test_without_pyav_it_is_said_what_to_install(tmp_path: Path) -> None:
+def test_missing_pyav_names_package_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['av'] = None\nfrom edge.capture.libav import LibavCamera\nLibavCamera('x.mp4')"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True

@@ -26,7 +26,7 @@ PICTURE = quadrants(64, 48)
         (Roi(rotate=90, flip="horizontal"), (RED, BLUE, GREEN, WHITE)),
     ],
 )
-def test_rotated_clockwise_and_then_flipped(view: Roi, expected: tuple[tuple[int, int, int], ...]) -> None:
+def test_frame_is_rotated_clockwise_then_flipped(view: Roi, expected: tuple[tuple[int, int, int], ...]) -> None:
     seen = view.of(PICTURE)
     assert seen.shape == ((64, 48, 3) if view.rotate in (90, 270) else (48, 64, 3))
     assert (corners(seen) == expected).all()
@@ -44,14 +44,14 @@ def test_rotated_clockwise_and_then_flipped(view: Roi, expected: tuple[tuple[int
         ("10,25%,25%,3", (10, 12, 26, 15)),
     ],
 )
-def test_a_region_is_cut_out(text: str, box: tuple[int, int, int, int]) -> None:
+def test_region_is_cropped(text: str, box: tuple[int, int, int, int]) -> None:
     left, top, right, bottom = box
     seen = Roi(region(text)).of(PICTURE)
     assert np.array_equal(seen, PICTURE[top:bottom, left:right])
     assert np.shares_memory(seen, PICTURE)
 
 
-def test_a_region_is_one_of_the_upright_picture() -> None:
+def test_region_refers_to_upright_picture() -> None:
     seen = Roi(region("0%,0%,50%,50%"), rotate=90, flip="horizontal").of(PICTURE)
     assert seen.shape == (32, 24, 3)
     assert (seen == RED).all()
@@ -87,8 +87,8 @@ def test_a_region_outside_of_the_picture_is_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "levels"), [((32, 32), 0), ((64, 48), 0), ((640, 481), 8), ((7, 5), 0)])
-def test_the_network_sees_a_frame_as_it_sees_the_file(tmp_path: Path, size: tuple[int, int], levels: int) -> None:
-    """Of a large one, which is reduced first, nearly so, even if it is nothing but noise."""
+def test_frame_gives_same_input_as_file(tmp_path: Path, size: tuple[int, int], levels: int) -> None:
+    """Exactly; of a large frame, which is reduced first, nearly, even if it is noise."""
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(frame).save(tmp_path / "frame.png")
     seen = preprocess.scaled(frame, (32, 32))

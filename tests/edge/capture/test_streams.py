@@ -29,7 +29,7 @@ def until_it_fails(stream: LibavCamera) -> CameraError:
     return caught.value
 
 
-def test_a_stream_is_live_and_shows_its_colours(server: Server) -> None:
+def test_stream_is_live_and_has_expected_colours(server: Server) -> None:
     stream = LibavCamera(server.address("/video"))
     first, second = stream.frame(), stream.frame()
     assert first is not None
@@ -40,7 +40,7 @@ def test_a_stream_is_live_and_shows_its_colours(server: Server) -> None:
     stream.close()
 
 
-def test_the_end_of_a_stream_is_an_error(server: Server) -> None:
+def test_end_of_stream_is_an_error(server: Server) -> None:
     error = until_it_fails(LibavCamera(server.address("/end")))
     assert str(error) in (
         f"{server.address('/end')}: the stream has ended",
@@ -48,7 +48,7 @@ def test_the_end_of_a_stream_is_an_error(server: Server) -> None:
     )
 
 
-def test_a_silent_stream_is_given_up(server: Server) -> None:
+def test_stalled_stream_raises_after_timeout(server: Server) -> None:
     error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
     assert str(error).endswith(": no answer for 1 s")
 
@@ -64,7 +64,7 @@ def test_an_unreachable_address_is_an_error() -> None:
         LibavCamera("rtsp://127.0.0.1:1/x")
 
 
-def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_password_opens_stream_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
     assert stream.frame() is not None
     assert stream.name == server.address("/secret")
@@ -76,8 +76,8 @@ def test_the_password_opens_and_is_never_shown(server: Server, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_error_of_a_stream_holds_the_password() -> None:
-    """Each kind of error in a process of its own, with all that it writes; it raises without being caught."""
+def test_stream_errors_never_show_the_password() -> None:
+    """Each kind of error is raised uncaught in a new process, whose whole output is searched."""
     for rest in ("127.0.0.1:1/x", "nowhere.invalid/x", "127.0.0.1:1/a@b", "[::1", "127.0.0.1:99999/x"):
         program = "import sys; from edge.capture.libav import LibavCamera; LibavCamera(sys.argv[1])"
         done = subprocess.run(
@@ -117,14 +117,14 @@ def test_no_error_of_a_stream_holds_the_password() -> None:
         ("rtsp:/cam/x?pwd=PWD", "rtsp:/cam/x..."),
     ],
 )
-def test_an_address_is_shown_without_what_may_be_a_password(given: str, expected: str) -> None:
+def test_address_is_shown_without_password(given: str, expected: str) -> None:
     assert redact.shown(given) == expected
 
 
 @pytest.mark.parametrize(
     "wrong", ["file:///etc/passwd", "concat://a", "pipe://0", "gopher://x/", "rtsp://", "rtsp://a b/", "rtsp://a/\n"]
 )
-def test_other_addresses_are_refused(wrong: str) -> None:
+def test_unsupported_addresses_are_refused(wrong: str) -> None:
     with pytest.raises(CameraError, match="not an address") as caught:
         LibavCamera(wrong)
     assert "\n" not in str(caught.value)

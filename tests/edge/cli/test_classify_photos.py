@@ -55,7 +55,7 @@ def test_each_image_goes_to_its_model_unless_one_is_named(classify: Classify) ->
     assert "the model was measured on 100-20000" in forced[0]["outside"]
 
 
-def test_a_thumbnail_needs_nothing_of_the_model_for_photos(classify: Classify, tmp_path: Path) -> None:
+def test_thumbnail_needs_no_photo_model(classify: Classify, tmp_path: Path) -> None:
     for suffix in (".tflite", ".json"):
         (tmp_path / "package" / "edge" / "models" / f"{PHOTO}{suffix}").write_text("damaged")
     assert [one["model"] for one in verdicts(classify("--json", THUMBNAIL))] == [COMPACT]
@@ -66,7 +66,7 @@ def test_a_thumbnail_needs_nothing_of_the_model_for_photos(classify: Classify, t
     assert f"{PHOTO}.json: cannot read the model's description" in line
 
 
-def test_the_three_labels_in_lines_for_people(classify: Classify) -> None:
+def test_text_output_shows_all_three_labels(classify: Classify) -> None:
     done = classify(REAL, FAKE, UNSURE)
     real, fake, unsure = done.stdout.splitlines()
     assert real.startswith("REAL    99.2%  /")
@@ -75,7 +75,7 @@ def test_the_three_labels_in_lines_for_people(classify: Classify) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_false_alarms_and_no_unsure_choose_the_thresholds(edge_detect: Run, tmp_path: Path) -> None:
+def test_false_alarms_and_no_unsure_options_choose_thresholds(edge_detect: Run, tmp_path: Path) -> None:
     def labels(*options: str | Path, **variables: str) -> list[str]:
         env = environment(HOME=str(tmp_path), **variables)
         done = edge_detect("classify", "--json", "--model", PHOTO_LIKE, FAKE, UNSURE, *options, env=env)
@@ -135,7 +135,7 @@ def test_figures_of_thumbnails_and_photos(classify: Classify, tmp_path: Path) ->
         thumbnail.save(tmp_path / "thumbnail.png")
     told = verdicts(classify("--figure", "--json", "photo.png", "thumbnail.png"))
     assert [one["label"] for one in told] == ["UNSURE", "REAL"]
-    assert not any("explain" in one for one in told)  # that was not asked for
+    assert not any("explain" in one for one in told)  # only with --explain
     with Image.open(tmp_path / "photo_results.png") as of_photo:
         assert of_photo.text["Description"].startswith("UNSURE 0.59")
         assert of_photo.width == 900 + 48

@@ -20,7 +20,7 @@ def lines(output: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_classify_prints_a_line_a_file(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+def test_classify_prints_one_line_per_file(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
     bright, dark = picture(tmp_path / "bright.png", 230), picture(tmp_path / "dark.png", 30)
     done = edge_detect("classify", bright, dark, "--model", brightness)
     assert (done.returncode, done.stderr) == (0, "")
@@ -30,7 +30,7 @@ def test_classify_prints_a_line_a_file(edge_detect: Run, tmp_path: Path, brightn
     assert second.split()[0] == "FAKE"
 
 
-def test_classify_json_has_the_promised_fields(edge_detect: Run, tmp_path: Path) -> None:
+def test_classify_json_has_documented_fields(edge_detect: Run, tmp_path: Path) -> None:
     done = edge_detect("classify", "--json", CIFAKE / "test" / "REAL")
     assert (done.returncode, done.stderr) == (0, "")
     verdicts = lines(done.stdout)
@@ -42,7 +42,7 @@ def test_classify_json_has_the_promised_fields(edge_detect: Run, tmp_path: Path)
         assert float(verdict["confidence"]) == pytest.approx(score if label == "REAL" else 1 - score)
 
 
-def test_classify_takes_folders_and_their_sub_folders_if_told(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+def test_classify_reads_folders_and_subfolders_with_recursive(edge_detect: Run, inbox: Path, brightness: Path) -> None:
     (inbox / "inner").mkdir()
     for name in ("b.png", "a.PNG", ".hidden.png", "inner/c.jpg"):
         picture(inbox / name)
@@ -54,7 +54,7 @@ def test_classify_takes_folders_and_their_sub_folders_if_told(edge_detect: Run, 
 
 
 def make_bad_input(folder: Path) -> dict[str, str]:
-    """One file of every kind of bad input, and what is said of it."""
+    """One file of every kind of bad input, with a part of its error message."""
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_text("I am a text\n")
     whole = picture(folder / "whole.jpg", size=(300, 200)).read_bytes()
@@ -91,7 +91,7 @@ def test_each_bad_file_gets_a_one_line_error_and_others_are_classified(
 ) -> None:
     expected = make_bad_input(inbox)
     if verb == "watch":
-        del expected["folder.png"]  # nobody dropped it there to be classified
+        del expected["folder.png"]  # a watcher ignores folders
     picture(inbox / "good.png")
     picture(inbox / "new\nline.png")
     options = ["--model", str(brightness), *(["--json"] if as_json else []), *(["--once"] if verb == "watch" else [])]
@@ -119,7 +119,7 @@ def test_each_bad_file_gets_a_one_line_error_and_others_are_classified(
             assert reason in line
 
 
-def test_a_missing_file_is_a_line_of_its_own(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
+def test_missing_file_reports_its_own_line(edge_detect: Run, tmp_path: Path, brightness: Path) -> None:
     picture(tmp_path / "good.png")
     done = edge_detect("classify", "missing.png", "good.png", "--json", "--model", brightness)
     assert done.returncode == 1
@@ -152,7 +152,7 @@ def test_a_bad_model_is_a_one_line_error_with_status_2(
     assert "Traceback" not in done.stderr
 
 
-def test_figure_is_drawn_beside_the_image_and_no_file_of_the_user_is_touched(
+def test_figure_is_written_beside_image_and_user_files_are_kept(
     edge_detect: Run, inbox: Path, brightness: Path
 ) -> None:
     first, second = picture(inbox / "a.png", 230), picture(inbox / "a.jpg", 30)
@@ -175,7 +175,7 @@ def test_figure_is_drawn_beside_the_image_and_no_file_of_the_user_is_touched(
     assert classified == {"a.png", "a.jpg", "b.png", "b_results.png", "b.png_results.png"}, "a figure is no input"
 
 
-def test_a_hostile_file_named_like_a_figure_does_no_harm(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+def test_hostile_file_with_figure_name_does_no_harm(edge_detect: Run, inbox: Path, brightness: Path) -> None:
     os.mkfifo(inbox / "pipe_results.png")
     Image.new("1", (20_000, 20_000)).save(inbox / "bomb_results.png")
     picture(inbox / "good.png")
@@ -221,7 +221,7 @@ def test_an_account_without_a_home_needs_a_state_folder(inbox: Path, brightness:
     assert "LedgerError: this account has no home folder" in done.stderr
 
 
-def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
+def test_help_version_and_completion_work_for_every_command(edge_detect: Run) -> None:
     for verb in ((), ("classify",), ("watch",), ("completion",), ("service",), ("service", "show")):
         done = edge_detect(*verb, "--help")
         assert done.returncode == 0
@@ -233,14 +233,14 @@ def test_help_version_and_completion_everywhere(edge_detect: Run) -> None:
         assert done.returncode == 0
 
 
-def test_the_unit_names_the_program_that_printed_it(edge_detect: Run) -> None:
+def test_printed_unit_names_its_program(edge_detect: Run) -> None:
     unit = edge_detect("service", "show").stdout
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert start == f"ExecStart={os.path.normpath(sys.executable)} -m edge watch --recursive %f"
     assert "@EDGE_DETECT@" not in unit
 
 
-def test_help_needs_no_numpy_and_a_classification_nothing_heavy(tmp_path: Path, brightness: Path) -> None:
+def test_help_imports_no_numpy_and_classify_nothing_heavy(tmp_path: Path, brightness: Path) -> None:
     program = f"""
 import sys, edge.cli
 assert not {{"numpy", "PIL"}} & set(sys.modules), "imported for nothing"
@@ -264,7 +264,7 @@ print(sorted(set(sys.modules) & {{*{(*HEAVY, "train", "convert")}}}))
         assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_what_a_command_does_not_need_is_not_imported(tmp_path: Path, brightness: Path) -> None:
+def test_commands_do_not_import_what_they_do_not_need(tmp_path: Path, brightness: Path) -> None:
     program = """
 import json, sys, edge.__main__
 sys.argv[0] = "edge-detect"

@@ -1,4 +1,4 @@
-"""Looking at what was answered, and at who is at work."""
+"""`edge-detect results` and `status`, and what systemd and its journal receive."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def fill(inbox: Path, model: Path, edge_detect: Run) -> None:
     assert done.returncode == 1
 
 
-def test_results_can_be_chosen_by_label_age_and_folder(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+def test_results_are_filtered_by_label_age_and_folder(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
 
     def found(*options: str) -> list[str]:
@@ -46,7 +46,7 @@ def test_results_can_be_chosen_by_label_age_and_folder(inbox: Path, brightness: 
     assert found("--folder", str(inbox / "deeper")) == []
 
 
-def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+def test_results_as_text_and_csv(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
     done = edge_detect("results", "--state", "state", "--label", "REAL")
     assert len(done.stdout.splitlines()) == 3
@@ -58,7 +58,7 @@ def test_results_for_people_and_for_tables(inbox: Path, brightness: Path, edge_d
     ]
 
 
-def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: Path, edge_detect: Run) -> None:
+def test_unsure_answers_are_listed_and_counted_with_their_model(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path / "state") as ledger:
         for name, label, score in (("a", "REAL", 0.9), ("b", "UNSURE", 0.417), ("c", "FAKE", 0.1), ("d", "REAL", 0.8)):
             confidence = max(score, 1 - score)
@@ -79,7 +79,7 @@ def test_unsure_answers_are_found_counted_and_named_with_their_model(tmp_path: P
     assert [row["model"] for row in table] == ["photo_int8"] * 4 + [""]
 
 
-def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> None:
+def test_camera_event_counts_once(tmp_path: Path, edge_detect: Run) -> None:
     fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
     with Ledger(tmp_path / "state") as ledger:
         for number, state in enumerate((BEGAN, ENDED, BEGAN)):
@@ -89,7 +89,7 @@ def test_an_event_of_a_camera_counts_once(tmp_path: Path, edge_detect: Run) -> N
     assert done.stderr == "2 FAKE\n"
 
 
-def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
+def test_journal_entry_has_label_and_model(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(tmp_path / "journal"))
         journal.settimeout(10)
@@ -98,7 +98,7 @@ def test_the_journal_gets_the_label_and_the_model(tmp_path: Path) -> None:
         fields = dict(line.split("=", 1) for line in journal.recv(4096).decode().splitlines())
         lines.write(Verdict("/in/a", "REAL", True, 0.9, 0.9, None, 0.001))
         older = journal.recv(4096).decode()
-        lines._socket.close()  # which otherwise lives as long as the process
+        lines._socket.close()  # a command keeps it open until its process ends
     assert fields["MESSAGE"] == "UNSURE  (58.3% FAKE)  /in/a"
     assert (fields["PRIORITY"], fields["EDGE_DETECT_LABEL"]) == ("6", "UNSURE")
     assert fields["EDGE_DETECT_MODEL"] == "photo_int8"
@@ -124,9 +124,7 @@ def test_invalid_options_are_one_line_errors(inbox: Path, edge_detect: Run) -> N
         assert reason in done.stderr.splitlines()[-1]
 
 
-def test_results_go_on_while_the_watcher_writes(
-    inbox: Path, brightness: Path, watching: Callable[..., Watching]
-) -> None:
+def test_results_work_while_watcher_writes(inbox: Path, brightness: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching()
     picture(inbox / "first.png", seed=1)
     watcher.until(lambda w: w.names == ["first.png"])
@@ -186,7 +184,9 @@ def test_status_reports_a_watcher(inbox: Path, watching: Callable[..., Watching]
     assert gone.returncode == 3
 
 
-def test_only_one_watcher_at_a_time(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
+def test_second_watcher_on_same_folder_is_refused(
+    inbox: Path, watching: Callable[..., Watching], edge_detect: Run
+) -> None:
     watcher = watching()
     picture(inbox / "a.png")
     watcher.until(lambda w: w.names == ["a.png"])
@@ -224,7 +224,7 @@ def test_systemd_is_notified_of_start_work_reload_and_stop(
     process.send_signal(signal.SIGHUP)
     assert "MONOTONIC_USEC=" in heard("RELOADING=1")
     heard("READY=1")
-    process.send_signal(signal.SIGSTOP)  # a hang: no ping any more
+    process.send_signal(signal.SIGSTOP)  # a hang: no watchdog message
     listener.settimeout(2)
     silent = False
     try:

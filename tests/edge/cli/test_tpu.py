@@ -66,7 +66,7 @@ def test_tpu_is_set_by_option_environment_and_file(
     options: tuple[str, ...],
     is_used: bool,
 ) -> None:
-    """The delegate refuses, so it shows whether it was asked."""
+    """The delegate refuses to load: its error shows that it was requested."""
     (tmp_path / "settings.toml").write_text(file)
     variables = {"EDGE_DETECT_TPU": variable} if variable else {}
     refusing = {"TEST_DELEGATE": "refuse", "EDGE_DETECT_TPU_LIBRARY": str(library)}
@@ -119,7 +119,7 @@ def test_a_compiled_model_without_tpu_is_an_error(tmp_path: Path, edge_detect: R
 def test_a_coral_lost_during_classify_is_a_one_line_error(
     tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
 ) -> None:
-    """It goes when the first image's figure is there."""
+    """The Coral is lost when the first image's figure has been written."""
     images = [picture(tmp_path / name, 230) for name in ("first.png", "second.png")]
     done = edge_detect(
         *("classify", "--figure", "--tpu", "--tpu-library", library, "--model", brightness, *images),
@@ -134,12 +134,12 @@ def test_a_coral_lost_during_classify_is_a_one_line_error(
 
 @pytest.fixture
 def pulled(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """While there is such a file, the Coral is pulled out."""
+    """While this file exists, the Coral counts as unplugged."""
     monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "pulled"))
     return tmp_path / "pulled"
 
 
-def test_a_watcher_waits_for_its_coral_and_loses_no_file(
+def test_watcher_waits_for_coral_and_loses_no_file(
     inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
 ) -> None:
     watcher = watching("--tpu", "--tpu-library", str(library))
@@ -148,14 +148,14 @@ def test_a_watcher_waits_for_its_coral_and_loses_no_file(
     pulled.touch()
     for number in range(2, 7):
         age(picture(inbox / f"{number}.png", 230 if number % 2 else 20, seed=number))
-    time.sleep(2.5)  # long enough for some attempts in vain
+    time.sleep(2.5)  # long enough for some failing attempts
     assert watcher.names == ["first.png"]
     pulled.unlink()
     watcher.until(lambda w: len(w.names) == 6)
     labels = {Path(str(answer["path"])).stem: answer["label"] for answer in watcher.answers}
     assert labels == {"first": "REAL", "2": "FAKE", "3": "REAL", "4": "FAKE", "5": "REAL", "6": "FAKE"}
     said = watcher.stop()
-    # However often it was tried: that it failed, that there is none, that it is back.
+    # Three lines, whatever the number of attempts: failed, absent, recovered.
     troubles = [line for line in said.splitlines() if line.startswith("edge-detect: ")]
     assert len(troubles) == 3, said
     assert "the Coral failed: " in troubles[0]

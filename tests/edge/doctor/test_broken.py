@@ -17,7 +17,7 @@ CAMERAS = "class Picamera2:\n @staticmethod\n def global_camera_info(): return {
 
 
 def stub(folder: Path, package: str, text: str, module: str = "__init__") -> dict[str, str]:
-    """Variables that let a package of ours stand before the installed one."""
+    """Environment variables that put a package with this text before the installed one."""
     (folder / package).mkdir(parents=True)
     (folder / package / "__init__.py").touch()
     (folder / package / f"{module}.py").write_text(text)
@@ -133,7 +133,7 @@ def test_only_google_s_pycoral_is_ok(examine: Examine, tmp_path: Path) -> None:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Path:
-    """Another one, with a model for photos beside the one for thumbnails."""
+    """A copy of the package with both models."""
     copy = tmp_path / "copy"
     for name in ("edge", "models"):
         shutil.copytree(CHECKOUT / name, copy / name)
@@ -144,7 +144,7 @@ def installation(tmp_path: Path) -> Path:
 
 
 def checked(installation: Path, name: str) -> tuple[int, list[tuple[str, str]]]:
-    """The exit status, and state and words of the checks of a name."""
+    """Exit status of doctor, and (state, found) of each check with this name."""
     env = environment(HOME=str(installation), PYTHONPATH=str(installation))
     done = subprocess.run(
         command("doctor", "--json"), env=env, cwd=installation, capture_output=True, text=True, timeout=60

@@ -15,7 +15,7 @@ from tests.conftest import CHECKOUT, CIFAKE, Examine, Run, command, environment
 from tests.edge.cli.test_cli import without_privileges
 
 
-def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> None:
+def test_json_report_has_documented_fields(edge_detect: Run) -> None:
     done = edge_detect("doctor", "--json")
     report = json.loads(done.stdout)
     assert set(report) == {"version", "state", "checks"}
@@ -34,7 +34,7 @@ def test_the_report_for_programs_has_the_promised_fields(edge_detect: Run) -> No
 
 
 @pytest.mark.parametrize("runtime", list(RUNTIMES))
-def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) -> None:
+def test_each_runtime_returns_correct_answers(examine: Examine, runtime: str) -> None:
     from edge.inference.runtime import is_installed
 
     if not is_installed(runtime):
@@ -44,13 +44,13 @@ def test_each_runtime_gives_the_right_answers(examine: Examine, runtime: str) ->
     assert "in use, loads" in report[runtime]["found"]
 
 
-def test_the_runtimes_are_those_of_the_interpreter() -> None:
+def test_runtime_list_equals_that_of_inference() -> None:
     from edge.inference import runtime
 
     assert RUNTIMES == runtime.RUNTIMES
 
 
-def test_the_samples_are_of_the_test_images() -> None:
+def test_samples_are_bundled_test_images() -> None:
     for label in ("REAL", "FAKE"):
         sample = (CHECKOUT / "edge" / "doctor" / f"{label.lower()}.jpg").read_bytes()
         assert sample in [path.read_bytes() for path in (CIFAKE / "test" / label).iterdir()]
@@ -88,7 +88,7 @@ def test_colour_only_on_terminals_without_no_color(
     assert b"board" in said
 
 
-def test_a_terminal_without_utf8_gets_ascii(edge_detect: Run, tmp_path: Path) -> None:
+def test_terminal_without_utf8_gets_ascii(edge_detect: Run, tmp_path: Path) -> None:
     env = environment(HOME=str(tmp_path), PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     done = edge_detect("doctor", "--state", tmp_path / "\u017cycie", env=env)
     assert done.stdout.isascii()

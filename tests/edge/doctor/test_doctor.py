@@ -20,7 +20,7 @@ def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
 
 
-def test_an_empty_machine_breaks_no_check(tmp_path: Path) -> None:
+def test_empty_machine_breaks_no_check(tmp_path: Path) -> None:
     machine = Host(tmp_path, {"PATH": ""})
     found = [finding for check in (*CHECKS_OF_SYSTEM, system.watches) for finding in check(machine)]
     found += [*storage.memory(machine), *storage.disk(machine), *services.services(machine)]
@@ -42,7 +42,7 @@ def test_control_characters_in_a_board_name_are_escaped(board: Board) -> None:
     assert next(system.board(board.machine())).found == r"Evil\x1b[31m\nok  all well"
 
 
-def test_a_pc_is_named_by_its_firmware(board: Board) -> None:
+def test_pc_is_named_by_its_firmware(board: Board) -> None:
     board.file("/proc/device-tree/model", "")
     board.file("/sys/class/dmi/id/sys_vendor", "Acme\n")
     board.file("/sys/class/dmi/id/product_name", "Box 3\n")
@@ -87,7 +87,7 @@ def test_a_pi_whose_firmware_does_not_answer_is_a_warning(board: Board) -> None:
     assert next(system.power(board.machine())).state == WARNING
 
 
-def test_heat_and_a_slow_governor_are_warnings(board: Board) -> None:
+def test_heat_and_slow_governor_are_warnings(board: Board) -> None:
     board.file("/sys/class/thermal/thermal_zone0/temp", "48312\n")
     governor = board.file("/sys/devices/system/cpu/cpufreq/policy0/scaling_governor", "ondemand\n")
     assert [next(check(board.machine())).state for check in (system.temperature, system.governor)] == [OK, OK]
@@ -121,7 +121,7 @@ def test_a_command_that_hangs_is_ended(board: Board) -> None:
 
 
 @pytest.mark.parametrize(("most", "state"), [(524_288, OK), (8191, WARNING)])
-def test_few_watches_are_a_warning(board: Board, most: int, state: str) -> None:
+def test_low_inotify_limit_is_a_warning(board: Board, most: int, state: str) -> None:
     board.file("/proc/sys/fs/inotify/max_user_watches", f"{most}\n")
     (found,) = system.watches(board.machine())
     assert found.state == state
@@ -164,7 +164,7 @@ def test_a_file_as_state_folder_and_a_damaged_ledger_are_problems(board: Board, 
     assert ledger.read_bytes()[16:] == b"\xff" * 4096, "and it only looks"
 
 
-def test_a_ledger_of_a_later_version_is_a_problem(tmp_path: Path) -> None:
+def test_ledger_of_later_version_is_a_problem(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as database:
         database.execute("PRAGMA user_version = 1000")
     database.close()
@@ -190,7 +190,7 @@ def test_the_state_of_a_service(board: Board, line: str, state: str, fix: str | 
     assert (found.state, found.fix) == (state, fix)
 
 
-def test_no_service_and_no_systemd_are_absent(board: Board) -> None:
+def test_missing_service_or_systemd_is_absent(board: Board) -> None:
     board.program("systemctl", "exit 0")
     assert next(services.services(board.machine())).found == "none installed"
     board.program("systemctl", "echo 'System has not been booted with systemd' >&2; exit 1")

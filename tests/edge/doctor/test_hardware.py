@@ -28,7 +28,7 @@ def board(tmp_path: Path) -> Board:
 
 @pytest.fixture
 def pi_5(tmp_path: Path) -> Board:
-    """With a Coral on PCIe, as its system comes."""
+    """A Pi 5 with a Coral on PCIe and an unchanged system."""
     made = Board(tmp_path, "Raspberry Pi 5 Model B Rev 1.0")
     made.file("/sys/bus/pci/devices/0000:01:00.0/vendor", "0x1ac1\n")
     made.file("/sys/bus/pci/devices/0000:01:00.0/device", "0x089a\n")
@@ -77,7 +77,7 @@ def test_a_stick_without_its_udev_rule_gets_the_fix(board: Board) -> None:
     assert "udevadm" in (of_coral(board.machine())["Coral"].fix or "")
 
 
-def test_a_stick_in_a_slow_socket_is_a_warning(board: Board) -> None:
+def test_stick_on_usb_2_is_a_warning(board: Board) -> None:
     board.usb_coral(megabits=480)
     found = of_coral(board.machine(groups=frozenset((PLUGDEV,))))["Coral"]
     assert (found.state, "USB 2" in found.found) == (WARNING, True)
@@ -153,5 +153,5 @@ def test_usable_busy_and_forbidden_webcams_are_told_apart(board: Board) -> None:
     assert (lines[0].fix or "").startswith("sudo usermod -aG plugdev pi")
 
 
-def test_no_webcam_is_no_problem(board: Board) -> None:
+def test_missing_webcam_is_no_problem(board: Board) -> None:
     assert told(cameras.video(board.machine()))["webcam"].state == ABSENT

@@ -43,7 +43,7 @@ def test_the_map_shows_mean_logits_of_views(tmp_path: Path) -> None:
     assert nearer(at(0.1, 0.1), VERMILION, BLUE)
     assert nearer(at(0.9, 0.9), BLUE, VERMILION)
     assert nearer(at(0.6, 0.4), BLUE, VERMILION)
-    assert at(0.9, 0.1) == (128, 128, 128)  # not looked at
+    assert at(0.9, 0.1) == (128, 128, 128)  # outside of all views
     only, both = np.subtract(at(0.1, 0.1), 128), np.subtract(at(0.4, 0.4), 128)
     assert nearer(at(0.4, 0.4), VERMILION, BLUE)  # (-4 + 1) / 2
     assert np.abs(both).sum() < np.abs(only).sum()
@@ -52,7 +52,7 @@ def test_the_map_shows_mean_logits_of_views(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["REAL", "FAKE", "UNSURE"])
-def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
+def test_each_label_has_its_own_colour(tmp_path: Path, label: str) -> None:
     path = grey(tmp_path / "x.png", (500, 400))
     colours = {"REAL": BLUE, "FAKE": VERMILION, "UNSURE": (0x7B, 0x3F, 0x8C)}
     foot = drawn(path, label, (0, 0, 0.1, 0.1, 0.0)).crop((0, annotate.HEADER + 400 + annotate.LEGEND, 548, 1000))
@@ -62,7 +62,7 @@ def test_each_label_has_a_colour_of_its_own(tmp_path: Path, label: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(20_000, 300), (201, 5000), (1, 1), (3000, 1)])
-def test_extreme_shapes_have_a_figure_of_bounded_size(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_figure_of_extreme_shape_has_bounded_size(tmp_path: Path, size: tuple[int, int]) -> None:
     path = grey(tmp_path / "x.png", size)
     sheet = drawn(path, "UNSURE", (0.1, 0.1, 0.001, 0.1, 2.0), (0.999, 0.999, 0.001, 0.001, -2.0))
     assert sheet.width <= 900 + 2 * annotate.MARGIN

@@ -14,7 +14,7 @@ from edge.imaging.inputs import Input
 from edge.watch.decode import Outcome, Prepared, Task
 from edge.watch.decode_pool import DecodePool
 
-MUTATIONS = 400  # of each
+MUTATIONS = 400  # of each format
 SIZE = (16, 12)
 KINDS = {
     "JPEG": ("RGB", {"quality": 80}),

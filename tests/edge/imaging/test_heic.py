@@ -29,7 +29,7 @@ def encoded(picture: Image.Image, **options: object) -> bytes:
 
 
 def flat(data: bytes) -> list[int]:
-    """The one colour of an image that has one."""
+    """The colour of a uniform image."""
     got = preprocess.pixels("flat.heic", SIZE, data).astype(int)
     assert np.ptp(got, axis=(0, 1)).max() <= 2
     return list(got[0, 0])
@@ -77,10 +77,10 @@ def test_heic_orientation_comes_from_the_image_not_from_exif(orientation: int) -
     exif[ExifTags.Base.Orientation] = orientation
     turned = encoded(stored, exif=exif.tobytes())
     assert (b"irot" in turned or b"imir" in turned) == (orientation > 1)
-    untouched = encoded(picture, exif=exif)  # in this form the encoder takes it for nothing but data
+    untouched = encoded(picture, exif=exif)  # the encoder stores an Exif object without rotating
     assert b"irot" not in untouched
     assert exif.tobytes() in untouched
-    # Of what pillow-heif does not void, as it does with the EXIF data, Pillow would believe this.
+    # pillow-heif resets the orientation in EXIF, but not this one in XMP, which Pillow would apply.
     described = encoded(stored, xmp=b"<x><tiff:Orientation>%d </tiff:Orientation></x>" % orientation)
     expected = np.asarray(picture.resize((24, 16), Image.Resampling.BICUBIC), int)
     for data in (turned, untouched, described):
@@ -102,7 +102,7 @@ def test_heic_orientation_comes_from_the_image_not_from_exif(orientation: int) -
         ("L;16", (0x6400,), (100, 100, 100)),
     ],
 )
-def test_every_kind_of_samples_becomes_rgb(mode: str, colour: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def test_every_sample_format_becomes_rgb(mode: str, colour: tuple[int, ...], expected: tuple[int, ...]) -> None:
     file = io.BytesIO()
     samples = np.full((40, 40, len(colour)), colour, np.uint16 if ";" in mode else np.uint8)
     pillow_heif.encode(mode, (40, 40), samples.tobytes(), file, quality=95)
@@ -124,7 +124,7 @@ def test_a_different_embedded_thumbnail_is_ignored() -> None:
     assert np.abs(np.subtract(flat(with_image_data_of(dark, bright)), 40)).max() <= 3
 
 
-def test_a_file_cut_short_is_refused_wherever_it_ends() -> None:
+def test_truncated_file_is_refused_at_every_length() -> None:
     whole = PHOTO.read_bytes()
     for length in [*range(12, len(whole), 97), len(whole) - 1]:
         with pytest.raises(UndecodableImageError):
@@ -178,7 +178,7 @@ def box(*brands: bytes) -> bytes:
         (box(b"heic", b"mif1", b"heic"), True),
         (box(b"heix", b"mif1"), True),
         (box(b"mif1", b"mif1", b"heic"), True),
-        (box(b"mif1", b"miaf"), True),  # it does not tell; libheif will
+        (box(b"mif1", b"miaf"), True),  # HEVC or AV1: libheif finds out
         (box(b"hevc", b"msf1", b"iso8"), True),
         (box(b"msf1"), True),
         (box(b"avif", b"mif1", b"miaf", b"MA1B"), False),
@@ -187,7 +187,7 @@ def box(*brands: bytes) -> bytes:
         (box(b"isom", b"iso2", b"mp41"), False),
         (box(b"qt  "), False),
         (struct.pack(">I", 2**32 - 1) + b"ftypmif1\0\0\0\0" + b"avif" * 1000, False),
-        (box(b"isom") + b"heic" * 10, False),  # what comes after the box
+        (box(b"isom") + b"heic" * 10, False),  # bytes after the box do not count
         (b"\0\0\0\x18ftyp", False),
         (b"ftypheic", False),
     ],
@@ -199,7 +199,7 @@ def test_heic_is_recognised_by_its_first_bytes(start: bytes, expected: bool) -> 
 
 
 @pytest.mark.parametrize("brand", ["msf1", "hevc"])
-def test_a_sequence_without_an_image_is_refused(tmp_path: Path, brand: str) -> None:
+def test_sequence_without_image_is_refused(tmp_path: Path, brand: str) -> None:
     av = pytest.importorskip("av", reason="needs PyAV")
     with av.open(str(tmp_path / "moving.heic"), "w", format="mp4", options={"brand": brand}) as file:
         stream = file.add_stream("libx265", rate=10, width=64, height=64, options={"x265-params": "log-level=none"})

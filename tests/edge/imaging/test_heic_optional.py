@@ -13,14 +13,14 @@ import pytest
 from tests.conftest import CHECKOUT, CIFAKE, DATA, Run, age, environment
 
 PHOTO = DATA / "photo.heic"
-WITHOUT = "import sys; sys.modules['pillow_heif'] = None"  # as if it were not installed, from the start on
+WITHOUT = "import sys; sys.modules['pillow_heif'] = None"  # as if it were not installed when the process starts
 INSTALL = "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
 
 is_installed = pytest.mark.skipif(not find_spec("pillow_heif"), reason="needs pillow-heif")
 
 
 def stub(tmp_path: Path, text: str, module: str = "pillow_heif") -> dict[str, str]:
-    """Variables that let a module of ours stand before the installed one."""
+    """Environment variables that put a module with this text before the installed one."""
     folder = tmp_path / "stubs"
     folder.mkdir()
     (folder / f"{module}.py").write_text(text)
@@ -33,7 +33,7 @@ def photo(inbox: Path) -> Path:
 
 
 @is_installed
-def test_a_photo_gets_its_verdict(edge_detect: Run, photo: Path, brightness: Path) -> None:
+def test_heic_photo_gets_a_verdict(edge_detect: Run, photo: Path, brightness: Path) -> None:
     for verb in (["classify"], ["watch", "--once"]):
         done = edge_detect(*verb, photo.parent, "--json", "--model", brightness)
         assert (done.returncode, done.stderr) == (0, "")

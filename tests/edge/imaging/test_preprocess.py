@@ -1,4 +1,4 @@
-"""Preprocessing: every kind of image, one way."""
+"""Preprocessing: every kind of image becomes RGB pixels of the input size."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def test_an_image_of_the_right_size_is_unchanged() -> None:
     assert np.array_equal(preprocess.pixels(path, SIZE), expected)
 
 
-def test_the_resampling_filter_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
+def test_resampling_is_bicubic_with_antialiasing(tmp_path: Path) -> None:
     random = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(random).save(tmp_path / "noise.png")
     got = preprocess.pixels(tmp_path / "noise.png", (16, 12))
@@ -57,7 +57,7 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     assert preprocess.upright(path, 32).size == (32, 24)
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparency_becomes_white(tmp_path: Path) -> None:
     for mode, colour in (("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))):
         Image.new(mode, (40, 40), colour).save(tmp_path / "clear.png")
         assert (preprocess.pixels(tmp_path / "clear.png", SIZE) == 255).all()
@@ -66,7 +66,7 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert np.abs(preprocess.pixels(tmp_path / "half.png", SIZE).astype(int) - 127).max() <= 1
 
 
-def test_a_transparent_palette_entry_and_colour_key_are_white(tmp_path: Path) -> None:
+def test_transparent_palette_entry_and_colour_key_become_white(tmp_path: Path) -> None:
     palette = Image.new("P", (40, 40), 1)
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.save(tmp_path / "key.gif", transparency=1)
@@ -102,7 +102,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, suffi
     assert np.abs(got.astype(int) - expected).max() <= 3
 
 
-def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
+def test_16_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
     """Pillow writes no 16-bit RGB PNG, so one is put together here (PNG specification, chunks IHDR, IDAT, IEND)."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -124,7 +124,7 @@ def test_the_first_frame_of_an_animation_is_used(tmp_path: Path, suffix: str) ->
     assert np.abs(preprocess.pixels(tmp_path / f"moving{suffix}", SIZE).astype(int) - 200).max() <= 2
 
 
-def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tmp_path: Path) -> None:
+def test_large_jpeg_decoded_at_reduced_scale_has_nearly_same_pixels(tmp_path: Path) -> None:
     smooth = Image.fromarray(gradient(2400, 1600)).filter(ImageFilter.GaussianBlur(3))
     smooth.save(tmp_path / "large.jpg", quality=95)
     reduced = preprocess.pixels(tmp_path / "large.jpg", SIZE).astype(int)
@@ -135,7 +135,7 @@ def test_a_large_jpeg_is_decoded_at_reduced_scale_with_nearly_the_same_pixels(tm
         assert opened.size == (300, 200), "Pillow no longer offers the reduction that we count on"
 
 
-def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
+def test_path_and_bytes_give_same_pixels() -> None:
     path = next((CIFAKE / "test" / "FAKE").iterdir())
     assert np.array_equal(preprocess.pixels(path, SIZE), preprocess.pixels("elsewhere", SIZE, path.read_bytes()))
 
@@ -146,7 +146,7 @@ def test_pixels_are_the_same_from_a_path_and_from_bytes() -> None:
         (b"", "empty"),
         (b"this is no image\n" * 10, "not an image in a known format"),
         (b"\xff\xd8\xff\xe0" + b"\0" * 50, "not an image|broken|truncated"),
-        (b"P6 1 1 255\n\0\0\0", "not an image in a known format"),  # Pillow knows PPM; we do not let it
+        (b"P6 1 1 255\n\0\0\0", "not an image in a known format"),  # PPM, which Pillow reads but we refuse
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a known format"),
     ],
 )
@@ -159,7 +159,7 @@ def test_bad_content_raises_undecodable_image_error(tmp_path: Path, content: byt
     assert "\n" not in raised.value.reason
 
 
-def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> None:
+def test_truncated_jpeg_is_refused_instead_of_filled_with_grey(tmp_path: Path) -> None:
     whole = io.BytesIO()
     Image.fromarray(gradient(640, 480)).save(whole, "JPEG")
     (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
@@ -167,7 +167,7 @@ def test_a_truncated_jpeg_is_refused_not_filled_with_grey(tmp_path: Path) -> Non
         preprocess.pixels(tmp_path / "half.jpg", SIZE)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
     for side in (12_001, 20_000):  # above our limit, and above the one at which Pillow raises by itself
         Image.new("1", (side, side)).save(tmp_path / "bomb.png")
         with pytest.raises(UndecodableImageError, match=r"limit of|exceeds limit"):
@@ -198,7 +198,7 @@ def test_the_largest_accepted_image_stays_within_the_memory_limit(
     probe.info.update({key: value for key, value in options.items() if key == "transparency"})
     side = int((preprocess.MAX_DECODING_BYTES / preprocess._bytes_per_pixel(probe)) ** 0.5)
     Image.new(mode, (side, side)).save(tmp_path / name, **options)
-    # VmHWM, for what getrusage tells includes the peak of the process that has started this one.
+    # VmHWM, because getrusage includes the peak of the parent process.
     program = (
         "import sys; from edge.imaging import preprocess\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
@@ -244,7 +244,7 @@ def test_irregular_files_are_refused_without_blocking(tmp_path: Path) -> None:
         preprocess.read(tmp_path / "missing.jpg")
 
 
-def test_the_bundled_images_are_32_pixels_square() -> None:
+def test_bundled_images_are_32_pixels_square() -> None:
     sizes = []
     for path in (DATA / "cifake").rglob("*.jpg"):
         with Image.open(path) as opened:

@@ -1,4 +1,4 @@
-"""The views of a picture, against a plain way to take them."""
+"""Views of a picture, compared with a plain implementation."""
 
 import io
 import pickle
@@ -32,7 +32,7 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
-    """The same with whole pictures: decoded, converted, halved, turned, scaled, and cut at last."""
+    """The same views from the whole decoded picture: convert, halve, rotate, scale, then crop."""
     with Image.open(path) as opened:
         orientation, factor = opened.getexif().get(0x0112, 1), 1
         while views.reduce_above and factor < 8 and min(opened.size) >= 2 * factor * views.reduce_above:
@@ -54,7 +54,7 @@ def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
 
 
 def differences(path: Path, views: Views = VIEWS) -> tuple[int, int]:
-    """The greatest difference to the plain way: of native crops, and of scaled ones."""
+    """Greatest difference from the plain implementation: of native crops and of scaled views."""
     got, expected = taken(path, None, views, SIZE).pixels, plain(path, views, SIZE)
     sets = [one for one in views.sets for _ in range(one.crops)]
     assert got.shape == (len(sets), SIZE[1], SIZE[0], 3)
@@ -69,7 +69,7 @@ def differences(path: Path, views: Views = VIEWS) -> tuple[int, int]:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("views", [VIEWS, WHOLE_JPEG])
-def test_crops_of_any_orientation_equal_those_of_the_whole_picture(
+def test_crops_of_any_orientation_equal_those_of_decoded_picture(
     tmp_path: Path, orientation: int, suffix: str, views: Views
 ) -> None:
     exif = Image.Exif()
@@ -83,7 +83,7 @@ def test_crops_of_any_orientation_equal_those_of_the_whole_picture(
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "I;16", "CMYK", "LAB", "F", "I"])
 @pytest.mark.parametrize("width", [210, 530])
-def test_crops_of_every_mode_equal_those_of_the_whole_picture(tmp_path: Path, mode: str, width: int) -> None:
+def test_crops_of_every_mode_equal_those_of_decoded_picture(tmp_path: Path, mode: str, width: int) -> None:
     drawn = scene(width, width * 3 // 4)
     suffix = ".tif" if mode in ("CMYK", "LAB", "F", "I") else ".png"
     if mode in ("I;16", "I"):
@@ -105,7 +105,7 @@ def test_crops_of_every_mode_equal_those_of_the_whole_picture(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("kind", ["grey", "cmyk", "progressive", "mpo"])
-def test_every_kind_of_jpeg_is_decoded_at_exactly_the_power_of_two(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_jpeg_is_decoded_at_exact_power_of_two(tmp_path: Path, kind: str) -> None:
     drawn, path = scene(1203, 905), tmp_path / "x.jpg"
     if kind == "mpo":
         drawn.save(path, "MPO", save_all=True, append_images=[scene(1203, 905, 1)])
@@ -137,7 +137,7 @@ def test_heic_and_animations_have_views(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(515, 397), (130, 90), (20, 30), (64, 48)])
-def test_a_frame_has_the_views_of_a_file_of_the_same_content(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_frame_has_same_views_as_file(tmp_path: Path, size: tuple[int, int]) -> None:
     drawn = scene(*size)
     drawn.save(tmp_path / "frame.png")
     of_file, of_camera = taken(tmp_path / "frame.png", None, VIEWS, SIZE), of_frame(np.asarray(drawn), VIEWS, SIZE)
@@ -145,7 +145,7 @@ def test_a_frame_has_the_views_of_a_file_of_the_same_content(tmp_path: Path, siz
     assert of_file[1:] == of_camera[1:]
 
 
-def test_without_views_the_whole_picture_is_the_only_one(tmp_path: Path) -> None:
+def test_model_without_views_takes_whole_picture(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png"):
         path = tmp_path / f"x{suffix}"
         scene(500, 300).save(path)
@@ -170,14 +170,16 @@ def test_without_views_the_whole_picture_is_the_only_one(tmp_path: Path) -> None
         ((200, 128), 3, [(0, 0), (72, 0), (36, 0)]),
     ],
 )
-def test_positions(size: tuple[int, int], count: int, expected: list[tuple[int, int]]) -> None:
+def test_crop_positions_match_worked_examples(
+    size: tuple[int, int], count: int, expected: list[tuple[int, int]]
+) -> None:
     assert positions(size, (128, 128), count) == expected
 
 
 @pytest.mark.parametrize(
     "size", [(20000, 300), (300, 20000), (201, 5000), (1, 1), (60000, 1), (1, 60000), (50, 200), (63, 47), (128, 128)]
 )
-def test_extreme_shapes_have_all_their_views_inside_the_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_views_of_extreme_shapes_lie_inside_picture(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "x.png")
     views = Views((ViewSet(4), ViewSet(1, 256)), (ViewSet(8),), reduce_above=1024)
     got = taken(tmp_path / "x.png", None, views, (128, 128))
@@ -222,7 +224,7 @@ def test_views_can_be_pickled(tmp_path: Path) -> None:
     assert again[1:] == got[1:]
 
 
-def test_views_of_a_photo_of_twelve_megapixels_take_little_memory(tmp_path: Path) -> None:
+def test_views_of_12_megapixel_photo_take_little_memory(tmp_path: Path) -> None:
     scene(4032, 3024).save(tmp_path / "photo.jpg", quality=85)
     program = (
         "import sys; from edge.imaging.views import taken; from edge.inference.model import Views, ViewSet\n"

@@ -1,4 +1,4 @@
-"""Models at work, on both runtimes."""
+"""Classification with real models, on both runtimes."""
 
 import shutil
 from dataclasses import replace
@@ -34,7 +34,7 @@ def sigmoid(x: float) -> float:
 @pytest.mark.parametrize("runtime", BOTH)
 @pytest.mark.parametrize("variant", ["float16", "int8"])
 @pytest.mark.parametrize("grey", [0, 60, 120, 140, 200, 255])
-def test_scores_are_what_the_network_computes(runtime: str, variant: str, grey: int) -> None:
+def test_scores_equal_network_output(runtime: str, variant: str, grey: int) -> None:
     classifier = Classifier(model.load(MODELS / f"brightness_{variant}.tflite"), runtime=runtime)
     assert classifier.size == (16, 12)
     score = classifier.score(np.full((12, 16, 3), grey, np.uint8))
@@ -99,7 +99,7 @@ def test_an_image_outside_of_the_domain_is_marked(tmp_path: Path) -> None:
     assert reason == "300 x 200 pixels; the model was measured on 32 x 32"
 
 
-def test_a_bad_image_raises_or_is_answered_as_a_failure(tmp_path: Path, brightness: Path) -> None:
+def test_bad_image_raises_or_returns_failure(tmp_path: Path, brightness: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     classifier = Classifier(model.load(brightness))
     with pytest.raises(UndecodableImageError):
@@ -136,7 +136,7 @@ def test_further_views_are_judged_if_the_first_are_not_sure(runtime: str) -> Non
     assert classifier.judge(views_of(*grey)).count == 5
 
 
-def test_views_count_by_the_weight_of_their_set(tmp_path: Path) -> None:
+def test_views_are_weighted_by_their_set(tmp_path: Path) -> None:
     path = Path(shutil.copyfile(PHOTO_LIKE, tmp_path / "weighted.tflite"))
     description = model.described(PHOTO_LIKE)
     assert description is not None
@@ -148,7 +148,7 @@ def test_views_count_by_the_weight_of_their_set(tmp_path: Path) -> None:
     assert judgement.score == pytest.approx(fused([logit_of(100), logit_of(150)]), abs=0.02)
 
 
-def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -> None:
+def test_probabilities_are_fused_as_logits(tmp_path: Path, brightness: Path) -> None:
     path = Path(shutil.copyfile(brightness, tmp_path / "views.tflite"))
     plain = Classifier(model.load(path))
     views = model.Views((model.ViewSet(2),))
@@ -176,7 +176,7 @@ def test_a_probability_is_fused_by_its_logit(tmp_path: Path, brightness: Path) -
         (NO_UNSURE, 120, "FAKE", False),
     ],
 )
-def test_the_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
+def test_operating_point_decides_what_is_unsure(point: str | None, grey: int, label: str, is_real: bool) -> None:
     classifier = Classifier(model.load(PHOTO_LIKE), operating_point=point)
     pixels = views_of(*[grey] * 13)
     pixels[:, ::2] += 8  # stripes, around the same mean: without any texture it is UNSURE
@@ -204,14 +204,14 @@ def test_an_unknown_operating_point_is_refused_unless_the_model_has_none(brightn
     assert (verdict.label, verdict.model) == ("REAL", "brightness_int8")
 
 
-def test_another_classifier_has_the_same_operating_point() -> None:
+def test_copied_classifier_keeps_operating_point() -> None:
     other = Classifier(model.load(PHOTO_LIKE), operating_point="10%").another()
     assert other is not None
     assert other.point is not None
     assert other.point.name == "10%"
 
 
-def test_an_explanation_gives_each_view_that_was_taken_with_its_place(tmp_path: Path) -> None:
+def test_explanation_lists_each_view_with_its_position(tmp_path: Path) -> None:
     """The left half is bright, the right one dark; and the whole is neither, so that all views are taken."""
     pixels = np.full((120, 160, 3), 50, np.uint8)
     pixels[:, :80] = 210
@@ -241,13 +241,13 @@ both_installed = pytest.mark.skipif(
 
 
 def pictures() -> list[preprocess.Pixels]:
-    """The bundled images, and noise that no training has ever tidied."""
+    """The bundled images, and noise, which no training set holds."""
     bundled = [preprocess.pixels(path, (32, 32)) for path in sorted((CIFAKE / "test").rglob("*.jpg"))]
     return bundled + list(np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), np.uint8))
 
 
 @both_installed
-def test_the_int8_file_means_the_same_to_both_runtimes() -> None:
+def test_int8_outputs_are_identical_on_both_runtimes() -> None:
     """With the kernels that both have, every output is the same to the bit."""
 
     def outputs(package: str) -> list[int]:
@@ -269,7 +269,7 @@ def test_the_int8_file_means_the_same_to_both_runtimes() -> None:
 
 
 @both_installed
-def test_int8_verdicts_agree_as_installed() -> None:
+def test_int8_verdicts_of_both_runtimes_agree_as_installed() -> None:
     """As installed, ai-edge-litert runs int8 in XNNPACK, which rounds once where the older kernels round twice:
     a unit in one of a thousand activations, and a few of the 256 steps in some scores."""
     one, other = (Classifier(model.load(), runtime=name) for name in RUNTIMES)
@@ -312,7 +312,7 @@ def test_the_default_model_is_right_on_most_bundled_images() -> None:
     assert sum(is_ == called for is_, called in verdicts) >= 17, verdicts
 
 
-def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_is_named_in_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, "no-such-runtime", "no_such_runtime")
     with pytest.raises(RuntimeMissingError, match="pip install no-such-runtime"):
         installed("no-such-runtime")

@@ -1,4 +1,4 @@
-"""What there is of a Coral, in a machine that is a folder."""
+"""Finding Corals, on machines that are imitated in a folder."""
 
 import grp
 import os
@@ -42,7 +42,7 @@ def card(root: Path, *, driver: bool = True) -> Path:
 
 
 @pytest.mark.parametrize("ids", [("1a6e", "089a"), ("18d1", "9302")])
-def test_a_stick_is_found_before_and_after_its_first_use(tmp_path: Path, ids: tuple[str, str]) -> None:
+def test_stick_is_found_before_and_after_first_use(tmp_path: Path, ids: tuple[str, str]) -> None:
     node = stick(tmp_path, ids)
     (tmp_path / "sys/bus/usb/devices/usb1").mkdir()  # a hub without such files
     stick(tmp_path, ("046d", "0825"), 5)  # a webcam
@@ -50,7 +50,7 @@ def test_a_stick_is_found_before_and_after_its_first_use(tmp_path: Path, ids: tu
     assert (found.kind, found.node, found.is_ours) == ("usb", node, True)
 
 
-def test_a_card_is_found_with_and_without_its_driver(tmp_path: Path) -> None:
+def test_card_is_found_with_and_without_driver(tmp_path: Path) -> None:
     assert devices(tmp_path) == []
     node = card(tmp_path / "a")
     assert [device.node for device in devices(tmp_path / "a")] == [node]
@@ -97,7 +97,7 @@ def test_a_missing_device_is_named_in_the_error(option: str, found: list[Device]
         require_device(option, found, edgetpu.PAGE_BYTES)
 
 
-def test_a_card_needs_small_pages_and_a_stick_does_not() -> None:
+def test_large_pages_affect_cards_only() -> None:
     assert require_device("", [USB], 16384) is USB
     assert require_device("pci", [USB, PCI], 4096) is PCI
     with pytest.raises(CoralError, match=r"16384: add kernel=kernel8\.img"):
@@ -109,11 +109,11 @@ def test_a_card_needs_small_pages_and_a_stick_does_not() -> None:
     ("text", "option"),
     [("", ""), ("usb", "usb"), ("pci", "pci"), ("1", ":1"), (":1", ":1"), ("usb:01", "usb:1"), ("usb1", None)],
 )
-def test_a_device_is_spelt_as_the_library_wants_it(text: str, option: str | None) -> None:
+def test_device_option_has_the_library_spelling(text: str, option: str | None) -> None:
     assert device_option(text) == option
 
 
-def test_a_library_is_found_with_its_version(tmp_path: Path) -> None:
+def test_library_is_found_with_version(tmp_path: Path) -> None:
     path = compiled(tmp_path)
     assert edgetpu.library(str(path)) == edgetpu.Library(str(path), "RuntimeVersion(test)")
     assert edgetpu.library("libc.so.6").version is None
@@ -155,7 +155,7 @@ def test_only_google_s_pycoral_is_recognised_without_an_import(tmp_path: Path) -
     assert has_pycoral(tmp_path) == "True False"
 
 
-def test_a_compiled_model_lies_beside_the_one_it_was_made_of(tmp_path: Path) -> None:
+def test_compiled_model_is_found_beside_its_origin(tmp_path: Path) -> None:
     plain = tmp_path / "v1.2_int8.tflite"
     beside = tmp_path / "v1.2_int8_edgetpu.tflite"
     assert edgetpu.compiled_path(plain) == edgetpu.compiled_path(beside) == beside
@@ -164,7 +164,7 @@ def test_a_compiled_model_lies_beside_the_one_it_was_made_of(tmp_path: Path) -> 
         load_compiled(plain)
 
 
-def test_a_compiled_model_without_a_description_has_that_of_its_origin(tmp_path: Path) -> None:
+def test_compiled_model_without_description_uses_that_of_its_origin(tmp_path: Path) -> None:
     from tests.edge.inference.test_model import described
 
     plain = described(tmp_path, threshold=0.7)

@@ -1,4 +1,4 @@
-"""A delegate in the real runtimes: one that works, and all the ways in which one may not."""
+"""Delegates in the real runtimes: one that works, and each way to fail."""
 
 import subprocess
 import sys
@@ -23,9 +23,11 @@ PLAIN = MODELS / "brightness_int8.tflite"
 
 @pytest.fixture(params=[name for name in RUNTIMES if is_installed(name)])
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Each that is installed."""
+    """Each installed runtime."""
     if request.param == "tflite-runtime" and "tensorflow" in sys.modules:
-        pytest.skip("tflite-runtime fails where TensorFlow is loaded: run this file before those that load it")
+        pytest.fail(
+            "TensorFlow is loaded, beside which tflite-runtime fails: use --dist loadgroup as the Makefile does"
+        )
     return str(request.param)
 
 
@@ -43,14 +45,14 @@ def on_coral(library: str, runtime: str, tpu: str = "any", said: list[str] | Non
     return failover.classifier(PLAIN, 1, runtime, tpu, library, say)
 
 
-def test_the_delegate_computes_and_the_verdict_is_made_as_ever(library: str, runtime: str) -> None:
+def test_delegate_output_becomes_the_usual_verdict(library: str, runtime: str) -> None:
     classifier, processor = on_coral(library, runtime), Classifier(model.load(PLAIN), runtime=runtime)
     assert classifier.model.path == COMPILED
     for level in range(0, 256, 5):
         assert classifier.score(grey(level)) == pytest.approx(processor.score(grey(level)), abs=0.02)
 
 
-def test_a_delegate_that_takes_nothing_changes_nothing(
+def test_delegate_that_takes_no_operation_changes_nothing(
     library: str, runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE", "idle")
@@ -76,7 +78,7 @@ def test_a_delegate_that_takes_nothing_changes_nothing(
         ("idle", "does not run on the Coral: Encountered unresolved custom op: edgetpu-custom-op"),
     ],
 )
-def test_one_that_does_not_work_is_one_line_and_auto_takes_the_processor(
+def test_broken_delegate_is_one_line_error_and_auto_uses_cpu(
     library: str, runtime: str, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE", behaviour)
@@ -90,13 +92,13 @@ def test_one_that_does_not_work_is_one_line_and_auto_takes_the_processor(
     assert said == [f"{raised.value}; the processor does the work instead"]
 
 
-def test_one_that_hangs_is_given_up(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_delegate_is_given_up(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DELEGATE", "hang")
     with pytest.raises(CoralError, match="does not answer within 5 s"):
         Accelerator(library=library, trial_seconds=5.0).require(model.load(COMPILED))
 
 
-def test_what_is_no_delegate_is_one_line(tmp_path: Path, edge_detect: Run) -> None:
+def test_invalid_delegate_library_is_one_line_error(tmp_path: Path, edge_detect: Run) -> None:
     (tmp_path / "text.so").write_text("no library")
     other = compiled(tmp_path, "int nothing;\n", "other.so")
     image = picture(tmp_path / "image.png")
@@ -107,7 +109,7 @@ def test_what_is_no_delegate_is_one_line(tmp_path: Path, edge_detect: Run) -> No
         assert reason in done.stderr
 
 
-def test_one_that_goes_is_an_error_until_it_is_back(
+def test_lost_delegate_is_an_error_until_it_returns(
     library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "gone"))
@@ -125,7 +127,7 @@ def test_one_that_goes_is_an_error_until_it_is_back(
     assert classifier.score(grey(140)) == before
 
 
-def test_with_auto_the_processor_goes_on_and_it_is_said_once(
+def test_auto_continues_on_cpu_and_reports_once(
     library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "gone"))
@@ -139,19 +141,19 @@ def test_with_auto_the_processor_goes_on_and_it_is_said_once(
     assert line.endswith("the processor does the work instead")
 
 
-def test_a_plain_model_is_not_passed_off_as_compiled(library: str, tmp_path: Path) -> None:
+def test_uncompiled_model_is_refused_on_coral(library: str, tmp_path: Path) -> None:
     for name in ("model.tflite", "model_edgetpu.tflite"):
         (tmp_path / name).write_bytes(PLAIN.read_bytes())
     with pytest.raises(CoralError, match=r"model_edgetpu.tflite: not compiled for the Edge TPU"):
         failover.classifier(tmp_path / "model.tflite", 1, None, "any", library, print)
 
 
-def test_a_compiled_model_does_not_run_without_a_coral(runtime: str) -> None:
+def test_compiled_model_needs_a_coral(runtime: str) -> None:
     with pytest.raises(ModelError, match=r"_edgetpu\.tflite: compiled for the Edge TPU, .* --tpu"):
         Classifier(model.load(COMPILED), runtime=runtime)
 
 
-def test_google_s_pycoral_is_asked_for_the_delegate_where_it_is(library: str, tmp_path: Path) -> None:
+def test_installed_pycoral_provides_the_delegate(library: str, tmp_path: Path) -> None:
     if not is_installed("tflite-runtime"):
         pytest.skip("pycoral is for tflite-runtime alone")
     (tmp_path / "pycoral/utils").mkdir(parents=True)
@@ -171,7 +173,7 @@ def test_google_s_pycoral_is_asked_for_the_delegate_where_it_is(library: str, tm
     assert done.stdout.split() == ["asked", "{'device':", "'usb'}", "tflite_runtime.interpreter"], done.stderr
 
 
-def test_one_that_the_trial_has_only_just_let_go_of_is_tried_again(
+def test_delegate_just_released_by_trial_is_retried(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE_LOADS", str(tmp_path / "loads"))
@@ -180,8 +182,8 @@ def test_one_that_the_trial_has_only_just_let_go_of_is_tried_again(
 
 
 @pytest.mark.tpu
-def test_a_real_coral_gives_the_verdicts_of_the_processor(runtime: str) -> None:
-    """Of the default model; it has to be compiled beforehand."""
+def test_real_coral_returns_cpu_verdicts(runtime: str) -> None:
+    """Needs the default model compiled for the Edge TPU."""
     try:
         require_device()
         find_library()

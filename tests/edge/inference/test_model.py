@@ -1,4 +1,4 @@
-"""Model files and their descriptions: what is accepted, and what is refused with which words."""
+"""Model files and their descriptions: what is accepted, and what is refused with which message."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def described(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_description_survives_its_json(tmp_path: Path) -> None:
+def test_description_round_trips_through_json(tmp_path: Path) -> None:
     domain = {"width": [30, 34], "height": [32, 32]}
     path = described(
         tmp_path, threshold=0.7, labels=["AI", "PHOTO"], output_is="logit", score_limit=0.01, domain=domain
@@ -56,7 +56,7 @@ POINT = {"name": "3%", "false_alarms": 0.03, "misses": 0.10, "fake_below": 0.31,
 STRICT = POINT | {"name": "1%", "fake_below": 0.2}
 
 
-def test_views_fusion_and_operating_points_survive_their_json(tmp_path: Path) -> None:
+def test_views_fusion_and_operating_points_round_trip_through_json(tmp_path: Path) -> None:
     fusion = {"scale": 1.3, "offset": -0.1, "texture": None}
     path = described(tmp_path, views=VIEWS, fusion=fusion, operating_points=[STRICT, POINT], operating_point="3%")
     description = model.load(path).description
@@ -69,7 +69,7 @@ def test_views_fusion_and_operating_points_survive_their_json(tmp_path: Path) ->
     assert ModelDescription.from_json(description.to_json()) == description
 
 
-def test_an_operating_point_is_chosen_by_its_name(tmp_path: Path) -> None:
+def test_operating_point_is_chosen_by_name(tmp_path: Path) -> None:
     loaded = model.load(described(tmp_path, operating_points=[STRICT, POINT], operating_point="3%"))
     chosen = [loaded.operating_point(name) for name in (None, "1%", "3%")]
     assert [point and point.name for point in chosen] == ["3%", "1%", "3%"]
@@ -96,13 +96,13 @@ def test_bundled_paths_are_the_installed_models() -> None:
     assert model.bundled_paths()[0] == model.default_path()
 
 
-def test_the_distance_to_a_domain_is_that_of_both_sides() -> None:
+def test_distance_to_domain_adds_both_sides() -> None:
     domain = Domain((100, 200), (100, 400))
     assert domain.distance((100, 400)) == 0
     assert domain.distance((50, 800)) == pytest.approx(2 * np.log(2))
 
 
-def test_a_description_of_the_first_version_is_read(tmp_path: Path) -> None:
+def test_description_of_first_version_is_read(tmp_path: Path) -> None:
     path = described(tmp_path, format_version=1)
     text = json.loads(path.with_suffix(".json").read_text())
     for later in ("output_is", "score_limit", "domain"):
@@ -180,7 +180,7 @@ def test_an_invalid_description_is_refused(tmp_path: Path, changes: dict[str, ob
     assert "\n" not in str(raised.value)
 
 
-def test_a_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
     path = described(tmp_path)
     for text in ("{", "[]", "[" * 100_000, "\xff"):
         (tmp_path / "copy.json").write_text(text, "latin-1")
@@ -188,7 +188,7 @@ def test_a_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
             model.load(path)
 
 
-def test_a_description_that_contradicts_its_file_is_refused(tmp_path: Path) -> None:
+def test_description_that_contradicts_its_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="another size or quantisation"):
         Classifier(model.load(described(tmp_path, width=32)))
 
@@ -198,7 +198,7 @@ def test_a_model_without_description_gets_the_default_labels_and_threshold(brigh
     assert (loaded.description, loaded.labels, loaded.threshold) == (None, ("FAKE", "REAL"), 0.5)
 
 
-def test_a_file_that_returns_a_logit_is_refused_without_its_description(tmp_path: Path) -> None:
+def test_logit_model_without_description_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "alone.tflite"
     path.write_bytes(model.default_path().read_bytes())
     with pytest.raises(
@@ -216,7 +216,7 @@ def test_files_that_are_not_models_are_refused(tmp_path: Path) -> None:
             model.load(tmp_path / f"{name}.tflite")
 
 
-def test_a_model_cut_short_is_refused(tmp_path: Path) -> None:
+def test_truncated_model_is_refused(tmp_path: Path) -> None:
     whole = model.default_path().read_bytes()
     for length in range(8, len(whole), len(whole) // 20):
         (tmp_path / "short.tflite").write_bytes(whole[:length])
@@ -241,7 +241,7 @@ def test_a_damaged_model_structure_is_refused() -> None:
     require_whole(whole)
 
 
-def test_a_model_of_another_shape_is_refused() -> None:
+def test_model_of_another_shape_is_refused() -> None:
     with pytest.raises(ModelError, match=r"ten_classes.*\(1, 10\).*\(1, 1\)"):
         Classifier(model.load(MODELS / "ten_classes.tflite"))
 

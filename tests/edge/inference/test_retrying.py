@@ -25,7 +25,7 @@ def asked(network: RetryingClassifier, path: Path) -> Verdict | None:
     return network.verdict(str(path), pixels, own_size, 0.0, chosen.model)
 
 
-def test_each_verdict_has_the_digest_of_its_own_model(tmp_path: Path) -> None:
+def test_verdict_has_the_digest_of_its_model(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     network = RetryingClassifier(two_models(), print, once=True)
     compact, photo_like = (load(path) for path in ROUTED)
@@ -37,7 +37,7 @@ def test_each_verdict_has_the_digest_of_its_own_model(tmp_path: Path) -> None:
         assert network.model_sha256 == model.sha256
 
 
-def test_what_is_taken_elsewhere_is_what_the_network_would_take(tmp_path: Path) -> None:
+def test_inputs_alone_take_the_same_pixels_as_the_classifier(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     network = RetryingClassifier(two_models(), print, once=True)
     for path in (photo, THUMBNAIL):
@@ -47,7 +47,7 @@ def test_what_is_taken_elsewhere_is_what_the_network_would_take(tmp_path: Path) 
     assert network.labels == ("FAKE", "REAL")
 
 
-def test_a_model_that_is_damaged_is_an_error_when_it_is_needed(tmp_path: Path) -> None:
+def test_damaged_model_is_an_error_when_needed(tmp_path: Path) -> None:
     copies = [Path(shutil.copyfile(path, tmp_path / path.name)) for path in ROUTED]
     for path in ROUTED:
         shutil.copyfile(path.with_suffix(".json"), tmp_path / f"{path.stem}.json")
@@ -59,7 +59,7 @@ def test_a_model_that_is_damaged_is_an_error_when_it_is_needed(tmp_path: Path) -
 
 
 class OnCoral(Classifier):
-    """A real classifier whose Coral may be pulled out."""
+    """A real classifier whose Coral may be unplugged."""
 
     is_away = False
 
@@ -74,9 +74,7 @@ class OnCoral(Classifier):
         super().reopen()
 
 
-def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_coral_that_returns_answers_with_the_requested_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     network = RetryingClassifier(Router.of(*(OnCoral(load(path)) for path in ROUTED)), said.append, once=False)
@@ -93,7 +91,7 @@ def test_a_coral_that_comes_back_answers_with_the_model_that_was_asked(
     assert said == ["pulled out; trying again", "recovered: pulled out"]
 
 
-def test_once_a_coral_that_has_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_coral_is_an_error_with_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = RetryingClassifier(Router.of(OnCoral(load(MODELS / "brightness_int8.tflite"))), print, once=True)
     monkeypatch.setattr(OnCoral, "is_away", True)
     with pytest.raises(CoralError):

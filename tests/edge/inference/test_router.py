@@ -54,7 +54,7 @@ def models(tmp_path: Path) -> list[Path]:
         ((1, 1), "compact_int8"),
     ],
 )
-def test_an_image_goes_to_the_model_whose_domain_holds_it_or_is_nearest(
+def test_image_goes_to_model_with_matching_or_nearest_domain(
     models: list[Path], tmp_path: Path, size: tuple[int, int], name: str
 ) -> None:
     Image.new("RGB", size, (128, 130, 60)).save(tmp_path / "x.png")
@@ -64,7 +64,7 @@ def test_an_image_goes_to_the_model_whose_domain_holds_it_or_is_nearest(
     assert (verdict.outside is None) == is_inside
 
 
-def test_the_verdict_is_that_of_the_model_itself(models: list[Path], tmp_path: Path) -> None:
+def test_routed_verdict_equals_that_of_the_model(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     both = Router(models, made)
     for path, one in ((THUMBNAIL, models[0]), (photo, models[1])):
@@ -73,7 +73,7 @@ def test_the_verdict_is_that_of_the_model_itself(models: list[Path], tmp_path: P
     assert len(both.classify(photo, explain=True).explain or ()) >= 5
 
 
-def test_the_upright_size_decides(models: list[Path], tmp_path: Path) -> None:
+def test_upright_size_chooses_the_model(models: list[Path], tmp_path: Path) -> None:
     models[1].with_suffix(".json").write_text(
         models[1].with_suffix(".json").read_text().replace("20000", "250", 1)  # widths 100 to 250
     )
@@ -83,7 +83,7 @@ def test_the_upright_size_decides(models: list[Path], tmp_path: Path) -> None:
     assert Router(models, made).classify(tmp_path / "x.jpg").outside is None
 
 
-def test_a_model_is_read_when_the_first_image_needs_it(models: list[Path], tmp_path: Path) -> None:
+def test_model_is_loaded_for_first_image_that_needs_it(models: list[Path], tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
     content = models[1].read_bytes()
     models[1].write_bytes(b"none")
@@ -95,7 +95,7 @@ def test_a_model_is_read_when_the_first_image_needs_it(models: list[Path], tmp_p
     assert both.classify(photo).model == "photo_like_int8"
 
 
-def test_a_thumbnail_does_not_even_need_the_description_of_the_other_model(models: list[Path]) -> None:
+def test_thumbnail_does_not_need_description_of_photo_model(models: list[Path]) -> None:
     models[1].with_suffix(".json").write_text("{")
     both = Router(models, made)
     assert both.classify(THUMBNAIL).model == "compact_int8"
@@ -103,7 +103,7 @@ def test_a_thumbnail_does_not_even_need_the_description_of_the_other_model(model
         _ = both.inputs
 
 
-def test_one_model_alone_gets_every_image(tmp_path: Path, brightness: Path) -> None:
+def test_single_model_gets_every_image(tmp_path: Path, brightness: Path) -> None:
     forced = router(brightness)
     assert forced.classify(picture(tmp_path / "x.png", 230, (300, 200))).label == "REAL"
     assert forced.inputs == (Input(0, (16, 12)),)
@@ -111,7 +111,7 @@ def test_one_model_alone_gets_every_image(tmp_path: Path, brightness: Path) -> N
     assert forced.labels == ("FAKE", "REAL")
 
 
-def test_a_bad_image_raises_or_is_answered_as_a_failure(models: list[Path], tmp_path: Path) -> None:
+def test_bad_image_raises_or_returns_failure(models: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     both = Router(models, made)
     with pytest.raises(UndecodableImageError):
@@ -145,7 +145,7 @@ def test_a_missing_domain_holds_every_image() -> None:
     assert choose((500, 500), [narrow]).model == 0
 
 
-def test_another_router_shares_what_was_read(models: list[Path], tmp_path: Path) -> None:
+def test_copied_router_shares_loaded_models(models: list[Path], tmp_path: Path) -> None:
     first = Router(models, made)
     assert first.another() is None, "it is not known yet what computes"
     one = first.classifier(0)
@@ -167,7 +167,7 @@ def test_an_operating_point_applies_only_to_models_that_have_some(tmp_path: Path
 
 
 class Coral(Classifier):
-    """Computes on the processor, and has one user at a time, as a Coral has."""
+    """A stand-in that computes on the CPU and, like a Coral, has one user at a time."""
 
     users: ClassVar[list["Coral"]] = []
     is_away = False

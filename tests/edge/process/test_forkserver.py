@@ -1,6 +1,7 @@
-"""The fork server under a long $TMPDIR, in which a socket's address would have too many bytes."""
+"""The fork server under a long $TMPDIR, in which a socket's address would have too many bytes; and killed clients."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,21 @@ from edge.imaging.inputs import Input
 if __name__ == "__main__":
     with Decoding(sys.argv[1:], Input(0, (16, 12)), 2) as decoding:
         print(decoding.round(0.01).images, util.get_temp_dir())
+"""
+
+# Asks for a process, sends only these bytes of what that is to run, and waits until it has ended.
+CLIENT = """
+import os, sys
+from multiprocessing import forkserver
+from edge.process.forkserver import start_server
+if __name__ == "__main__":
+    start_server("edge.imaging.inputs")
+    status, data = forkserver.connect_to_new_process([])
+    os.write(data, bytes.fromhex(sys.argv[1]))
+    os.close(data)
+    while os.read(status, 4096):
+        pass
+    print("ended")
 """
 
 
@@ -71,3 +87,20 @@ def test_decoding_uses_tmpdir_unless_it_is_too_long_for_a_socket(
     assert (Path(folder).parent == temporary) == is_used
     assert not Path(folder).exists()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x80\x04\x95\x10"])
+def test_client_killed_while_it_starts_a_process_leaves_no_traceback(tmp_path: Path, sent: bytes) -> None:
+    script = tmp_path / "client.py"
+    script.write_text(CLIENT)
+    words = [sys.executable, script, sent.hex()]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_other_errors_of_a_new_process_are_printed(tmp_path: Path) -> None:
+    script = tmp_path / "client.py"
+    script.write_text(CLIENT)
+    words = [sys.executable, script, pickle.dumps(None).hex()]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert "TypeError" in done.stderr

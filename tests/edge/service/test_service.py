@@ -43,7 +43,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     (tmp_path / "srv/inbox").mkdir(parents=True)
-    monkeypatch.setattr(install, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)  # an account that there is
+    monkeypatch.setattr(install, "ACCOUNT", pwd.getpwuid(os.getuid()).pw_name)  # this account exists
     return tmp_path
 
 
@@ -65,7 +65,7 @@ def tree(system: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_installation_can_be_repeated_and_leaves_nothing_behind(system: Path) -> None:
+def test_repeated_installation_uninstalls_without_trace(system: Path) -> None:
     before = tree(system)
     installer(system).install(watch(system, sort=True))
     made = tree(system)
@@ -132,7 +132,7 @@ def test_a_dry_run_of_the_camera_service_shows_its_settings() -> None:
     assert 'EDGE_DETECT_TPU="any"' in shown.stdout
 
 
-def test_a_dry_run_shows_no_password() -> None:
+def test_dry_run_shows_no_password() -> None:
     words = command("service", "install", "camera", "--source", "rtsp://u:Geheim@cam/x", "--dry-run")
     shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
     assert 'EDGE_DETECT_SOURCE="rtsp://cam/x"' in shown.stdout
@@ -216,7 +216,7 @@ def test_a_foreign_unit_file_is_not_overwritten(system: Path) -> None:
         installer(system).uninstall(watch(system).unit)
 
 
-def test_a_dry_run_shows_all_and_does_nothing(system: Path) -> None:
+def test_dry_run_shows_all_steps_and_does_nothing(system: Path) -> None:
     before = tree(system)
     said: list[str] = []
     installer(system, said, dry_run=True).install(watch(system, sort=True))
@@ -228,7 +228,7 @@ def test_a_dry_run_shows_all_and_does_nothing(system: Path) -> None:
     assert "systemctl enable" in text
 
 
-def test_settings_survive_the_environment_file() -> None:
+def test_settings_are_escaped_in_environment_file() -> None:
     text = settings_text(Watch("/srv/in", (), {"A": 'say "$HOME" \\ `x`'}))
     assert text.splitlines()[-1] == 'A="say \\"\\$HOME\\" \\\\ \\`x\\`"'
 

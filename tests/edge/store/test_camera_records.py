@@ -1,4 +1,4 @@
-"""What the ledger holds of cameras: each sighting once, events for long, frames for a while."""
+"""What the ledger holds of cameras: each record once, events until they are pruned, frames for a while."""
 
 import json
 import sqlite3
@@ -49,7 +49,7 @@ def test_old_frames_are_deleted_but_not_events_and_undelivered_frames(tmp_path: 
     assert states(tmp_path) == [BEGAN, ENDED, *[FRAME] * 4]
 
 
-def test_an_open_event_is_found_behind_its_frames(tmp_path: Path) -> None:
+def test_open_event_is_found_behind_later_frames(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN, *[FRAME] * 5)
         former = ledger.unfinished(CAMERA)
@@ -59,7 +59,7 @@ def test_an_open_event_is_found_behind_its_frames(tmp_path: Path) -> None:
         assert ledger.unfinished(CAMERA) is None
 
 
-def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_detect: Run) -> None:
+def test_prune_keeps_start_of_open_event(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN, ENDED, camera="other")
         see(ledger, BEGAN, FRAME, FRAME)
@@ -69,7 +69,7 @@ def test_pruning_leaves_the_beginning_of_an_open_event(tmp_path: Path, edge_dete
     assert states(tmp_path) == [BEGAN, FRAME]
 
 
-def test_results_of_one_camera(tmp_path: Path, edge_detect: Run) -> None:
+def test_results_can_be_limited_to_one_camera(tmp_path: Path, edge_detect: Run) -> None:
     with Ledger(tmp_path) as ledger:
         see(ledger, BEGAN)
         see(ledger, BEGAN, camera="/dev/video0")

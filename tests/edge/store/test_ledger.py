@@ -30,7 +30,7 @@ def answered(path: str) -> AnsweredAs:
     return AnsweredAs(path, DIGEST, "REAL")
 
 
-def test_an_answer_is_new_once(tmp_path: Path) -> None:
+def test_answer_is_new_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         assert len(ledger.record([entry("/in/a"), entry("/in/a"), entry("/in/b")], "/in")) == 2
         assert ledger.record([entry("/in/a")], "/in") == []
@@ -63,7 +63,7 @@ def test_a_renamed_file_keeps_its_answer(tmp_path: Path) -> None:
     assert rows == [(os.fsencode(after), "REAL", 0.9)]
 
 
-def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
+def test_failure_is_recorded_with_reason(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, Failure("/in/a", "the file is empty"), "m")], "/in")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
@@ -71,7 +71,7 @@ def test_a_failure_is_recorded_with_its_reason(tmp_path: Path) -> None:
     assert rows == [(None, None, "the file is empty")]
 
 
-def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
+def test_several_processes_can_share_a_ledger(tmp_path: Path) -> None:
     def record(state: Path) -> int:
         with Ledger(state) as ledger:
             return sum(len(ledger.record([entry(f"/in/{number}")], "/in")) for number in range(20))
@@ -82,7 +82,7 @@ def test_several_processes_may_share_a_ledger(tmp_path: Path) -> None:
             assert sum(pool.map(record, [state] * 4)) == 20
 
 
-def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+def test_unwritable_ledger_is_an_error_on_open(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("only the super-user can give a ledger to another account")
     Ledger(tmp_path).close()
@@ -95,7 +95,7 @@ def test_a_ledger_that_may_not_be_written_is_an_error_at_once(tmp_path: Path) ->
     assert done.stderr.splitlines()[-1].startswith("edge.errors.LedgerError: ")
 
 
-def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
+def test_ledger_of_earlier_version_keeps_its_answers(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     for statement in schema.MIGRATIONS[0]:
         database.execute(statement)
@@ -127,7 +127,7 @@ def test_a_ledger_of_an_earlier_version_keeps_its_answers(tmp_path: Path) -> Non
         ("UNSURE", 0.55, True),
     ],
 )
-def test_a_verdict_is_read_back_as_it_was(tmp_path: Path, label: str, score: float, is_real: bool) -> None:
+def test_verdict_round_trips_through_ledger(tmp_path: Path, label: str, score: float, is_real: bool) -> None:
     confidence = max(score, 1 - score) if label == "UNSURE" else score if is_real else 1 - score
     verdict = Verdict("/in/a", label, is_real, score, confidence, None, 0.001, "photo_int8")
     with Ledger(tmp_path) as ledger:
@@ -173,7 +173,7 @@ def test_a_group_of_files_is_looked_up_in_order(tmp_path: Path) -> None:
         ledger.record([entry(here), entry(gone, b"g" * 32)], str(tmp_path))
         root = str(tmp_path)
         asked = [
-            ("/elsewhere", STAMP, DIGEST),  # nothing is there: it is the file that is at `here` now
+            ("/elsewhere", STAMP, DIGEST),  # this path does not exist: its file is at `here` now
             (here, other, DIGEST),  # known by its path
             (moved, STAMP, b"g" * 32),  # it was called `gone` before
             (moved, other, b"new" * 10),

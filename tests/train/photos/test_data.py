@@ -74,7 +74,7 @@ def test_collection_gives_label_source_group_and_row_of_each_file(collection: Pa
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"label": "REAL"}'])
-def test_damaged_manifest_is_an_error_that_names_the_line(tmp_path: Path, line: str) -> None:
+def test_damaged_manifest_error_names_the_line(tmp_path: Path, line: str) -> None:
     for label in ("REAL", "FAKE"):
         put(tmp_path / label / "source" / "x.png", 0)
     (tmp_path / "manifest.jsonl").write_text('{"id": "x"}\n' + line + "\n")
@@ -88,7 +88,7 @@ def test_class_without_pictures_is_an_error(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_split_keeps_groups_together_and_leaves_generators_and_unlicensed_pictures_out_of_training(
+def test_split_keeps_groups_and_excludes_held_out_generators_and_unlicensed_pictures(
     collection: Path,
 ) -> None:
     pictures = read(collection)
@@ -104,7 +104,7 @@ def test_split_keeps_groups_together_and_leaves_generators_and_unlicensed_pictur
     assert "one-0" in [one.id for one in measured["test"]]
 
 
-def test_random_split_is_by_group_and_the_same_everywhere(collection: Path) -> None:
+def test_random_split_is_by_group_and_reproducible(collection: Path) -> None:
     pictures = read(collection)
     split = Split.at_random(pictures, 0.3, seed=1)
     sides = split.apply(pictures)
@@ -117,7 +117,7 @@ def test_random_split_is_by_group_and_the_same_everywhere(collection: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"weights": {"a": "heavy"}}', '{"test": 3}'])
-def test_damaged_split_is_a_named_error(tmp_path: Path, text: str) -> None:
+def test_damaged_split_raises_named_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(CollectionError, match=r"split\.json: not a split"):
         Split.from_file(tmp_path / "split.json")
@@ -151,7 +151,7 @@ def test_copies_of_measured_pictures_are_dropped_from_training(tmp_path: Path) -
     assert len(sides["train"]) == 5
 
 
-def test_hashes_are_kept_until_a_file_changes(tmp_path: Path) -> None:
+def test_hashes_are_cached_until_file_changes(tmp_path: Path) -> None:
     held, trained = put(tmp_path / "held" / "a.png", 1), put(tmp_path / "train" / "b.png", 2)
     sides = {"train": [picture(str(trained))], "validation": [], "test": [picture(str(held))]}
     assert without_copies(sides, tmp_path / "cache") == sides
@@ -164,7 +164,7 @@ def test_hashes_are_kept_until_a_file_changes(tmp_path: Path) -> None:
     assert without_copies(sides, tmp_path / "cache") == sides
 
 
-def test_shares_balance_classes_and_sources_by_the_root_of_their_size() -> None:
+def test_shares_balance_classes_and_weigh_sources_by_root_of_size() -> None:
     pictures = [picture(f"real/{number}", 1) for number in range(16)]
     pictures += [picture(f"few/{number}", 1) for number in range(4)]
     pictures += [picture(f"gen/{number}") for number in range(9)]
@@ -204,7 +204,7 @@ def store(some: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Piec
     return cut(some, tmp_path_factory.mktemp("pieces"), processes=1)
 
 
-def test_pieces_are_cut_of_what_can_be_read_and_is_large_enough(
+def test_pieces_come_from_readable_and_large_enough_pictures(
     store: Pieces, some: list[Picture], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [some[index].id for index in np.unique(store.picture)] == ["large", "medium", "small"]
@@ -223,13 +223,13 @@ def test_pieces_are_cut_of_what_can_be_read_and_is_large_enough(
     assert "broken.jpg" in told[1]
 
 
-def test_large_pictures_are_halved_as_a_device_halves_them(some: list[Picture]) -> None:
+def test_large_pictures_are_halved_as_at_inference(some: list[Picture]) -> None:
     whole, lossless = cutting._working(some[1].path)
     assert whole.size == (1152, 1050)
     assert not lossless
 
 
-def test_pieces_are_taken_from_the_cache_if_the_same_are_wanted(some: list[Picture], tmp_path: Path) -> None:
+def test_same_settings_take_pieces_from_cache(some: list[Picture], tmp_path: Path) -> None:
     first = cut(some[3:4], tmp_path, processes=1)
     was = first.path.stat().st_mtime_ns
     again = cut(some[3:4], tmp_path, processes=1)
@@ -237,7 +237,7 @@ def test_pieces_are_taken_from_the_cache_if_the_same_are_wanted(some: list[Pictu
     assert np.array_equal(again.sizes, first.sizes)
 
 
-def test_pieces_cut_otherwise_leave_those_of_the_cache_alone(some: list[Picture], tmp_path: Path) -> None:
+def test_other_settings_keep_cached_pieces(some: list[Picture], tmp_path: Path) -> None:
     first = cut(some[3:4], tmp_path, processes=1)
     was = first.opened().copy()
     other = cut(some[3:4], tmp_path, seed=1, processes=1)
@@ -245,7 +245,7 @@ def test_pieces_cut_otherwise_leave_those_of_the_cache_alone(some: list[Picture]
     assert np.array_equal(first.opened(), was)
 
 
-def test_cut_that_was_stopped_begins_again(some: list[Picture], tmp_path: Path) -> None:
+def test_interrupted_cut_begins_again(some: list[Picture], tmp_path: Path) -> None:
     stopped = cut(some[3:4], tmp_path, processes=1).path
     stopped.with_name(cutting.INDEX).unlink()
     stopped.write_bytes(b"half")
@@ -260,7 +260,7 @@ def of_kind(kind: str, seed: int = 0) -> Pixels:
 
 @pytest.mark.parametrize("kind", ["large", "small", "flat"])
 @pytest.mark.parametrize("lossless", [False, True])
-def test_augmentation_depends_on_the_seed_alone(kind: str, lossless: bool) -> None:
+def test_augmentation_depends_only_on_the_seed(kind: str, lossless: bool) -> None:
     piece = of_kind(kind)
     made = [augmented(piece, lossless, 64, Augmentation(), np.random.default_rng(seed)) for seed in (*range(30), 0)]
     assert {(one.shape, one.dtype.name) for one in made} == {((64, 64, 3), "uint8")}
@@ -274,7 +274,7 @@ STEPS = ("first_jpeg", "native", "enlarged", "colour", "grey", "blurred", "sharp
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_changes_crops_and_no_step_leaves_them(step: str) -> None:
+def test_each_augmentation_step_changes_crops_and_none_leaves_them(step: str) -> None:
     nothing = dict.fromkeys(Augmentation.__dataclass_fields__, 0.0) | {"native": 1.0, "not_encoded": 1.0}
     piece = of_kind("large")
 
@@ -316,7 +316,7 @@ def test_epoch_is_a_function_of_seed_and_number(crops: Crops, store: Pieces) -> 
     assert not np.array_equal(following[0], first[0][0])
 
 
-def test_pictures_are_drawn_by_their_shares_however_many_pieces_they_have(crops: Crops) -> None:
+def test_pictures_are_drawn_by_share_and_not_by_number_of_pieces(crops: Crops) -> None:
     targets = crops.labels(crops.epoch(2, 500)._chosen.reshape(-1))
     assert targets.mean() == pytest.approx(0.75, abs=0.03)  # pictures 1 and 3
 
@@ -352,7 +352,7 @@ class _Pickler(pickle.Pickler):
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """In PyTorch's place, the names that its files mention."""
+    """A stand-in for PyTorch with the names that its files mention."""
     modules = {"torch": ModuleType("torch"), "torch._utils": ModuleType("torch._utils")}
     for name in ("FloatStorage", "LongStorage"):
         setattr(modules["torch"], name, type(name, (), {"__module__": "torch"}))
@@ -380,7 +380,7 @@ def weight_file(torch: dict[str, ModuleType], magic: int = 0x1950A86A20F9469CFC6
     return file.getvalue(), arrays
 
 
-def test_weights_of_pytorch_are_read_without_it(tmp_path: Path, torch: dict[str, ModuleType]) -> None:
+def test_pytorch_weights_are_read_without_pytorch(tmp_path: Path, torch: dict[str, ModuleType]) -> None:
     content, arrays = weight_file(torch)
     (tmp_path / "w.pth").write_bytes(content)
     found = torch_weights.read(tmp_path / "w.pth")
@@ -398,7 +398,7 @@ class _Hostile:
         return os.mkdir, (str(self.path),)
 
 
-def test_hostile_pickle_is_refused_and_calls_nothing(tmp_path: Path) -> None:
+def test_hostile_pickle_is_refused_without_a_call(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(pickle.dumps(_Hostile(tmp_path / "made"), 2))
     with pytest.raises(ValueError, match=r"mkdir is not part of a weight file"):
         torch_weights.read(tmp_path / "w.pth")

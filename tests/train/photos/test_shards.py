@@ -95,7 +95,7 @@ def sources_in(shard: Path) -> set[tuple[int, str]]:
     return {tuple(index["sources"][index["pictures"][picture][0]][:2]) for picture, *_ in index["pieces"]}
 
 
-def test_shards_keep_to_the_size_and_hold_every_piece(whole: Side, shards: list[Path]) -> None:
+def test_shards_respect_size_and_hold_every_piece(whole: Side, shards: list[Path]) -> None:
     assert len(shards) > 3
     assert all(0.7 * SHARD_BYTES < path.stat().st_size <= SHARD_BYTES for path in shards[:-1])
     members = 0
@@ -105,7 +105,7 @@ def test_shards_keep_to_the_size_and_hold_every_piece(whole: Side, shards: list[
     assert members == len(whole.pieces.picture)
 
 
-def test_first_shard_has_every_source_and_both_classes_alike(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_first_shard_has_every_source_and_balanced_classes(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     everything = {(picture.label, picture.source) for picture in whole.pictures}
     assert sources_in(shards[0]) == everything
     taken(shards[:1], tmp_path)
@@ -114,7 +114,7 @@ def test_first_shard_has_every_source_and_both_classes_alike(whole: Side, shards
     assert 0.35 < labels.mean() < 0.65, "of the pictures 26 are real and 13 are not"
 
 
-def test_packing_again_writes_nothing_and_packing_elsewhere_gives_the_same_bytes(
+def test_repacking_writes_nothing_and_other_folder_gets_same_bytes(
     whole: Side, shards: list[Path], tmp_path: Path
 ) -> None:
     written = [path.stat().st_mtime_ns for path in shards]
@@ -124,7 +124,7 @@ def test_packing_again_writes_nothing_and_packing_elsewhere_gives_the_same_bytes
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_packing_goes_on_where_it_was_stopped(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_interrupted_packing_resumes(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     first, second = packed(whole, tmp_path, most=2)
     second.write_bytes(second.read_bytes()[:5000])
     kept = first.stat().st_mtime_ns
@@ -132,7 +132,7 @@ def test_packing_goes_on_where_it_was_stopped(whole: Side, shards: list[Path], t
     assert first.stat().st_mtime_ns == kept
 
 
-def test_pieces_come_back_within_the_loss_of_the_codec(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_unpacked_pieces_differ_only_by_codec_loss(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     assert sum(taken(shards, tmp_path)) == len(whole.pieces.picture)
     store = Store(tmp_path / "train")
     pieces, opened, original = store.pieces(), store.pieces().opened(), whole.pieces.opened()
@@ -155,7 +155,7 @@ def test_pieces_come_back_within_the_loss_of_the_codec(whole: Side, shards: list
     assert len(met) == len(whole.pieces.picture)
 
 
-def test_shards_that_arrive_one_by_one_make_the_same_store(shards: list[Path], tmp_path: Path) -> None:
+def test_shards_added_one_by_one_give_same_store(shards: list[Path], tmp_path: Path) -> None:
     taken(shards, tmp_path / "at-once")
     for shard in shards[:2]:
         taken([shard], tmp_path / "one-by-one")
@@ -168,7 +168,7 @@ def test_shards_that_arrive_one_by_one_make_the_same_store(shards: list[Path], t
 
 
 @pytest.mark.parametrize("arrived", [1, None])
-def test_draws_are_shared_as_in_the_whole_collection(
+def test_draw_shares_equal_those_of_whole_collection(
     whole: Side, shards: list[Path], validation: list[Path], tmp_path: Path, arrived: int | None
 ) -> None:
     taken([*shards[:arrived], *validation], tmp_path)
@@ -242,7 +242,7 @@ def test_commands_pack_a_collection_and_unpack_it(tmp_path: Path) -> None:
     assert "no such file" in result.output
 
 
-def test_run_by_the_clock_ends_where_no_further_epoch_fits() -> None:
+def test_timed_run_ends_when_no_further_epoch_fits() -> None:
     clock = Clock(minutes=1, minutes_of_call=None)
     assert not clock.ends_run([])
     assert not clock.ends_run([{"seconds": 20}, {"seconds": 20}])
@@ -250,13 +250,13 @@ def test_run_by_the_clock_ends_where_no_further_epoch_fits() -> None:
     assert not Clock(minutes=0, minutes_of_call=None).ends_run([{"seconds": 1e9}])
 
 
-def test_call_ends_before_an_epoch_that_would_not_fit() -> None:
+def test_timed_call_ends_before_epoch_that_does_not_fit() -> None:
     assert not Clock(minutes=0, minutes_of_call=1).ends_call([{"seconds": 50}])
     assert Clock(minutes=0, minutes_of_call=1).ends_call([{"seconds": 61}])
     assert not Clock(minutes=0, minutes_of_call=None).ends_call([{"seconds": 1e9}])
 
 
-def test_rate_rises_and_falls_to_its_least_at_the_end_of_the_last_epoch() -> None:
+def test_learning_rate_rises_and_reaches_minimum_at_last_epoch() -> None:
     clock = Clock(minutes=10, minutes_of_call=None)
     rates = [clock.rate([], seconds) for seconds in range(0, 600, 6)]
     assert rates[0] == 0
@@ -267,7 +267,7 @@ def test_rate_rises_and_falls_to_its_least_at_the_end_of_the_last_epoch() -> Non
     assert clock.rate(history, 1000) == pytest.approx(LAST_RATE)
 
 
-def test_checkpoint_of_another_backend_goes_on_with_its_optimizer(tmp_path: Path) -> None:
+def test_checkpoint_of_another_backend_resumes_with_optimizer(tmp_path: Path) -> None:
     from train.backend import keras
     from train.photos.fit import _compiled, _resumed
     from train.recipes import RECIPES
@@ -299,7 +299,7 @@ def test_checkpoint_of_another_backend_goes_on_with_its_optimizer(tmp_path: Path
     assert all(np.array_equal(np.asarray(mine), np.asarray(kept)) for mine, kept in pairs)
 
 
-def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_path: Path) -> None:
+def test_run_resumes_with_other_processes_and_precision_but_not_seed(tmp_path: Path) -> None:
     settings = Settings("photo", "none", 2, 4, 1e-3, draws=8, processes=14)
     Run(tmp_path, settings, {}, resume=False).write()
     (tmp_path / "checkpoint-0.keras").touch()
@@ -308,7 +308,7 @@ def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_pa
         Run(tmp_path, replace(settings, seed=1), {}, resume=True)
 
 
-def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
+def test_weights_of_another_run_initialise_the_network(tmp_path: Path) -> None:
     from train.recipes import RECIPES
     from train.recipes.recipe import WeightsError
 
@@ -325,7 +325,7 @@ def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
             RECIPES["photo"].build(str(tmp_path / name))
 
 
-def test_abandoned_epoch_leaves_the_next_one_whole(whole: Side) -> None:
+def test_abandoned_epoch_leaves_next_epoch_complete(whole: Side) -> None:
     labels = np.array([picture.label for picture in whole.pictures], np.int8)
     options: dict[str, Any] = {"size": 32, "batch_size": 4, "how": Augmentation(), "seed": 0, "processes": 2}
     crops, others = (Crops(whole.pieces, labels, whole.shares, **options) for _ in range(2))

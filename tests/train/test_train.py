@@ -240,7 +240,7 @@ def test_a_run_of_a_former_version_is_resumed_and_one_of_other_images_is_not(run
     one.unlink()
     done = train(*fit_here, "--resume")
     assert done.returncode == 2
-    assert "begun with other images" in done.stderr
+    assert "began with other images" in done.stderr
     one.write_bytes(content)
     (begun / "run.json").write_text(json.dumps(told | {"recipe": told["recipe"] | {"mixed": 0.1}}))
     assert "another version of the recipe" in train(*fit_here, "--resume").stderr

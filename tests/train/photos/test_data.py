@@ -18,9 +18,9 @@ from PIL import Image
 from train import torch_weights
 from train.photos import pieces as cutting
 from train.photos.augment import Augmentation, augmented
-from train.photos.batches import Crops
+from train.photos.batches import Crops, CropSettings
 from train.photos.collection import CollectionError, Picture, Split, read, shares, without_copies
-from train.photos.pieces import SIDE, Pieces, cut
+from train.photos.pieces import SIDE, Pieces, Side, cut
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -297,8 +297,9 @@ def crops(store: Pieces) -> Iterator[Crops]:
 
 
 def of_store(store: Pieces) -> Crops:
-    labels, shares = np.array([0, 1, 0, 1, 0], np.int8), np.array([0.0, 0.5, 0.25, 0.25, 0.0])
-    return Crops(store, labels, shares, size=32, batch_size=6, how=Augmentation(), seed=5, processes=1)
+    pictures = [picture(f"source/{number}", label) for number, label in enumerate((0, 1, 0, 1, 0))]
+    side = Side(pictures, store, np.array([0.0, 0.5, 0.25, 0.25, 0.0]))
+    return Crops(side, CropSettings(size=32, batch_size=6, seed=5), processes=1)
 
 
 def test_epoch_is_a_function_of_seed_and_number(crops: Crops, store: Pieces) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.inference.model import Fusion, Views, ViewSet
-from train.photos.calibrate import LEAST_PICTURES, from_logits, fused, pulls
+from train.photos.calibrate import LEAST_PICTURES, from_logits, fused, importances
 from train.photos.collection import CollectionError, Picture
 from train.photos.measures import parts, recall_at, tier
 from train.photos.scores import Scored
@@ -32,7 +32,7 @@ def answers(random: np.random.Generator, sources: int = 6, each: int = 40, apart
 def test_both_classes_and_the_sources_of_a_class_have_their_share_of_the_weight() -> None:
     labels = np.array([1] * 100 + [1] * 25 + [0] * 4, np.int8)
     sources = np.array(["a"] * 100 + ["b"] * 25 + ["c"] * 4)
-    weights = pulls(labels, sources)
+    weights = importances(labels, sources)
     assert weights[labels == 1].sum() == pytest.approx(0.5)
     assert weights[labels == 0].sum() == pytest.approx(0.5)
     assert weights[:100].sum() == pytest.approx(2 * weights[100:125].sum()), "by the root of 100 and of 25"

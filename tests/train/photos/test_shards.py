@@ -15,13 +15,12 @@ from PIL import Image
 from edge.inference.model import LABELS
 from train.checkpoint import ResumeError, Run, Settings
 from train.cli import main
-from train.photos.augment import Augmentation
-from train.photos.batches import Crops
+from train.photos.batches import Crops, CropSettings
 from train.photos.clock import LAST_RATE, Clock
 from train.photos.collection import Picture, shares
-from train.photos.material import VALIDATION, Material, Side, unpacked
-from train.photos.pieces import SIDE, STORE, Pieces
-from train.photos.shards import ShardError, Store, pack, unpack
+from train.photos.material import VALIDATION, Material, unpacked
+from train.photos.pieces import SIDE, STORE, Pieces, Side
+from train.photos.shards import Packing, ShardError, Store, pack, unpack
 
 ROOT = Path("/collection")
 COUNTS = {("REAL", "phone"): 20, ("REAL", "web"): 5, ("REAL", "film"): 1, ("FAKE", "one"): 9, ("FAKE", "two"): 4}
@@ -57,7 +56,7 @@ def side(folder: Path, seed: int = 0) -> Side:
 def packed(of: Side, out: Path, name: str = "train", **options: Any) -> list[Path]:
     out.mkdir(exist_ok=True)
     settings: dict[str, Any] = {"root": ROOT, "shard_bytes": SHARD_BYTES, "most": 100} | options
-    return [path for path, *_ in pack(name, of.pictures, of.shares, of.pieces, out, **settings)]
+    return [path for path, *_ in pack(name, of, out, Packing(**settings))]
 
 
 def taken(shards: list[Path], out: Path) -> list[int]:
@@ -304,7 +303,7 @@ def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_pa
     Run(tmp_path, settings, {}, resume=False).write()
     (tmp_path / "checkpoint-0.keras").touch()
     Run(tmp_path, replace(settings, processes=2, precision="mixed_bfloat16"), {}, resume=True)
-    with pytest.raises(ResumeError, match="begun with another seed"):
+    with pytest.raises(ResumeError, match="began with another seed"):
         Run(tmp_path, replace(settings, seed=1), {}, resume=True)
 
 
@@ -326,9 +325,7 @@ def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
 
 
 def test_abandoned_epoch_leaves_the_next_one_whole(whole: Side) -> None:
-    labels = np.array([picture.label for picture in whole.pictures], np.int8)
-    options: dict[str, Any] = {"size": 32, "batch_size": 4, "how": Augmentation(), "seed": 0, "processes": 2}
-    crops, others = (Crops(whole.pieces, labels, whole.shares, **options) for _ in range(2))
+    crops, others = (Crops(whole, CropSettings(size=32, batch_size=4, seed=0), processes=2) for _ in range(2))
     try:
         for number in range(3):
             next(iter(crops.epoch(number, 12)))

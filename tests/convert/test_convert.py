@@ -174,7 +174,7 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, keras
 
 def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
     from convert import litert
-    from convert.bias_correction import _by_file, _by_network, refined
+    from convert.bias_correction import _by_file, _by_network, corrected
     from convert.calibration_data import calibration
 
     pixels = calibration(CIFAKE, (16, 12), 40, 0).pixels
@@ -185,7 +185,7 @@ def test_the_last_layer_gives_back_what_8_bits_took(keras_file: Path) -> None:
     kernel, bias = last.get_weights()
     last.set_weights([kernel, bias + 0.7])  # as if quantisation had moved all logits by that
     greatest = float(np.quantile(np.abs(_by_network(network, pixels)), 0.8))
-    better = refined(content, network, pixels, greatest)
+    better = corrected(content, network, pixels, greatest)
 
     def error(file: bytes) -> np.ndarray:
         return _by_file(file, pixels) - np.clip(_by_network(network, pixels), -greatest, greatest)

@@ -46,7 +46,7 @@ def test_a_file_that_is_not_in_integers_does_not_and_is_told_why() -> None:
     last = done.stdout.splitlines()[-1]
     assert "does not qualify" in last
     assert "DEQUANTIZE is not supported" in last
-    assert "of type FLOAT32, where there are 8 bits" in last
+    assert "of type FLOAT32, not of 8 bits" in last
 
 
 def test_a_program_gets_the_same_as_json() -> None:
@@ -121,9 +121,9 @@ def without_scale(network) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (dilated, "CONV_2D has another dilation in x than in y"),
+        (dilated, "CONV_2D has different dilations in x and y"),
         (pooled_with_activation, "MAX_POOL_2D has a fused activation function"),
-        (shuffled_weights, "FULLY_CONNECTED has weights in another than the default format"),
+        (shuffled_weights, "FULLY_CONNECTED has weights that are not in the default format"),
         (mean_over_images, "MEAN works on the batch dimension"),
         (weights_in_16_bits, "1 tensor of constants in INT16"),
         (without_scale, "1 tensor without a scale"),
@@ -141,7 +141,7 @@ def test_what_does_not_fit_on_the_chip_qualifies_and_is_told() -> None:
     found = qualification(changed(INT8, swell))
     assert not found.fits
     assert found.reasons == []
-    assert "fetched anew for each image" in found.table()
+    assert "loaded again for each image" in found.table()
 
 
 def test_damaged_files_are_refused_in_one_line() -> None:

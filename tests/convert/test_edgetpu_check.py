@@ -1,4 +1,4 @@
-"""`python -m convert check --edgetpu`: which files qualify, and why others do not."""
+"""`python -m convert check --edgetpu`: files that qualify, and reasons why others do not."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def check(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_default_model_qualifies_with_all_of_its_operations() -> None:
+def test_compact_model_qualifies_with_all_of_its_operations() -> None:
     done = check(INT8)
     assert done.returncode == 0, done.stderr
     rows = done.stdout.splitlines()
@@ -40,7 +40,7 @@ def test_the_default_model_qualifies_with_all_of_its_operations() -> None:
     assert rows[-1].startswith("compact_int8.tflite: qualifies for the Edge TPU with all of its 20 operations")
 
 
-def test_a_file_that_is_not_in_integers_does_not_and_is_told_why() -> None:
+def test_float_file_does_not_qualify_and_the_reasons_are_printed() -> None:
     done = check(CHECKOUT / "models" / "compact_float16.tflite")
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
@@ -49,11 +49,11 @@ def test_a_file_that_is_not_in_integers_does_not_and_is_told_why() -> None:
     assert "of type FLOAT32, not of 8 bits" in last
 
 
-def test_a_program_gets_the_same_as_json() -> None:
-    told = json.loads(check(MODELS / "absolute_int8.tflite", "--json").stdout)
-    assert told["qualifies"] is False
-    assert {"name": "ABS", "count": 1, "reason": "is not supported"} in told["kinds"]
-    assert {"name": "MEAN", "count": 1, "reason": ""} in told["kinds"]
+def test_json_reports_every_operation_with_its_reason() -> None:
+    found = json.loads(check(MODELS / "absolute_int8.tflite", "--json").stdout)
+    assert found["qualifies"] is False
+    assert {"name": "ABS", "count": 1, "reason": "is not supported"} in found["kinds"]
+    assert {"name": "MEAN", "count": 1, "reason": ""} in found["kinds"]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_a_program_gets_the_same_as_json() -> None:
         ("brightness_int8_edgetpu", ["edgetpu-custom-op is a part that was compiled already"]),
     ],
 )
-def test_each_reason_is_named(name: str, reasons: list[str]) -> None:
+def test_check_reports_each_reason(name: str, reasons: list[str]) -> None:
     assert qualification(model.load(MODELS / f"{name}.tflite")).reasons == reasons
 
 
-def test_training_s_framework_is_not_needed() -> None:
+def test_check_imports_neither_tensorflow_nor_keras() -> None:
     program = "import sys; sys.argv[1:] = ['check', sys.argv[1], '--edgetpu']; import atexit\n"
     program += "atexit.register(lambda: print([name for name in ('tensorflow', 'keras') if name in sys.modules]))\n"
     program += "from convert.cli import main; main()"
@@ -78,7 +78,7 @@ def test_training_s_framework_is_not_needed() -> None:
 
 
 def changed(path: Path, change: Callable[[object], None]) -> model.Model:
-    """A file with something in it changed, not written."""
+    """A model in memory: the file after a change."""
     network = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     change(network)
     builder = flatbuffers.Builder()
@@ -87,7 +87,7 @@ def changed(path: Path, change: Callable[[object], None]) -> model.Model:
 
 
 def options_of(network, name: str):  # type: ignore[no-untyped-def]
-    """The options of the first operation of a kind."""
+    """The first operation of a kind."""
     number = getattr(schema.BuiltinOperator, name)
     graph = network.subgraphs[0]
     return next(one for one in graph.operators if network.operatorCodes[one.opcodeIndex].builtinCode == number)
@@ -129,11 +129,11 @@ def without_scale(network) -> None:  # type: ignore[no-untyped-def]
         (without_scale, "1 tensor without a scale"),
     ],
 )
-def test_the_limits_of_an_operation_are_looked_at(change: Callable[[object], None], reason: str) -> None:
+def test_operation_beyond_its_limits_is_reported(change: Callable[[object], None], reason: str) -> None:
     assert qualification(changed(INT8, change)).reasons == [reason]
 
 
-def test_what_does_not_fit_on_the_chip_qualifies_and_is_told() -> None:
+def test_file_too_large_for_the_chip_qualifies_with_a_remark() -> None:
     def swell(network) -> None:  # type: ignore[no-untyped-def]
         weights = network.subgraphs[0].tensors[options_of(network, "CONV_2D").inputs[1]]
         network.buffers[weights.buffer].data = np.zeros(ON_CHIP_BYTES, np.uint8)
@@ -149,7 +149,7 @@ def test_damaged_files_are_refused_in_one_line() -> None:
     refusals = []
     for attempt in range(60):
         damaged = bytearray(whole)
-        # Where the structure is: before the weights, or anywhere.
+        # Damage in the structure before the weights, or anywhere.
         places = random.integers(8, 400 if attempt % 2 else len(whole), 20)
         damaged[:] = damaged if attempt % 3 else damaged[: random.integers(9, len(whole))]
         for place in places:
@@ -164,7 +164,7 @@ def test_damaged_files_are_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\0\0\0\0TFL3", b"\xff" * 4 + b"TFL3" + b"\xff" * 40])
-def test_what_is_no_model_is_one_line(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_model_reports_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tflite").write_bytes(content)
     done = check(tmp_path / "x.tflite")
     assert done.returncode == 2

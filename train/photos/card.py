@@ -61,7 +61,7 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
 
     def words(sets: Sequence[Any]) -> str:
         return " and ".join(
-            f"{one.crops} of the picture {f'reduced to {one.short_side} pixels' if one.short_side else 'so halved'}"
+            f"{one.crops} of the picture {f'reduced to {one.short_side} pixels' if one.short_side else 'after halving'}"
             for one in sets
         )
 
@@ -77,9 +77,9 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
     ]
     by_keras = description.measured.get("accuracy_keras")
     return {
-        "formats": f"Of the pictures to choose by, from the mean of all views at one threshold: Keras {by_keras:.2%}, "
+        "formats": f"Accuracy on the validation pictures, by the mean of all views at one threshold: Keras {by_keras:.2%}, "
         + ", ".join(formats)
-        + " are right."
+        + "."
         if by_keras
         else "",
         "width": description.width,
@@ -165,7 +165,7 @@ def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dic
     for side, pictures in sides.items():
         for picture in pictures:
             of_source[picture.label, picture.source][side].append(picture)
-    lines = ["| source | label | training | to choose by | test | licence |", "|---|---|---|---|---|---|"]
+    lines = ["| source | label | training | validation | test | licence |", "|---|---|---|---|---|---|"]
     for (label, source), by_side in sorted(of_source.items(), reverse=True):
         counts = " | ".join(str(len(by_side.get(side, []))) for side in ("train", "validation", "test"))
         licences = Counter(str(p.row.get("licence") or "not stated") for one in by_side.values() for p in one)
@@ -188,11 +188,11 @@ def _commands(record: dict[str, Any], split: Path) -> str:
     if former := record.get("former"):
         lines += [
             _fit(former["settings"], split, "runs/photo-first"),
-            f"# ended by hand after epoch {former['epochs']}",
+            f"# stopped by hand after epoch {former['epochs']}",
         ]
     lines.append(_fit(record["settings"], split, "runs/photo"))
     if len(record["history"]) < record["settings"]["epochs"]:
-        lines.append(f"# ended by hand after epoch {len(record['history'])}")
+        lines.append(f"# stopped by hand after epoch {len(record['history'])}")
     lines += [
         "python -m convert runs/photo/model.keras --data PHOTOS --out models",
         "cp runs/photo/model.keras models/photo.keras",

@@ -29,7 +29,7 @@ def answers(random: np.random.Generator, sources: int = 6, each: int = 40, apart
     ]
 
 
-def test_both_classes_and_the_sources_of_a_class_have_their_share_of_the_weight() -> None:
+def test_importances_balance_classes_and_weigh_sources_by_the_root_of_their_size() -> None:
     labels = np.array([1] * 100 + [1] * 25 + [0] * 4, np.int8)
     sources = np.array(["a"] * 100 + ["b"] * 25 + ["c"] * 4)
     weights = importances(labels, sources)
@@ -38,7 +38,7 @@ def test_both_classes_and_the_sources_of_a_class_have_their_share_of_the_weight(
     assert weights[:100].sum() == pytest.approx(2 * weights[100:125].sum()), "by the root of 100 and of 25"
 
 
-def test_further_views_count_only_where_the_first_are_not_sure() -> None:
+def test_further_views_count_only_if_the_first_are_unsure() -> None:
     sure, unsure = [4.0, 4.0, 4.0, -9.0, -9.0, -9.0], [0.1, 0.1, 0.1, -9.0, -9.0, -9.0]
     by_first, by_all = fused(np.array([sure, unsure]), VIEWS, Fusion(1.0, 0.0), 0.0)
     assert by_first == pytest.approx(1 / (1 + np.exp(-4)))
@@ -47,7 +47,7 @@ def test_further_views_count_only_where_the_first_are_not_sure() -> None:
     assert fused(np.array([sure]), VIEWS, Fusion(10.0, 0.0), 0.01)[0] == 0.99
 
 
-def test_operating_points_keep_what_they_promise_on_what_they_were_measured_on() -> None:
+def test_operating_points_keep_their_limits_on_the_pictures_they_were_fitted_to() -> None:
     rows = answers(np.random.default_rng(1), apart=0.4)
     found = from_logits(rows, VIEWS, 0.001)
     assert [point.name for point in found.points] == ["1%", "3%", "10%"]
@@ -68,7 +68,7 @@ def test_operating_points_keep_what_they_promise_on_what_they_were_measured_on()
     assert below[0] < below[-1]
 
 
-def test_a_source_with_many_false_alarms_lowers_the_threshold() -> None:
+def test_source_with_many_false_alarms_lowers_the_threshold() -> None:
     random = np.random.default_rng(2)
     rows = answers(random, apart=0.6)
     odd = [scored(1, "odd", list(random.normal(-0.6, 1.0, 6))) for _ in range(LEAST_PICTURES)]
@@ -76,7 +76,7 @@ def test_a_source_with_many_false_alarms_lowers_the_threshold() -> None:
     assert with_odd.points[1].fake_below < plain.points[1].fake_below
 
 
-def test_classes_that_are_far_apart_leave_nobody_unsure() -> None:
+def test_separable_classes_get_one_threshold_and_no_unsure() -> None:
     found = from_logits(answers(np.random.default_rng(3), apart=5.0), VIEWS, 0.001)
     point = found.points[1]
     assert point.fake_below == point.real_above
@@ -95,7 +95,7 @@ def test_recall_at_a_share_of_false_alarms() -> None:
     assert recall_at(scores, labels, 0.2) == 1.0
 
 
-def test_a_tier_has_its_figures_and_intervals_over_sources() -> None:
+def test_tier_has_figures_and_intervals_over_sources() -> None:
     random = np.random.default_rng(5)
     rows = []
     for label in (0, 1):
@@ -115,7 +115,7 @@ def test_a_tier_has_its_figures_and_intervals_over_sources() -> None:
     assert tier(rows, 0.5) == found, "the intervals are drawn with a seed"
 
 
-def test_the_worst_generators_and_sources_come_first() -> None:
+def test_worst_generators_and_sources_come_first() -> None:
     rows = [scored(0, "good", [0.0], 0.1, "FAKE")] * 9 + [scored(0, "bad", [0.0], 0.9, "REAL")] * 9
     rows += [scored(1, "camera", [0.0], 0.2, "FAKE")] * 5 + [scored(1, "camera", [0.0], 0.6, "UNSURE")] * 5
     found = parts(rows, 0.5)

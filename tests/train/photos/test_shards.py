@@ -1,4 +1,4 @@
-"""Pieces of photos on their way to another machine: packed, unpacked, and a training there that ends by the clock."""
+"""Pieces of photos packed into shards and unpacked, and training by the clock."""
 
 import json
 import tarfile
@@ -123,7 +123,7 @@ def test_packing_again_writes_nothing_and_packing_elsewhere_gives_the_same_bytes
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_packing_goes_on_where_it_was_stopped(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_packing_continues_where_it_was_stopped(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     first, second = packed(whole, tmp_path, most=2)
     second.write_bytes(second.read_bytes()[:5000])
     kept = first.stat().st_mtime_ns
@@ -131,7 +131,7 @@ def test_packing_goes_on_where_it_was_stopped(whole: Side, shards: list[Path], t
     assert first.stat().st_mtime_ns == kept
 
 
-def test_pieces_come_back_within_the_loss_of_the_codec(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_unpacked_pieces_differ_only_by_the_loss_of_the_codec(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     assert sum(taken(shards, tmp_path)) == len(whole.pieces.picture)
     store = Store(tmp_path / "train")
     pieces, opened, original = store.pieces(), store.pieces().opened(), whole.pieces.opened()
@@ -154,7 +154,7 @@ def test_pieces_come_back_within_the_loss_of_the_codec(whole: Side, shards: list
     assert len(met) == len(whole.pieces.picture)
 
 
-def test_shards_that_arrive_one_by_one_make_the_same_store(shards: list[Path], tmp_path: Path) -> None:
+def test_shards_unpacked_one_by_one_make_the_same_store(shards: list[Path], tmp_path: Path) -> None:
     taken(shards, tmp_path / "at-once")
     for shard in shards[:2]:
         taken([shard], tmp_path / "one-by-one")
@@ -241,7 +241,7 @@ def test_commands_pack_a_collection_and_unpack_it(tmp_path: Path) -> None:
     assert "no such file" in result.output
 
 
-def test_run_by_the_clock_ends_where_no_further_epoch_fits() -> None:
+def test_run_by_the_clock_ends_when_no_further_epoch_fits() -> None:
     clock = Clock(minutes=1, minutes_of_call=None)
     assert not clock.ends_run([])
     assert not clock.ends_run([{"seconds": 20}, {"seconds": 20}])
@@ -266,7 +266,7 @@ def test_rate_rises_and_falls_to_its_least_at_the_end_of_the_last_epoch() -> Non
     assert clock.rate(history, 1000) == pytest.approx(LAST_RATE)
 
 
-def test_checkpoint_of_another_backend_goes_on_with_its_optimizer(tmp_path: Path) -> None:
+def test_checkpoint_of_another_backend_resumes_with_its_optimizer(tmp_path: Path) -> None:
     from train.backend import keras
     from train.photos.fit import _compiled, _resumed
     from train.recipes import RECIPES
@@ -298,7 +298,7 @@ def test_checkpoint_of_another_backend_goes_on_with_its_optimizer(tmp_path: Path
     assert all(np.array_equal(np.asarray(mine), np.asarray(kept)) for mine, kept in pairs)
 
 
-def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_path: Path) -> None:
+def test_run_resumes_with_other_processes_and_precision_but_not_with_another_seed(tmp_path: Path) -> None:
     settings = Settings("photo", "none", 2, 4, 1e-3, draws=8, processes=14)
     Run(tmp_path, settings, {}, resume=False).write()
     (tmp_path / "checkpoint-0.keras").touch()
@@ -307,7 +307,7 @@ def test_run_goes_on_with_other_processes_and_precision_but_no_other_seed(tmp_pa
         Run(tmp_path, replace(settings, seed=1), {}, resume=True)
 
 
-def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
+def test_run_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
     from train.recipes import RECIPES
     from train.recipes.recipe import WeightsError
 
@@ -324,7 +324,7 @@ def test_weights_of_another_run_begin_a_new_one(tmp_path: Path) -> None:
             RECIPES["photo"].build(str(tmp_path / name))
 
 
-def test_abandoned_epoch_leaves_the_next_one_whole(whole: Side) -> None:
+def test_abandoned_epoch_does_not_disturb_the_next_one(whole: Side) -> None:
     crops, others = (Crops(whole, CropSettings(size=32, batch_size=4, seed=0), processes=2) for _ in range(2))
     try:
         for number in range(3):

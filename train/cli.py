@@ -200,7 +200,9 @@ def _split(path: Path | None) -> "Split | None":
 def evaluate(
     model: Path, data: Path, as_json: bool, run: Path | None, corruptions: bool, figures: Path | None, **options: Any
 ) -> None:
-    """Measure MODEL, a .keras or a .tflite file, on the test images of a folder.
+    """Measure a model on test images.
+
+    MODEL is a .keras or a .tflite file.
 
     Every figure is reported twice: on all test images, and without the leaked
     ones, whose bytes are also in train/.
@@ -255,9 +257,10 @@ def _evaluate_photos(model: Path, pictures: "list[Picture]", some: int, as_json:
 )
 @click.option("--seed", default=0, type=click.IntRange(0), help="Seed of the split if there is no --split.")
 def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: int) -> None:
-    """Fit the probabilities and thresholds of photo models to the validation pictures.
+    """Fit probabilities and thresholds of photo models.
 
-    They are written into the JSON beside each MODEL, a .tflite file.
+    They are fitted to the validation pictures, and written into the JSON beside
+    each MODEL, a .tflite file.
     """
     from train.photos.calibrate import calibrate as calibrate_model
 
@@ -288,12 +291,12 @@ def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: in
 @click.option("--processes", default=2, type=click.IntRange(1), help="Number of processes that decode and measure.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def probe(data: Path, split: Path | None, model: Path | None, seed: int, as_json: bool, **options: Any) -> None:
-    """Measure how well file formats, and their traces alone, predict the label.
+    """Measure how well file formats predict the label.
 
-    A plain classifier is trained on such features of some groups of the
-    training pictures, and measured on other groups: on the files, on crops of
-    them, and on crops after the augmentation of training. There, traces of the
-    format should predict no better than chance.
+    A plain classifier is trained on features of the format alone, of some groups
+    of the training pictures, and measured on other groups: on the files, on
+    crops of them, and on crops after the augmentation of training. On the
+    latter, traces of the format should predict no better than chance.
     """
     from train.photos.probe import Sampling, table
     from train.photos.probe import probe as probe_collection
@@ -324,7 +327,7 @@ def _sides(data: Path, split: Path | None, seed: int, *names: str) -> "dict[str,
 @click.option("--models", default="models", type=FOLDER, help="Folder with compact.keras and its LiteRT files.")
 @click.option("--resnet50", type=FOLDER, help="Folder of a run of resnet50 with its LiteRT files, for comparison.")
 def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
-    """Measure the compact model in all its formats, and write its card."""
+    """Measure the compact model in all its formats; write its card."""
     from train.card import write
 
     write(models, data, run, resnet50)
@@ -340,7 +343,7 @@ def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
 @click.option("--run", required=True, type=FOLDER, help="Folder of the training that made the model.")
 @click.option("--models", default="models", type=FOLDER, help="Folder with photo.keras and its LiteRT files.")
 def photo_card(data: Path, split: Path, run: Path, models: Path) -> None:
-    """Measure the photo model on the test pictures, and write its card."""
+    """Measure the photo model on test pictures; write its card."""
     from train.photos.card import write
 
     write(models, data, split, run)

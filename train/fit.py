@@ -204,7 +204,7 @@ def _finish(training: _Training) -> None:
     scores = predict(networks.head, training.validation_inputs)
     run.record["temperature"] = calibrate(networks.whole, scores, labels)
 
-    from train import figures  # here, because matplotlib starts slowly and only the end of a run needs it
+    from train import figures  # here: matplotlib starts slowly, and a run needs it only at its end
 
     scores = predict(networks.whole, validation.pixels)
     measured = measure(scores, labels)

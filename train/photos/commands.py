@@ -31,7 +31,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--processes", type=click.IntRange(1), help="Number of processes that cut pieces.  [default: all cores]")
 def pack(data: Path, split: Path | None, out: Path, cache: Path | None, **options: Any) -> None:
-    """Pack the pieces of a collection of photos into files to copy one by one.
+    """Pack pieces of photos into files to copy one by one.
 
     train-000.tar has pieces of every source, and each further file adds more.
     validation-000.tar has the pieces that choose the best epoch of a run.

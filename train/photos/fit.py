@@ -31,7 +31,7 @@ from train.photos.pieces import CHECKED, Pieces, Side
 from train.recipes import RECIPES, Recipe
 
 VIEWS = "views.json"  # in the folder of a run: the views that a device shows the network, for the conversion
-SMOOTHING = 0.1  # of the labels: some pictures of each class cannot be recognised, and a few are mislabelled
+SMOOTHING = 0.1  # label smoothing: some pictures of each class cannot be recognised, and a few are mislabelled
 VALIDATION_TIERS = {"clean": None, "web": (0.74, 70)}  # of validation crops: scale and JPEG quality
 
 

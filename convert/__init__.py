@@ -1,1 +1,1 @@
-"""From a Keras model to LiteRT files that a device runs: `python -m convert`."""
+"""Convert a Keras model to LiteRT files for a device: `python -m convert`."""

@@ -2,7 +2,7 @@
 
 import os
 
-# Before TensorFlow is imported; it tells what processor it found otherwise.
+# Before TensorFlow is imported: it silences the remarks of C++ libraries about the processor.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from convert.cli import main

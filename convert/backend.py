@@ -1,8 +1,8 @@
-"""TensorFlow and Keras without their greeting: the modules of conversion import them from here."""
+"""TensorFlow and Keras without the messages that they print; the modules of conversion import them from here."""
 
 from edge.process.stderr import silenced
 
-# What they chatter about while they are imported, export and convert; anything else is passed on.
+# Beginnings of the lines to silence at import, export and conversion; other lines are printed.
 CHATTER = (
     b"I0000",
     b"W0000",
@@ -19,6 +19,6 @@ with silenced(*CHATTER):
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
-    tf.zeros(1)  # looks for a GPU now, and remarks here that there is none
+    tf.zeros(1)  # looks for a GPU now, while the message that there is none is silenced
 
 __all__ = ["CHATTER", "flatbuffer_utils", "keras", "schema", "tf"]

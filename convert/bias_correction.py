@@ -1,7 +1,7 @@
-"""What the last layer of an int8 file can give back of what 8 bits took.
+"""Correct the last layer of an int8 file, to regain some of the accuracy lost by quantisation.
 
-Both changes leave the network's operations as they are, so they cost nothing
-on the device and the Edge TPU takes the file as before.
+The corrections change no operation of the network. So they cost no time on the
+device, and an Edge TPU accepts the file as before.
 """
 
 import numpy as np
@@ -16,22 +16,24 @@ from edge.inference.runtime import interpreter
 BATCH_SIZE = 256
 
 
-def refined(content: bytes, network: keras.Model, calibration: Pixels, greatest: float) -> bytes:
-    """The same file with its logits centred on the network's, and their 256 steps spent where verdicts differ.
+def corrected(content: bytes, network: keras.Model, calibration: Pixels, greatest: float) -> bytes:
+    """The file with two corrections of its last layer.
 
-    The mean error of the logits goes into the last bias: the bias correction
-    of Nagel et al. 2019 (arXiv:1906.04721, section 4.2), of the one layer that
-    decides. And the output's range, which would reach as far as the surest
-    image, ends at `greatest`: what lies beyond is told as that anyway.
+    1. The mean error of the logits is subtracted from the last bias: the bias
+       correction of Nagel et al. 2019 (arXiv:1906.04721, section 4.2), for the
+       last layer alone.
+    2. The range of the 256 output steps is narrowed to logits from -`greatest`
+       to `greatest`, because scores beyond are reported as the limit anyway.
 
     Args:
         content: an int8 file of `network`.
-        network: returns logits.
-        calibration: uint8, shape (n, height, width, 3).
-        greatest: the largest logit that need be told apart, above 0.
+        network: the Keras network; returns logits.
+        calibration: images, uint8, shape (n, height, width, 3).
+        greatest: the largest logit that is reported, above 0.
 
     Returns:
-        As it was, if it does not end with a dense layer; one without bias keeps its error.
+        The corrected file; without bias, only the second correction applies. A file that does not end with a dense
+        layer is returned unchanged.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     graph = model.subgraphs[0]
@@ -41,7 +43,7 @@ def refined(content: bytes, network: keras.Model, calibration: Pixels, greatest:
         return content
     output = graph.tensors[last.outputs[0]].quantization
 
-    if len(last.inputs) > 2 and last.inputs[2] >= 0:  # else it has no bias
+    if len(last.inputs) > 2 and last.inputs[2] >= 0:  # the layer has a bias
         bias = graph.tensors[last.inputs[2]]
         error = float((_by_file(content, calibration) - _by_network(network, calibration)).mean())
         values = model.buffers[bias.buffer].data.view(np.int32) - round(error / bias.quantization.scale[0])

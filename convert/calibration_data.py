@@ -1,4 +1,4 @@
-"""Which images a conversion is calibrated on and verified with. The test split is none of them."""
+"""Choose the images that calibrate and verify a conversion; the test split is not read."""
 
 import json
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from edge.imaging.preprocess import Pixels
 from edge.inference.model import LABELS, Domain
 from edge.sources.files import images
 
-VALIDATION = "validation.json"  # written beside a model by its training
-VERIFICATION_IMAGES = 2000  # where there is no such file
+VALIDATION = "validation.json"  # beside a model, written by its training: names of the images held out
+VERIFICATION_IMAGES = 2000  # number of images without such a file
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Sample:
     """Decoded images with their names.
 
     Attributes:
-        origin: where they are from, in words.
-        names: paths below the data folder, with forward slashes.
-        pixels: uint8, shape (n, height, width, 3).
-        is_real: bool, shape (n,).
-        sizes: the images' own (width, height), upright, in pixels.
-        picture: of views, which picture each is of; None of whole images.
+        origin: what images they are, in words.
+        names: paths relative to the data folder, with forward slashes; one for each image or picture.
+        pixels: whole images or views of pictures, uint8, shape (n, height, width, 3).
+        is_real: whether each image or view is REAL, shape (n,).
+        sizes: the original (width, height) of each upright image, in pixels.
+        picture: for each view, the index of its picture, shape (n,); None for whole images.
     """
 
     origin: str
@@ -40,13 +40,13 @@ class Sample:
 
     @property
     def domain(self) -> Domain:
-        """The range of the images' sizes."""
+        """The range of the images' original sizes."""
         widths, heights = zip(*self.sizes, strict=True)
         return Domain((min(widths), max(widths)), (min(heights), max(heights)))
 
 
 def held_out(model: Path) -> list[str]:
-    """The names of the images that the model's training held out; none if it left no list beside the model.
+    """The names of the images that the model's training has held out; empty if there is no list beside the model.
 
     Raises:
         SampleError: the list is damaged.
@@ -64,7 +64,12 @@ def held_out(model: Path) -> list[str]:
 
 
 def calibration(data: Path, size: tuple[int, int], count: int, seed: int, exclude: Iterable[str] = ()) -> Sample:
-    """`count` images of the train split, as many of each class, drawn with a seed; fewer if there are fewer.
+    """`count` random images of the train split, half of each class; fewer if a class has fewer.
+
+    Args:
+        size: (width, height) of the network's input in pixels.
+        seed: seed of the choice.
+        exclude: names that are not chosen.
 
     Raises:
         SampleError: a class has no readable image.
@@ -75,13 +80,16 @@ def calibration(data: Path, size: tuple[int, int], count: int, seed: int, exclud
 
 
 def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: int, exclude: Iterable[str]) -> Sample:
-    """The images that the training held out; where it left no list of them, others of the train split.
+    """The images that the training has held out; without a list of them, other images of the train split.
 
     Args:
-        exclude: names that are not drawn, unless no others are left; `origin` says so then.
+        size: (width, height) of the network's input in pixels.
+        held_out: the list; empty if there is none.
+        seed: seed of the choice.
+        exclude: names that are not chosen, unless no others are left; then `origin` says so.
 
     Raises:
-        SampleError: an image of the list is not there.
+        SampleError: an image of the list is missing, or a class has no readable image.
     """
     if not held_out:
         try:
@@ -93,7 +101,9 @@ def verification(data: Path, size: tuple[int, int], held_out: list[str], seed: i
     try:
         decoded = {name: preprocess.pixels_and_size(data / name, size) for name in held_out}
     except ImageError as error:
-        raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
+        raise SampleError(
+            f"{error}; the model's training has held it out: is {data} the folder of that training?"
+        ) from error
     return _sample(f"the {len(held_out)} images that the training held out", decoded)
 
 
@@ -112,10 +122,10 @@ def _drawn(data: Path, size: tuple[int, int], count: int, seed: int, exclude: se
             try:
                 decoded[names[index]] = preprocess.pixels_and_size(data / names[index], size)
             except ImageError:
-                continue  # training leaves it out as well, and names it
+                continue  # training leaves it out as well, and reports it
         if not any(name.startswith(f"train/{label}/") for name in decoded):
-            left = "that the training did not hold out" if exclude else "there; the data folder has train/REAL and FAKE"
-            raise SampleError(f"{folder}: no readable images {left}")
+            left = " that the training did not hold out" if exclude else "; a data folder has train/REAL and train/FAKE"
+            raise SampleError(f"{folder}: no readable images{left}")
     return _sample("", dict(sorted(decoded.items())))
 
 

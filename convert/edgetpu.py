@@ -1,4 +1,4 @@
-"""Compiling an int8 file for the Edge TPU with Google's `edgetpu_compiler`."""
+"""Compile an int8 file for the Edge TPU with Google's `edgetpu_compiler`."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from convert.errors import CompilerError
 from edge.inference.model import ModelDescription, description_path
 
 PROGRAM = "edgetpu_compiler"
-WHERE_TO_GET_IT = (
+NOT_INSTALLED = (
     f"{PROGRAM} is not installed; it is a program for x86-64 Linux: https://coral.ai/docs/edgetpu/compiler/#download"
 )
 TIMEOUT_SECONDS = 600
@@ -23,11 +23,11 @@ _ROW = re.compile(r"^([\w-]+)[ \t]+(\d+)[ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Report:
-    """What the compiler says of each kind of operation.
+    """The compiler's report on each kind of operation.
 
     Attributes:
-        mapped: operations on the Edge TPU, by name.
-        unmapped: (name, count, the compiler's reason) of those left to the CPU.
+        mapped: number of operations on the Edge TPU, by name.
+        unmapped: (name, number, the compiler's reason) of operations that are left to the CPU.
     """
 
     mapped: dict[str, int]
@@ -35,9 +35,10 @@ class Report:
 
     @classmethod
     def parse(cls, output: str) -> "Report":
-        """
+        """Read the report from the compiler's output.
+
         Raises:
-            CompilerError: there is no table of operations in the output.
+            CompilerError: the output has no table of operations.
         """
         rows = [(name, int(count), status) for name, count, status in _ROW.findall(output)]
         if not rows:
@@ -54,16 +55,16 @@ def is_available() -> bool:
 
 
 def compile_model(model: Path, out: Path, *, allow_cpu: bool) -> Report:
-    """Write `<name>_edgetpu.tflite` and its description into `out`.
+    """Write `<name>_edgetpu.tflite` and its JSON into `out`.
 
     Args:
-        allow_cpu: accept a model of which some operations stay on the CPU.
+        allow_cpu: accept a model with operations that stay on the CPU.
 
     Raises:
-        CompilerError: the compiler is missing or fails, or leaves operations to the CPU.
+        CompilerError: the compiler is missing or fails, or leaves operations to the CPU without `allow_cpu`.
     """
     if not is_available():
-        raise CompilerError(WHERE_TO_GET_IT)
+        raise CompilerError(NOT_INSTALLED)
     command = [PROGRAM, "--show_operations", "--out_dir", str(out), str(model)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -71,12 +72,12 @@ def compile_model(model: Path, out: Path, *, allow_cpu: bool) -> Report:
         raise CompilerError(f"{PROGRAM}: {error}") from error
     compiled = out / f"{model.stem}_edgetpu.tflite"
     if done.returncode or not compiled.exists():
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise CompilerError(f"{PROGRAM} failed on {model.name}: {said}")
+        message = (done.stderr.strip() or done.stdout.strip() or "it printed no message").splitlines()[-1]
+        raise CompilerError(f"{PROGRAM} failed on {model.name}: {message}")
     report = Report.parse(done.stdout)
     if report.unmapped and not allow_cpu:
         left = "; ".join(f"{count} {name}: {reason}" for name, count, reason in report.unmapped)
-        raise CompilerError(f"not every operation runs on the Edge TPU ({left}); --allow-cpu accepts that")
+        raise CompilerError(f"some operations do not run on the Edge TPU ({left}); --allow-cpu accepts that")
     described = ModelDescription.from_json(description_path(model).read_text("utf-8"))
     described = replace(
         described,

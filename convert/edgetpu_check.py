@@ -1,9 +1,9 @@
-"""Whether a LiteRT file qualifies for the Edge TPU, seen from the file alone, without Google's compiler.
+"""Check whether a LiteRT file qualifies for the Edge TPU, without Google's compiler.
 
 The operations and their limits are those that coral.ai documents for runtime
 14 ("TensorFlow models on the Edge TPU": model requirements, supported
-operations), as far as a file shows them. The compiler has the last word: it
-may leave an operation to the CPU for its size.
+operations), as far as a file shows them. The compiler may still leave an
+operation to the CPU because of its size.
 """
 
 import struct
@@ -16,12 +16,17 @@ from edge.errors import ModelError, printable
 from edge.inference.model import EDGE_TPU_OPERATION, Model
 from edge.inference.tflite_check import require_whole
 
-ON_CHIP_BYTES = 8 * 1024 * 1024  # "roughly 8 MB"; of what is more, the rest is fetched anew for each image
+ON_CHIP_BYTES = 8 * 1024 * 1024  # "roughly 8 MB"; parameters beyond are loaded again for each image
 
 
 @dataclass(frozen=True)
 class Kind:
-    """All operations of one name: how many, and why not all of them run on the Edge TPU; empty if they do."""
+    """All operations of one name.
+
+    Attributes:
+        count: number of operations.
+        reason: why they do not all run on the Edge TPU; empty if they do.
+    """
 
     name: str
     count: int
@@ -30,12 +35,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Qualification:
-    """What a file's operations and tensors are.
+    """The result of the check.
 
     Attributes:
-        kinds: the most frequent first.
-        tensors: why tensors are in the way, each reason once, with how many tensors it is true of.
-        parameter_bytes: of all constants.
+        kinds: the file's operations, the most frequent first.
+        tensors: reasons why tensors prevent the Edge TPU, each with the number of tensors.
+        parameter_bytes: size of all constants.
     """
 
     kinds: tuple[Kind, ...]
@@ -44,34 +49,36 @@ class Qualification:
 
     @property
     def reasons(self) -> list[str]:
+        """Why the file does not qualify; empty if it does."""
         return [*(f"{kind.name} {kind.reason}" for kind in self.kinds if kind.reason), *self.tensors]
 
     @property
     def fits(self) -> bool:
-        """Whether all parameters have room on the chip."""
+        """Whether all parameters fit into the chip's memory."""
         return self.parameter_bytes <= ON_CHIP_BYTES
 
     def table(self) -> str:
-        """The operations, their number and what is in the way of each, and the parameters, for a person."""
+        """A table of text: each operation with its number and the reason against it, and the parameters."""
         rows = [f"{'operation':28}{'count':>6}  on the Edge TPU"]
         rows += [f"{kind.name:28}{kind.count:6}  {kind.reason or 'ok'}" for kind in self.kinds]
-        rows += self.tensors or ["tensors in 8 bits, of fixed sizes"]
-        share = "all fit" if self.fits else "the rest is fetched anew for each image, which takes time"
-        rows += [f"parameters: {self.parameter_bytes:,} bytes, room on the chip for about {ON_CHIP_BYTES:,}: {share}"]
+        rows += self.tensors or ["all tensors are in 8 bits and of fixed sizes"]
+        share = "all fit" if self.fits else "the rest is loaded again for each image, which takes time"
+        rows += [f"parameters: {self.parameter_bytes:,} bytes; the chip has room for about {ON_CHIP_BYTES:,}: {share}"]
         return "\n".join(rows)
 
     def __str__(self) -> str:
         if self.reasons:
             return f"does not qualify for the Edge TPU: {'; '.join(self.reasons)}"
         count = sum(kind.count for kind in self.kinds)
-        return f"qualifies for the Edge TPU with all of its {count} operations; edgetpu_compiler has the last word"
+        return f"qualifies for the Edge TPU with all of its {count} operations; edgetpu_compiler may still reject some"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"qualifies": not self.reasons, "fits": self.fits, "on_chip_bytes": ON_CHIP_BYTES}
 
 
 def qualification(model: Model) -> Qualification:
-    """
+    """Check a LiteRT file.
+
     Raises:
         ModelError: the file is damaged.
     """
@@ -81,7 +88,7 @@ def qualification(model: Model) -> Qualification:
     except ModelError as error:
         raise ModelError(f"{printable(model.path)}: {error}") from error
     except (struct.error, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-        # Of the parts of the file that no runtime reads, and of numbers in it that name nothing.
+        # Damage in a part of the file that no runtime reads, or a number that refers to nothing.
         raise ModelError(f"{printable(model.path)}: damaged: {printable(str(error))}") from error
 
 
@@ -108,7 +115,7 @@ def _of(graph: Graph) -> Qualification:
 
 
 def _reason(operation: Operation) -> str:
-    """Why an operation does not run on the Edge TPU, to be read after its name; empty if it does."""
+    """Why an operation does not run on the Edge TPU, as words that follow its name; empty if it does."""
     if operation.name == EDGE_TPU_OPERATION.decode():
         return "is a part that was compiled already"
     limit = LIMITS.get(operation.name)
@@ -116,13 +123,13 @@ def _reason(operation: Operation) -> str:
 
 
 def _reason_of_tensor(tensor: Tensor) -> str:
-    """The same of a tensor, to be read after "tensors"."""
+    """Why a tensor prevents the Edge TPU, as words that follow "tensor"; empty if it does not."""
     if not tensor.is_static:
         return "of a size that is not fixed"
     if tensor.is_constant:
         return "" if tensor.type in ("INT8", "UINT8", "INT32") else f"of constants in {tensor.type}"
     if tensor.type not in ("INT8", "UINT8"):
-        return f"of type {tensor.type}, where there are 8 bits"
+        return f"of type {tensor.type}, not of 8 bits"
     if not tensor.scales:
         return "without a scale"
     return "with more than three dimensions" if any(length > 1 for length in tensor.shape[:-3]) else ""

@@ -1,6 +1,7 @@
-"""The operations that the Edge TPU supports, and within which limits: coral.ai's table, for runtime 14.
+"""The operations that the Edge TPU supports, with their limits: coral.ai's table for runtime 14.
 
-What the table says of sizes that "may not be mapped" cannot be seen from a file.
+Sizes that "may not be mapped", as the table calls them, cannot be checked in a
+file.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from ai_edge_litert import schema_py_generated as schema
 from convert.graph import Operation
 
 SOFTMAX_ELEMENTS = 16_000
-CHANNELS = 4  # a mean over channels wants a multiple
+CHANNELS = 4  # a mean over channels needs a multiple of this number of channels
 
-Limit = Callable[[Operation], str | None]  # why not, to be read after the operation's name
+Limit = Callable[[Operation], str | None]  # why an operation is unsupported, as words that follow its name
 
 
 def _none(_: Operation) -> str | None:
@@ -23,24 +24,28 @@ def _none(_: Operation) -> str | None:
 def _convolution(operation: Operation) -> str | None:
     options = operation.options
     if options.dilationWFactor != options.dilationHFactor:
-        return "has another dilation in x than in y"
+        return "has different dilations in x and y"
     return _constant_parameters(operation)
 
 
 def _dense(operation: Operation) -> str | None:
     if operation.options.weightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
-        return "has weights in another than the default format"
+        return "has weights that are not in the default format"
     if any(prod(output.shape[:-1]) != 1 for output in operation.outputs):
         return "has an output of more than one dimension"
     weights = operation.input(1)
-    if weights and len(weights.scales) > 1:  # newer than the compiler
+    if weights and len(weights.scales) > 1:  # the compiler predates them
         return "has weights with more than one scale"
     return _constant_parameters(operation)
 
 
 def _constant_parameters(operation: Operation) -> str | None:
     parameters = [tensor for tensor in operation.inputs[1:3] if tensor]
-    return None if all(tensor.is_constant for tensor in parameters) else "has weights or a bias that are computed"
+    return (
+        None
+        if all(tensor.is_constant for tensor in parameters)
+        else "has weights or a bias that are computed, not constant"
+    )
 
 
 def _no_activation(operation: Operation) -> str | None:
@@ -51,12 +56,12 @@ def _no_activation(operation: Operation) -> str | None:
 def _concatenation(operation: Operation) -> str | None:
     constants = [tensor.content for tensor in operation.inputs if tensor and tensor.content is not None]
     if constants and (len(operation.inputs) != 2 or any(content.any() for content in constants)):
-        return "has a constant input that is no padding with zeros"
+        return "has a constant input that is not padding with zeros"
     return _no_activation(operation)
 
 
 def _axes(operation: Operation, place: int) -> list[int] | None:
-    """Those that a constant input names, counted from the front; None if they are computed."""
+    """The axes that a constant input lists, counted from the front; None if they are computed."""
     axes, over = operation.input(place), operation.input(0 if place else 1)
     if axes is None or over is None or not axes.is_constant:
         return None
@@ -73,7 +78,7 @@ def _reduction(operation: Operation) -> str | None:
 def _mean(operation: Operation) -> str | None:
     axes, over = _axes(operation, 1), operation.input(0)
     if axes and over and len(over.shape) - 1 in axes and over.shape[-1] % CHANNELS:
-        return f"is over channels, whose number is no multiple of {CHANNELS}"
+        return f"is over channels, whose number is not a multiple of {CHANNELS}"
     return _reduction(operation)
 
 

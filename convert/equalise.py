@@ -1,18 +1,20 @@
-"""A network that 8 bits hold better, and that says the same.
+"""Rewrite a network so that it loses less accuracy in 8 bits; its answers change by rounding only.
 
-Three changes, none of which moves its answers by more than rounding:
+There are three changes:
 
-1. Batch normalisation becomes part of the convolutions before it, also of
-   several that are added: their sum needs no range of its own then.
-2. Convolutions of the same shape that are added become one, of all their
-   inputs: the parts of the sum need no rounding. The network's own input is
-   enlarged to the range of the others, for its values to stay whole steps.
-3. An 8-bit activation has one scale for all of its channels. In networks of
-   depthwise convolutions some channels are a hundred times as large as others,
-   and of those others few of the 256 steps are left. What a channel is
-   multiplied by before ReLU6 the next layer can divide it by again: Nagel et
-   al. 2019 (arXiv:1906.04721, section 4.1), who do so by the sizes of weights;
-   here the activations themselves are looked at.
+1. Batch normalisation is folded into the convolutions before it, also into
+   several convolutions whose outputs are added. Their sum then needs no
+   quantisation range of its own.
+2. Convolutions of the same shape whose outputs are added become one convolution
+   of all their inputs, so that the terms of the sum are not rounded. The
+   network's own input is scaled to the range of the other inputs, so that its
+   values stay whole steps.
+3. Channels are scaled to similar ranges. An 8-bit activation has one scale for
+   all of its channels; in networks of depthwise convolutions some channels are a
+   hundred times as large as others, which then use few of the 256 steps. A
+   channel is multiplied by a factor before ReLU6, and the next layer divides it
+   by the same factor: Nagel et al. 2019 (arXiv:1906.04721, section 4.1). They
+   choose the factors by the weights, this module by the activations.
 """
 
 from collections.abc import Iterator
@@ -26,9 +28,9 @@ from convert.backend import keras
 from edge.imaging.preprocess import Pixels
 
 LIMIT = 6.0  # of ReLU6
-HEADROOM = 1.1  # above the greatest activation of the calibration
-SOFTNESS = 0.5  # how far an ordinary convolution follows: all its inputs share the steps of its weights
-MOST = 32.0  # what a channel is multiplied by
+HEADROOM = 1.1  # factor between the greatest activation of the calibration and LIMIT
+SOFTNESS = 0.5  # exponent of the factors before an ordinary convolution, whose inputs share one scale of its weights
+MOST = 32.0  # greatest factor of a channel
 BATCH_SIZE = 64
 
 Floats = npt.NDArray[np.float32]
@@ -36,7 +38,7 @@ Weights = dict[str, list[Floats]]
 
 
 def is_plain(network: keras.Model) -> bool:
-    """Whether a network consists of layers, none of them a network itself, and each used once."""
+    """Whether a network consists of plain layers alone, not of networks, and uses each once."""
     return all(
         isinstance(one, keras.layers.Layer) and not isinstance(one, keras.Model) and len(one._inbound_nodes) == 1
         for one in network.operations
@@ -44,11 +46,11 @@ def is_plain(network: keras.Model) -> bool:
 
 
 def equalised(network: keras.Model, calibration: Pixels) -> keras.Model:
-    """A network of the same answers, for `convert.litert.int8`.
+    """A copy of a network with all three changes, as input for `convert.litert.int8`.
 
     Args:
-        network: plain, see `is_plain`; layers that are not known stay as they are.
-        calibration: uint8, shape (n, height, width, 3).
+        network: plain, see `is_plain`; layers of unknown types are copied unchanged.
+        calibration: images, uint8, shape (n, height, width, 3).
     """
     simple = simplified(network)
     links = list(_links(simple))
@@ -60,7 +62,7 @@ def equalised(network: keras.Model, calibration: Pixels) -> keras.Model:
 
 
 def simplified(network: keras.Model) -> keras.Model:
-    """The same with less to round: the first two of the changes."""
+    """A copy of a network with the first two changes."""
     wiring = _Wiring(network)
     weights: Weights = {layer.name: layer.get_weights() for layer in network.layers}
     folded = set()
@@ -101,6 +103,7 @@ def simplified(network: keras.Model) -> keras.Model:
 
 
 def _fold(normalisation: Any, convolutions: list[Any], weights: Weights) -> None:
+    """Change the weights of convolutions so that they include the normalisation of their sum."""
     gamma, beta, mean, variance = _of_normalisation(normalisation)
     factor = gamma / np.sqrt(variance + normalisation.epsilon)
     offset = beta - mean * factor
@@ -112,6 +115,7 @@ def _fold(normalisation: Any, convolutions: list[Any], weights: Weights) -> None
 
 
 def _of_normalisation(layer: Any) -> tuple[Floats, Floats, Floats, Floats]:
+    """(gamma, beta, mean, variance) of a batch normalisation."""
     weights, like = iter(layer.get_weights()), layer.moving_mean.shape
     gamma = next(weights) if layer.scale else np.ones(like, np.float32)
     beta = next(weights) if layer.center else np.zeros(like, np.float32)
@@ -119,7 +123,7 @@ def _of_normalisation(layer: Any) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _to_merge(wiring: "_Wiring", network: keras.Model, layer: Any) -> list[Any]:
-    """The convolutions that a layer adds, if they can be one; else none."""
+    """The convolutions whose outputs a layer adds, if they can become one convolution; else an empty list."""
     if not isinstance(layer, keras.layers.Add):
         return []
     parts = wiring.makers(layer)
@@ -132,10 +136,11 @@ def _to_merge(wiring: "_Wiring", network: keras.Model, layer: Any) -> list[Any]:
 
 
 def _merged(network: keras.Model, parts: list[Any], made: dict[int, Any], weights: Weights, called: Any) -> Any:
+    """The output of one convolution in place of several whose outputs were added."""
     inputs, kernels, biases = [], [], []
     for part in parts:
         tensor, (kernel, *bias) = made[id(part.input)], weights[part.name]
-        if part.input is network.input:  # to the range of the others, by a kernel that 8 bits hold exactly
+        if part.input is network.input:  # scaled to the range of the others, by a kernel that is exact in 8 bits
             channels = tensor.shape[-1]
             enlarge = keras.layers.DepthwiseConv2D(1, use_bias=False, trainable=False, name=f"{part.name}_input")
             tensor = called(enlarge, [tensor], [np.full((1, 1, channels, 1), LIMIT, np.float32)])
@@ -150,7 +155,7 @@ def _merged(network: keras.Model, parts: list[Any], made: dict[int, Any], weight
 
 @dataclass(frozen=True)
 class _Link:
-    """A convolution whose output goes through a ReLU6 into one other convolution."""
+    """A convolution whose output goes through a ReLU6 into one other convolution, and nowhere else."""
 
     producer: Any
     relu: Any
@@ -170,16 +175,18 @@ def _scale(link: _Link, factors: Floats) -> None:
     kernel, *bias = link.producer.get_weights()
     link.producer.set_weights([_times(link.producer, kernel, factors), *(one * factors for one in bias)])
     kernel, *bias = link.consumer.get_weights()
-    link.consumer.set_weights([kernel / factors[:, None], *bias])  # of both kinds, inputs are the last axis but one
+    link.consumer.set_weights(
+        [kernel / factors[:, None], *bias]
+    )  # the input axis is the last but one, also in a depthwise kernel
 
 
 def _times(convolution: Any, kernel: Floats, factors: Floats) -> Floats:
-    """A kernel whose outputs are so many times as large."""
+    """The kernel with each output channel multiplied by its factor."""
     return kernel * (factors[:, None] if _is_depthwise(convolution) else factors)
 
 
 def _largest(network: keras.Model, links: list[_Link], pixels: Pixels) -> list[Floats]:
-    """The greatest activation of each channel between the two convolutions."""
+    """For each link, the greatest activation of each channel after its ReLU6, shape (channels,)."""
     if not links:
         return []
     looking = keras.Model(network.input, [keras.ops.max(link.relu.output, (0, 1, 2)) for link in links])
@@ -191,7 +198,7 @@ def _largest(network: keras.Model, links: list[_Link], pixels: Pixels) -> list[F
 
 
 class _Wiring:
-    """Which layers make and take each tensor of a network."""
+    """The layers that produce and consume each tensor of a network."""
 
     def __init__(self, network: keras.Model) -> None:
         self._makers = {id(layer.output): layer for layer in network.layers}
@@ -203,15 +210,16 @@ class _Wiring:
         self._outputs = {id(tensor) for tensor in network.outputs}
 
     def makers(self, layer: Any) -> list[Any]:
+        """The layers that produce the inputs of a layer."""
         return [self._makers[id(tensor)] for tensor in _listed(layer.input)]
 
     def only_taker(self, layer: Any) -> Any:
-        """None if there are several, or if the network returns its output."""
+        """The only layer that consumes a layer's output; None if there are several, or if the network returns it."""
         takers = self._takers.get(id(layer.output), [])
         return takers[0] if len(takers) == 1 and id(layer.output) not in self._outputs else None
 
     def sum_before(self, layer: Any) -> list[Any]:
-        """The convolutions that make a layer's input: one, or several that are added; none if it is made otherwise."""
+        """The convolution that produces a layer's input, or those whose outputs are added; else an empty list."""
         (maker,) = self.makers(layer)
         found, taker = ([maker], layer) if _is_convolution(maker) else ([], maker)
         if isinstance(maker, keras.layers.Add) and self.only_taker(maker) is layer:
@@ -220,7 +228,7 @@ class _Wiring:
 
 
 def _is_convolution(layer: Any) -> bool:
-    """Whether it is an ordinary or a depthwise one, and nothing else at once."""
+    """Whether a layer is an ordinary or a depthwise convolution, without groups, multiplier or activation."""
     if type(layer) not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         return False
     is_plain = getattr(layer, "depth_multiplier", 1) == 1 and getattr(layer, "groups", 1) == 1

@@ -1,15 +1,15 @@
-"""The errors of conversion, in the tree of `edge.errors`."""
+"""The errors of conversion; all derive from `edge.errors.EdgeDetectError`."""
 
 from edge.errors import EdgeDetectError
 
 
 class ConversionError(EdgeDetectError):
-    """The model cannot be converted, or the result is not good enough to hand out."""
+    """The model cannot be converted, or the result is not accurate enough."""
 
 
 class SampleError(EdgeDetectError):
-    """The images to calibrate or to verify with are not there."""
+    """Images for calibration or verification are missing, or their list is damaged."""
 
 
 class CompilerError(EdgeDetectError):
-    """The Edge TPU compiler is missing, has failed, or left work to the CPU."""
+    """The Edge TPU compiler is missing, has failed, or has left operations to the CPU."""

@@ -1,4 +1,4 @@
-"""A LiteRT file's operations and tensors, by LiteRT's own reader of its format."""
+"""Read the operations and tensors of a LiteRT file, with LiteRT's own reader of the format."""
 
 from dataclasses import dataclass
 from math import prod
@@ -20,12 +20,13 @@ _OPERATIONS, _TYPES = _by_number(schema.BuiltinOperator), _by_number(schema.Tens
 
 @dataclass(frozen=True)
 class Tensor:
-    """
+    """A tensor of a file.
+
     Attributes:
-        shape: lengths; -1 if one is not fixed.
-        type: in capitals, as the format has it.
-        content: the bytes of a constant; None of what is computed.
-        scales: of its quantisation; several if each channel has its own.
+        shape: length of each dimension; -1 if it is not fixed.
+        type: the format's name of the type, in capitals.
+        content: bytes of a constant; None if the tensor is computed.
+        scales: scales of its quantisation, several if each channel has its own; empty without quantisation.
     """
 
     shape: tuple[int, ...]
@@ -39,10 +40,11 @@ class Tensor:
 
     @property
     def is_static(self) -> bool:
+        """Whether every dimension has a fixed length."""
         return all(length > 0 for length in self.shape)
 
     def integers(self) -> list[int]:
-        """The values of a constant INT32, such as axes; none of another."""
+        """The values of a constant of type INT32, such as axes; empty for other tensors."""
         if self.content is None or self.type != "INT32":
             return []
         return [int(value) for value in self.content.view(np.int32)]
@@ -50,11 +52,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """
+    """An operation of a file.
+
     Attributes:
-        name: in capitals, as the format has it; of a custom one its own.
-        inputs: None where an input that may be missing is.
-        options: as the reader gives them; None if it has none.
+        name: the format's name in capitals; a custom operation has a name of its own.
+        inputs: the inputs in order; None for an optional input that is missing.
+        options: the reader's object of options; None without options.
     """
 
     name: str
@@ -63,25 +66,28 @@ class Operation:
     options: Any
 
     def input(self, place: int) -> Tensor | None:
+        """The input at a place; None if it is missing."""
         return self.inputs[place] if place < len(self.inputs) else None
 
 
 class Graph:
-    """
+    """The main graph of a file.
+
     Attributes:
-        tensors: that operations read or write.
-        has_branches: whether there are graphs beside the main one.
-        parameter_bytes: of all constants.
-        multiply_adds: of all convolutions and dense layers, once through.
+        operations: the operations in order.
+        tensors: the tensors that operations read or write.
+        has_branches: whether the file has further graphs.
+        parameter_bytes: size of all constants.
+        multiply_adds: number in all convolutions and dense layers, for one run.
     """
 
     def __init__(self, model: Any) -> None:
         """
         Args:
-            model: a ModelT.
+            model: the reader's ModelT.
 
         Raises:
-            LookupError, TypeError, ValueError: it is none, or refers to what it does not have.
+            LookupError, TypeError, ValueError: the model is damaged, or refers to missing parts.
         """
         main = model.subgraphs[0]
         tensors = [_tensor(model, tensor) for tensor in main.tensors]
@@ -109,9 +115,10 @@ class Graph:
 
 
 def read(content: bytes) -> Graph:
-    """
+    """The main graph of a LiteRT file.
+
     Raises:
-        struct.error, LookupError, TypeError, ValueError: it is no LiteRT file, or a damaged one.
+        struct.error, LookupError, TypeError, ValueError: the content is not a LiteRT file, or it is damaged.
     """
     return Graph(schema.ModelT.InitFromPackedBuf(content, 0))
 
@@ -120,11 +127,11 @@ def _multiply_adds(operation: Operation) -> int:
     weights = operation.input(1)
     if weights is None or operation.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
         return 0
-    return prod(operation.outputs[0].shape[:-1]) * prod(weights.shape)  # all weights at every place of the output
+    return prod(operation.outputs[0].shape[:-1]) * prod(weights.shape)  # every weight is used at every output position
 
 
 def _name(code: Any) -> str:
-    # Numbers beyond 127 are in the field that came later, and 127 in the other.
+    # Codes above 127 are in the newer field; the deprecated field then has 127.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
         return printable(code.customCode or b"CUSTOM")

@@ -1,4 +1,4 @@
-"""The conversion itself, by TensorFlow's converter."""
+"""Convert a Keras model with TensorFlow's converter."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +17,10 @@ RUNTIME = "ai-edge-litert"  # tflite-runtime fails in a process that has loaded 
 
 
 def load_keras(path: Path) -> keras.Model:
-    """A model of the contract: NHWC RGB in [0, 1] to P(REAL).
+    """Load a Keras model that maps RGB images, NHWC in [0, 1], to P(REAL), shape (n, 1).
 
     Raises:
-        ConversionError: the file is no such model.
+        ConversionError: the file is missing, or is not such a model.
     """
     try:
         model = keras.models.load_model(path, compile=False)
@@ -37,7 +37,7 @@ def load_keras(path: Path) -> keras.Model:
 
 
 def logits(model: keras.Model) -> keras.Model | None:
-    """The same network without the sigmoid at its end; None if it does not end with a dense layer that has one."""
+    """The network without its final sigmoid; None if it does not end with a dense layer with sigmoid."""
     last = model.layers[-1]
     ends_so = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.sigmoid
     if not ends_so or last.output is not model.outputs[0]:  # an operation may follow that is no layer
@@ -49,7 +49,11 @@ def logits(model: keras.Model) -> keras.Model | None:
 
 
 def float16(model: keras.Model) -> bytes:
-    """Weights in 16 bits, input, output and arithmetic in 32: half the size for the same answers."""
+    """Convert to a file with weights in 16 bits, and input, output and arithmetic in 32 bits.
+
+    Raises:
+        ConversionError: the converter refused the model.
+    """
     with _converter(model) as converter:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -57,22 +61,22 @@ def float16(model: keras.Model) -> bytes:
 
 
 def int8(model: keras.Model, calibration: Pixels) -> bytes:
-    """Everything in integers, input and output too.
+    """Convert to a file in integers only, also for input and output.
 
-    Weights of convolutions have a scale per channel, as Jacob et al. 2018
-    (arXiv:1712.05877) and the LiteRT 8-bit specification have it; those of
-    dense layers one scale a tensor, for neither the Edge TPU nor
-    tflite-runtime 2.14 takes more.
+    Weights of convolutions have one scale for each channel: Jacob et al. 2018
+    (arXiv:1712.05877) and the LiteRT 8-bit specification. Weights of dense
+    layers have one scale for the whole tensor, because neither the Edge TPU nor
+    tflite-runtime 2.14 supports more.
 
     Args:
-        calibration: images that show the range of each activation, uint8, shape (n, height, width, 3).
+        calibration: images that determine the range of each activation, uint8, shape (n, height, width, 3).
 
     Raises:
         ConversionError: an operation of the model has no integer form.
     """
 
     def examples() -> Iterator[list[npt.NDArray[np.float32]]]:
-        # The whole range of the input, whatever the sample holds: then a pixel value is a step of the scale.
+        # The whole range of the input, whatever the images hold, so that each pixel value is a whole step.
         yield [np.linspace(0, 1, calibration[:1].size, dtype=np.float32).reshape(calibration[:1].shape)]
         for pixels in calibration:
             yield [pixels[None].astype(np.float32) / np.float32(255)]
@@ -88,8 +92,8 @@ def int8(model: keras.Model, calibration: Pixels) -> bytes:
     return content
 
 
-class _converter:  # noqa: N801  # a context manager, read as a function
-    """A converter of the model with a static batch of one, by way of a SavedModel that is deleted after."""
+class _converter:  # noqa: N801  # a context manager that is used like a function
+    """A context with a converter for batches of one image; its temporary SavedModel is deleted at the end."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""Views of photos, for a model that judges crops: which it is calibrated on and verified with."""
+"""Choose the views of photos that calibrate and verify a model of crops."""
 
 import json
 from pathlib import Path
@@ -13,16 +13,16 @@ from edge.imaging.views import taken
 from edge.inference.model import LABELS, Views, views_of
 from edge.sources.files import images
 
-VIEWS = "views.json"  # written beside a model by its training
-HELD_OUT = ("validation.json", "test.json")  # likewise: pictures to choose by, and those that nobody may calibrate on
-LEAST_SIDE = 200  # of the pictures that such a model is for
+VIEWS = "views.json"  # beside a model, written by its training
+HELD_OUT = ("validation.json", "test.json")  # likewise: names of the validation pictures and of those not to be used
+LEAST_SIDE = 200  # shortest side of the pictures that such a model is for, in pixels
 
 
 def views_beside(model: Path) -> Views | None:
-    """What a model is shown of a picture; None if its training left no word of it, so that it takes whole images.
+    """The views that a model takes of a picture; None if it has no views.json beside it and takes whole images.
 
     Raises:
-        SampleError: the file beside the model is damaged.
+        SampleError: views.json is damaged.
     """
     path = model.with_name(VIEWS)
     if not path.exists():
@@ -30,11 +30,11 @@ def views_beside(model: Path) -> Views | None:
     try:
         return views_of(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SampleError(f"{path}: no description of views: {error}") from error
+        raise SampleError(f"{path}: not a description of views: {error}") from error
 
 
 def held_out(model: Path) -> tuple[list[str], list[str]]:
-    """The names of the pictures to choose by, and of those for the test.
+    """(names of the validation pictures, names of the pictures that may not be used).
 
     Raises:
         SampleError: a list is missing or damaged.
@@ -45,7 +45,7 @@ def held_out(model: Path) -> tuple[list[str], list[str]]:
         try:
             names = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise SampleError(f"{path}: no list of pictures that the training held out: {error}") from error
+            raise SampleError(f"{path}: no list of pictures that the training has held out: {error}") from error
         if not isinstance(names, list) or not all(
             isinstance(one, str) and one.split("/")[0] in LABELS and ".." not in one.split("/") for one in names
         ):
@@ -55,7 +55,12 @@ def held_out(model: Path) -> tuple[list[str], list[str]]:
 
 
 def calibration(data: Path, size: tuple[int, int], views: Views, count: int, seed: int, exclude: set[str]) -> Sample:
-    """`count` views, one of a picture, as many of each class, from the sources of a class in turns.
+    """`count` views, each of another picture: half of each class, from the sources of a class in turns.
+
+    Args:
+        size: (width, height) of a view in pixels.
+        seed: seed of the choice.
+        exclude: names of pictures that are not used.
 
     Raises:
         SampleError: a class has no readable picture.
@@ -90,10 +95,14 @@ def calibration(data: Path, size: tuple[int, int], views: Views, count: int, see
 
 
 def verification(data: Path, size: tuple[int, int], views: Views, names: list[str]) -> Sample:
-    """All views of the pictures that the training chose by, but for those that cannot be decoded, as in training.
+    """All views of the validation pictures; pictures that cannot be decoded are left out, as in training.
+
+    Args:
+        size: (width, height) of a view in pixels.
+        names: the validation pictures, as paths relative to `data`.
 
     Raises:
-        SampleError: one of them is not there, or none can be decoded.
+        SampleError: a picture is missing, or none can be decoded.
     """
     pixels, is_real, sizes, picture = [], [], [], []
     kept: list[str] = []
@@ -103,15 +112,17 @@ def verification(data: Path, size: tuple[int, int], views: Views, names: list[st
         except UndecodableImageError:
             continue
         except ImageError as error:
-            raise SampleError(f"{error}, though the training held it out: is {data} its data?") from error
+            raise SampleError(
+                f"{error}; the model's training has held it out: is {data} the folder of that training?"
+            ) from error
         pixels.append(found.pixels)
         is_real += [name.startswith(LABELS[1])] * len(found.pixels)
         sizes += [found.own_size] * len(found.pixels)
         picture += [len(kept)] * len(found.pixels)
         kept.append(name)
     if not kept:
-        raise SampleError(f"{data}: no readable pictures that the training chose by")
-    origin = f"{len(kept)} pictures that the training chose by, the mean of all views of each"
+        raise SampleError(f"{data}: none of the validation pictures can be decoded")
+    origin = f"the {len(kept)} validation pictures, by the mean of all views of each"
     return Sample(
         origin, tuple(kept), np.concatenate(pixels), np.array(is_real, bool), tuple(sizes), np.array(picture, np.intp)
     )

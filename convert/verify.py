@@ -1,4 +1,4 @@
-"""Whether a converted file still says what its Keras model says."""
+"""Verify that a converted file still answers as its Keras model does."""
 
 import time
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from convert.calibration_data import Sample
 from convert.errors import ConversionError
 from edge.inference.classifier import Classifier
 
-MAX_LOSS = 0.005  # of accuracy, as a fraction: more is a failed conversion
-TIMED_CALLS = 200
+MAX_LOSS = 0.005  # greatest loss of accuracy, as a fraction, of a successful conversion
+TIMED_CALLS = 200  # for the median time
 BATCH_SIZE = 256
 
 Floats = npt.NDArray[np.float64]
@@ -23,13 +23,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measured:
-    """One format beside the Keras model, on the same images.
+    """A converted file compared with its Keras model on the same images.
 
     Attributes:
-        milliseconds: median of one image at a time on one thread, network only.
-        label_agreement: share of images to which both give the same label.
-        max_difference, mean_difference: of P(REAL), absolute.
-        view_accuracy_keras, view_accuracy, view_agreement: the same of single views, where an image has several.
+        images: number of images, or of pictures with several views.
+        origin: what images they are, in words.
+        accuracy_keras, accuracy: of the Keras model and of the file, 0-1.
+        label_agreement: share of images that get the same label from both.
+        max_difference, mean_difference: absolute difference of P(REAL).
+        bytes: size of the file.
+        milliseconds: median time of the network alone for one image, on one thread.
+        view_accuracy_keras, view_accuracy, view_agreement: the same figures of single views; None for whole images.
     """
 
     images: int
@@ -47,7 +51,7 @@ class Measured:
 
     @property
     def loss(self) -> float:
-        """Of accuracy; where there are views, theirs: there are more of them, so chance has less of a say."""
+        """The loss of accuracy; with views, that of single views, whose greater number makes it less random."""
         if self.view_accuracy is None or self.view_accuracy_keras is None:
             return self.accuracy_keras - self.accuracy
         return self.view_accuracy_keras - self.view_accuracy
@@ -58,22 +62,27 @@ class Measured:
 
 
 def keras_scores(model: keras.Model, sample: Sample) -> Floats:
-    """P(REAL) by the Keras model, shape (n,)."""
+    """P(REAL) of each image or view by the Keras model, shape (n,)."""
     scores = []
-    for start in range(0, len(sample.pixels), BATCH_SIZE):  # a batch at a time: as float32 all would take much memory
+    for start in range(
+        0, len(sample.pixels), BATCH_SIZE
+    ):  # in batches, because all images as float32 would take much memory
         images = sample.pixels[start : start + BATCH_SIZE].astype(np.float32) / np.float32(255)
         scores.append(np.asarray(model.predict_on_batch(images), np.float64).reshape(-1))
     return np.concatenate(scores)
 
 
 def keras_milliseconds(model: keras.Model, sample: Sample) -> float:
-    """Median of one image at a time, as a user of the Keras file would call it."""
+    """Median time of the Keras model for one image."""
     one = sample.pixels[:1].astype(np.float32) / np.float32(255)
     return _milliseconds(lambda: model.predict_on_batch(one))
 
 
 def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured:
-    """Run the device's own classifier over the images and compare.
+    """Run the device's own classifier over the images, and compare it with the Keras model.
+
+    Args:
+        by_keras: P(REAL) of each image or view by the Keras model, shape (n,).
 
     Raises:
         ConversionError: the accuracy fell by more than MAX_LOSS.
@@ -84,7 +93,9 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
     is_real = labels_of_pictures(sample)
     threshold = classifier.model.threshold
     limit = classifier.model.description.score_limit if classifier.model.description else 0.0
-    differences = np.abs(scores - np.clip(by_keras, limit, 1 - limit))  # the classifier keeps its scores within that
+    differences = np.abs(
+        scores - np.clip(by_keras, limit, 1 - limit)
+    )  # the classifier clips its scores in the same way
     measured = Measured(
         images=len(scores),
         origin=sample.origin,
@@ -114,7 +125,7 @@ def verify(classifier: Classifier, by_keras: Floats, sample: Sample) -> Measured
 
 
 def of_pictures(scores: Floats, sample: Sample) -> Floats:
-    """Of views, the mean of the logits of each picture, as a probability; of whole images their scores."""
+    """P(REAL) of each picture, by the mean logit of its views; for whole images their scores."""
     if sample.picture is None:
         return scores
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
@@ -124,21 +135,26 @@ def of_pictures(scores: Floats, sample: Sample) -> Floats:
 
 
 def labels_of_pictures(sample: Sample) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each picture is REAL, or each image."""
+    """Whether each picture or whole image is REAL."""
     if sample.picture is None:
         return sample.is_real
     return sample.is_real[np.unique(sample.picture, return_index=True)[1]]
 
 
 def require_fixed_kernels(content: bytes, network: keras.Model) -> None:
-    """That an int8 file holds kernels exactly that were not trained, but chosen so that 8 bits hold them.
+    """Check that an int8 file holds the network's fixed kernels exactly.
 
-    A kernel that tells a pixel from its neighbours has weights in whole 127ths
-    of the largest, whose sum is 0. Rounded ones would see something in a flat
-    area, and the more the brighter it is.
+    A fixed kernel is not trained: it computes the difference between a pixel
+    and its neighbours. Its weights are whole 127ths of the largest one, and
+    their sum is 0. After rounding the sum would not be 0, and the kernel would
+    respond to a flat area.
+
+    Args:
+        content: the int8 file.
+        network: the Keras network that the file was made from.
 
     Raises:
-        ConversionError: one is not in the file as it is.
+        ConversionError: the file does not hold a fixed kernel exactly.
     """
     fixed = [
         layer.get_weights()[0][..., 0]
@@ -158,12 +174,12 @@ def require_fixed_kernels(content: bytes, network: keras.Model) -> None:
 
 
 def _in_127ths(kernel: npt.NDArray[np.float32]) -> Floats:
-    """Of the largest weight of each channel, rounded."""
+    """The weights in 127ths of the largest weight of each channel, rounded."""
     return np.asarray(np.rint(np.asarray(kernel, np.float64) / np.abs(kernel).max((0, 1)) * 127))
 
 
 def _is_of_whole_127ths(kernel: npt.NDArray[np.float32]) -> bool:
-    """Whether it is meant to be held exactly: in whole 127ths, whose sum is 0 in each channel."""
+    """Whether the weights are whole 127ths of each channel's largest one, with a sum of 0 in each channel."""
     whole = _in_127ths(kernel)
     scaled = np.asarray(kernel, np.float64) / np.abs(kernel).max((0, 1)) * 127
     return bool(np.allclose(scaled, whole, atol=1e-3) and not whole.sum((0, 1)).any())

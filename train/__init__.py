@@ -1,1 +1,1 @@
-"""From a folder of REAL and FAKE images to a Keras model: `python -m train`."""
+"""Train a Keras model on a folder of REAL and FAKE images, and measure models: `python -m train`."""

@@ -2,7 +2,7 @@
 
 import os
 
-# Before Keras is imported; its C++ libraries tell what processor they found otherwise.
+# Before Keras is imported: it silences the remarks of C++ libraries about the processor.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from train.cli import main

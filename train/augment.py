@@ -1,4 +1,4 @@
-"""What a training image may look like instead, on whole batches of uint8 pixels."""
+"""Augmentation of training images, on whole batches of uint8 pixels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,14 +7,15 @@ from edge.imaging.preprocess import Pixels
 
 
 def flip_and_crop(pixels: Pixels, padding: int, random: np.random.Generator) -> Pixels:
-    """Mirror half of the images, then shift each by up to `padding` pixels, edges reflected.
+    """Mirror half of the images at random, then shift each by up to `padding` pixels.
 
-    The crop is the one of He et al. 2016 (arXiv:1512.03385, section 4.2) with
-    reflection instead of black, which no photograph has along its edge.
+    The method is that of He et al. 2016 (arXiv:1512.03385, section 4.2), but
+    the edges are filled with reflected pixels instead of black ones, which no
+    photograph has along its edge.
 
     Args:
         pixels: uint8, shape (n, height, width, 3).
-        padding: pixels on each side, less than height and width.
+        padding: largest shift in pixels, in each direction; less than height and width.
 
     Returns:
         A new array of the same shape.
@@ -36,15 +37,14 @@ def cutmix(
 ) -> tuple[Pixels, npt.NDArray[np.float32]]:
     """Paste a rectangle of another image of the batch into a `share` of the images, and mix the targets by area.
 
-    CutMix, as Yun et al. 2019 (arXiv:1905.04899) have it: the rectangle has
-    the image's proportions and lies anywhere, its area is uniform before what
-    sticks out is cut off. The network has to find its evidence everywhere
-    instead of learning images by heart.
+    The method is CutMix, Yun et al. 2019 (arXiv:1905.04899): the rectangle has
+    the image's proportions, a random centre and a uniformly random area, and is
+    clipped at the image's edges. It keeps the network from memorising images.
 
     Args:
         pixels: uint8, shape (n, height, width, 3).
         targets: float32, shape (n, k).
-        share: 0-1.
+        share: part of the images that get a rectangle, 0-1.
 
     Returns:
         New arrays of the same shapes.
@@ -64,13 +64,13 @@ def cutmix(
 def _span(
     size: npt.NDArray[np.float64], length: int, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """First and past-the-last index, each of shape (n, 1), of a stretch around a random point."""
+    """Start and end of a stretch around a random point, as (first, past-the-last) indices, each of shape (n, 1)."""
     middle = random.integers(length, size=len(size))
     half = size * length / 2
     return np.rint(middle - half)[:, None], np.rint(middle + half)[:, None]
 
 
 def _reflect(index: npt.NDArray[np.intp], length: int) -> npt.NDArray[np.intp]:
-    """Indices outside of 0..length-1 mirrored back, the edge itself not repeated."""
+    """Indices with those outside of 0..length-1 mirrored at the edge, which itself is not repeated."""
     index = np.abs(index)
     return np.where(index >= length, 2 * (length - 1) - index, index)

@@ -1,5 +1,6 @@
 """Batches for Keras, the same on every backend."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,56 +10,59 @@ from train import corruptions
 from train.augment import cutmix, flip_and_crop
 from train.backend import keras
 from train.checkpoint import Settings
+from train.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images to train on, with the targets of each.
+
+    Attributes:
+        images: uint8 pixels, shape (n, height, width, 3); or features that frozen layers computed, of any float type.
+        labels: 1 for REAL, 0 for FAKE; int8, shape (n,).
+        subjects: what each image shows, one-hot; float32, shape (n, k). k is 0 if the subjects are unknown.
+    """
+
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[np.int8]
+    subjects: npt.NDArray[np.float32]
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
-    """One epoch in random order, augmented: a function of (seed, epoch) alone, so that a resumed run sees the same."""
+    """One epoch of augmented images in random order.
 
-    def __init__(
-        self,
-        images: npt.NDArray[Any],
-        labels: npt.NDArray[np.int8],
-        settings: Settings,
-        epoch: int,
-        crop_padding: int = 0,
-        mixed: float = 0.0,
-        subjects: npt.NDArray[np.float32] | None = None,
-    ) -> None:
-        """
-        Args:
-            images: pixels as uint8, shape (n, height, width, 3); or what a frozen network made of them, any floats.
-            mixed: share of the images that others are pasted into, see `cutmix`.
-            subjects: see `train.dataset.subjects`.
-        """
+    The batches depend on (seed, epoch) alone, so a resumed run sees the batches that it would have seen.
+    """
+
+    def __init__(self, examples: Examples, settings: Settings, recipe: Recipe, epoch: int) -> None:
         super().__init__()
-        self.images, self.labels, self.subjects = images, labels, subjects
-        self.settings, self.epoch, self.crop_padding, self.mixed = settings, epoch, crop_padding, mixed
-        self.order = np.random.default_rng([settings.seed, epoch]).permutation(len(labels))
+        self.examples, self.settings, self.recipe, self.epoch = examples, settings, recipe, epoch
+        self.order = np.random.default_rng([settings.seed, epoch]).permutation(len(examples.labels))
 
     def __len__(self) -> int:
-        return steps_per_epoch(len(self.labels), self.settings.batch_size)
+        return steps_per_epoch(len(self.order), self.settings.batch_size)
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], Any]:
-        size = self.settings.batch_size
+        size, examples = self.settings.batch_size, self.examples
         chosen = self.order[index * size : (index + 1) * size]
-        images, targets = self.images[chosen], self.labels[chosen].astype(np.float32)[:, None]
-        if self.subjects is not None:
-            targets = np.concatenate((targets, self.subjects[chosen]), axis=1)
+        images = examples.images[chosen]
+        targets = np.concatenate((examples.labels[chosen, None], examples.subjects[chosen]), axis=1, dtype=np.float32)
         random = np.random.default_rng([self.settings.seed, self.epoch, index])
-        if self.crop_padding:
-            images = flip_and_crop(images, self.crop_padding, random)
+        if self.recipe.crop_padding:
+            images = flip_and_crop(images, self.recipe.crop_padding, random)
         if self.settings.corrupted and images.dtype == np.uint8:
             images = corruptions.at_random(images, self.settings.corrupted, random)
-        if self.mixed:
-            images, targets = cutmix(images, targets, self.mixed, random)
-        return as_input(images), targets if self.subjects is None else (targets[:, :1], targets[:, 1:])
+        if self.recipe.mixed:
+            images, targets = cutmix(images, targets, self.recipe.mixed, random)
+        has_subjects = targets.shape[1] > 1
+        return as_input(images), (targets[:, :1], targets[:, 1:]) if has_subjects else targets
 
 
 def for_training(batches: TrainingBatches) -> Any:
-    """What `fit` is given: on TensorFlow a data set without autotuning, elsewhere the batches themselves.
+    """The argument for Keras's `fit`: on TensorFlow a `tf.data.Dataset` without autotuning, elsewhere the batches.
 
-    The thread that tunes a data set looks up from its sleep once in a minute at last, and the end of each epoch waited
-    for that: half a minute on average.
+    TensorFlow's autotuning thread may sleep for up to a minute, and the end of an epoch waits for it: half a minute
+    on average.
     """
     if keras.backend.backend() != "tensorflow":
         return batches
@@ -74,12 +78,12 @@ def for_training(batches: TrainingBatches) -> Any:
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches only: the rest gets its turn in another epoch's order."""
+    """The number of whole batches; the images of the last, incomplete one are left out of the epoch."""
     return max(1, images // batch_size)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Every image once, in order, as it is."""
+    """Every image once, in order, without augmentation."""
 
     def __init__(self, pixels: npt.NDArray[Any], batch_size: int) -> None:
         super().__init__()
@@ -93,7 +97,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 def as_input(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """What float models of ours take: uint8 pixels become float32 in [0, 1]; features of a frozen network stay."""
+    """The input of a float network: uint8 pixels become float32 in [0, 1]; features of frozen layers are not scaled."""
     if pixels.dtype != np.uint8:
         return pixels.astype(np.float32)
     return pixels.astype(np.float32) / np.float32(255)

@@ -1,4 +1,4 @@
-"""The model card: its text from `card.md`, its figures measured now."""
+"""Write the card of the `compact` model: the text is in `card.md`, the figures are measured at each call."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from train.recipes import RECIPES
 TEMPLATE = Path(__file__).with_suffix(".md")
 VARIANTS = {"Keras": "compact.keras", "float16": "compact_float16.tflite", "int8": "compact_int8.tflite"}
 CIFAKE_TEST_IMAGES = 20_000
-SOME_FAILED = 1  # the exit status of `edge-detect classify` for images that could not be read
+SOME_FAILED = 1  # exit status of `edge-detect classify` if some images could not be read
 
 _ROWS = [
     ("accuracy", ".2%"),
@@ -44,16 +44,19 @@ _TITLES = {
 
 
 def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> None:
-    """Measure the three variants in `models` and write `models/README.md` with its pictures.
+    """Measure the three files of the model in `models`, and write `models/README.md` with its figures.
 
     Args:
         data: CIFAKE.
-        run: where the training of the model left its settings and history.
-        resnet50: likewise for the student project's recipe, with the LiteRT files that were made of it.
+        run: folder of the training that made the model.
+        resnet50: folder of a training of the student project's recipe, with its LiteRT files; None leaves it out.
+
+    Raises:
+        ModelError: the model is not that of `run`, or a file is missing.
     """
-    told, beside = _record(run), _resnet50(resnet50)
+    record, beside = _record(run), _resnet50(resnet50)
     if (run / "model.keras").read_bytes() != (models / VARIANTS["Keras"]).read_bytes():
-        raise ModelError(f"{models / VARIANTS['Keras']}: not the model of {run}")
+        raise ModelError(f"{models / VARIANTS['Keras']}: not the model of {run}; copy {run / 'model.keras'} there")
     pictures = models / "figures"
     pictures.mkdir(exist_ok=True)
     with TemporaryDirectory() as scratch:
@@ -66,7 +69,7 @@ def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> 
     shutil.copy(run / "training.png", pictures)
 
     published = evaluations["int8"].as_published
-    history = told["history"]
+    history = record["history"]
     parameters, multiply_adds = cost(models / VARIANTS["Keras"])
     text = Template(TEMPLATE.read_text("utf-8")).substitute(
         images=f"{published.images:,}",
@@ -76,17 +79,17 @@ def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> 
         leaked_classes=_leaked_classes(evaluations["int8"]),
         table=_table(evaluations, models),
         robustness=_robustness(evaluations),
-        temperature=f"{told['temperature']:.2f}",
+        temperature=f"{record['temperature']:.2f}",
         resnet50=beside,
         runtimes=_runtimes(models / VARIANTS["int8"], data),
         parameters=f"{parameters:,}",
         multiply_adds=f"{multiply_adds / 1e6:.1f}",
-        fit=_command(told["settings"]),
-        make=_make(told["settings"]),
+        fit=_command(record["settings"]),
+        make=_make(record["settings"]),
         epochs=len(history),
         best_epoch=1 + max(range(len(history)), key=lambda epoch: history[epoch]["validation_accuracy"]),
-        validation=f"{told['images']['validation']:,}",
-        validation_accuracy=f"{told['validation']['accuracy']:.2%}",
+        validation=f"{record['images']['validation']:,}",
+        validation_accuracy=f"{record['validation']['accuracy']:.2%}",
     )
     (models / "README.md").write_text(text, "utf-8")
 
@@ -118,17 +121,18 @@ def _robustness(evaluations: dict[str, Evaluation]) -> str:
 
 
 def _resnet50(run: Path | None) -> str:
+    """The student project's recipe: how it was trained, and a table of its files."""
     if run is None:
         return "it was not trained for this card."
-    told, network = _record(run), run / "model.keras"
+    record, network = _record(run), run / "model.keras"
     files = [run / f"resnet50_{variant}.json" for variant in ("float16", "int8")]
     for path in (network, *files):
         if not path.exists():
             raise ModelError(f"{path}: missing; make it with: python -m convert {network} --data ... --out {run}")
-    settings, images = told["settings"], told["images"]
+    settings, images = record["settings"], record["images"]
     weights = "random weights" if settings["weights"] == "none" else f"the weights `{settings['weights']}`"
     lines = [
-        f"trained from {weights} on {images['training']:,} images for {len(told['history'])} epochs:",
+        f"trained from {weights} on {images['training']:,} images for {len(record['history'])} epochs:",
         "",
         f"    {_command(settings)}",
         "",
@@ -151,24 +155,26 @@ def _record(run: Path) -> dict[str, Any]:
 
 
 def _runtimes(path: Path, data: Path) -> str:
-    """How far the two runtimes agree on the int8 file, where both are installed."""
+    """How far the two runtimes agree on the int8 file, if both are installed."""
     if not all(map(is_installed, RUNTIMES)):
         return "(Only one LiteRT runtime was installed when this was written, so the two were not compared.)"
-    told = [_classified(path, data / "test", runtime) for runtime in RUNTIMES]
-    one, other = (np.array([answer["score"] for answer in answers]) for answers in told)
+    by_runtime = [_classified(path, data / "test", runtime) for runtime in RUNTIMES]
+    one, other = (np.array([answer["score"] for answer in answers]) for answers in by_runtime)
     differences = np.abs(one - other)
-    called = sum(a["label"] != b["label"] for a, b in zip(*told, strict=True))
-    accuracies = [np.mean([answer["label"] in Path(answer["path"]).parts for answer in answers]) for answers in told]
+    labels = sum(a["label"] != b["label"] for a, b in zip(*by_runtime, strict=True))
+    accuracies = [
+        np.mean([answer["label"] in Path(answer["path"]).parts for answer in answers]) for answers in by_runtime
+    ]
     return (
         f"The int8 file on the two runtimes, {' and '.join(RUNTIMES)}, as installed on {platform.machine()}:"
         f" {(differences > 0).mean():.1%} of the scores differ, by {differences.mean():.5f} on average and"
-        f" {differences.max():.3f} at most, and {called} of {len(one):,} labels;"
+        f" {differences.max():.3f} at most, and {labels} of {len(one):,} labels;"
         f" accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}."
     )
 
 
 def _classified(model: Path, folder: Path, runtime: str) -> list[dict[str, Any]]:
-    """What the runner says of each image, in a process of its own: tflite-runtime fails beside TensorFlow."""
+    """The answers of `edge-detect classify --json`, in a separate process: tflite-runtime fails beside TensorFlow."""
     command = [sys.executable, "-m", "edge", "classify", str(folder), "--recursive", "--json"]
     done = subprocess.run(
         [*command, "--model", str(model), "--runtime", runtime], check=False, capture_output=True, text=True
@@ -189,7 +195,7 @@ def _leaked_classes(evaluation: Evaluation) -> str:
 
 
 def cost(path: Path) -> tuple[int, int]:
-    """Parameters, and multiply-adds of the convolutions and dense layers for one image."""
+    """(parameters, multiply-adds of the convolutions and dense layers for one image) of a Keras file."""
     from train.backend import keras
 
     model = keras.models.load_model(path, compile=False)
@@ -202,13 +208,13 @@ def cost(path: Path) -> tuple[int, int]:
 
 
 def _make(settings: dict[str, Any]) -> str:
-    """The same by way of `make`, which hands the options on to the training."""
+    """The `make` command that trains with these settings."""
     options = _command(settings).split(f"--recipe {settings['recipe']}")[1].strip()
     return "make models CIFAKE=..." + (f' FIT="{options}"' if options else "")
 
 
 def _command(settings: dict[str, Any]) -> str:
-    """The command line that makes a run of these settings, with the recipe as it is now."""
+    """The command line that trains with these settings; options that equal the recipe's defaults are left out."""
     recipe = RECIPES[settings["recipe"]]
     usual = asdict(
         Settings(recipe.name, recipe.weights, recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.corrupted)

@@ -1,4 +1,4 @@
-"""The folder of one training run: its settings, its history, and where it can go on."""
+"""The folder of one training run: its settings, its history, and the checkpoint that it can resume from."""
 
 import json
 import os
@@ -13,28 +13,29 @@ from train.dataset import VALIDATION, Dataset
 
 RECORD = "run.json"
 MODEL = "model.keras"
-OF_A_MACHINE = ("processes", "precision")  # settings that a run may change when it goes on elsewhere
+OF_A_MACHINE = ("processes", "precision")  # settings that a resumed run may change, on another machine
 
 
 class ResumeError(EdgeDetectError):
-    """There is nothing to resume, or it was begun with other settings or images."""
+    """The folder holds no run to resume, a run with other settings or images, or a run that would be overwritten."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a run, together with the images themselves.
+    """The settings of a run; together with the images they determine its result.
 
     Attributes:
-        weights: of the backbone: "imagenet", "none" or a file.
-        validation_fraction: of each class of the train split, held out to choose the best epoch.
-        fraction: of the other images, trained on: less than 1 to try an idea.
-        patience_epochs: stop after so many epochs without a better validation accuracy.
+        weights: weights to start from: "imagenet", "none" or a file.
+        learning_rate: the highest one, see `Recipe`.
         corrupted: share of the training images that are corrupted, see `train.corruptions`.
-        changes: of the recipe, see `Recipe.changed`.
+        validation_fraction: share of each class of the train split that is held out to choose the best epoch.
+        fraction: share of the remaining images to train on; less than 1 to try an idea.
+        patience_epochs: stop after this many epochs without a better validation accuracy.
+        precision: a Keras dtype policy; "mixed_bfloat16" is faster on processors and GPUs with bfloat16.
+        changes: changes of the recipe, see `Recipe.changed`.
         draws: crops of an epoch, for recipes of photos.
-        processes: that cut and augment crops.
-        minutes: a run of photos ends by the clock, not after so many epochs; 0 counts epochs.
-        precision: a Keras dtype policy; "mixed_bfloat16" is faster where the processor or GPU has bfloat16.
+        processes: number of processes that cut and augment crops, for recipes of photos.
+        minutes: length of the run, for recipes of photos; 0 trains a number of epochs instead.
     """
 
     recipe: str
@@ -55,19 +56,21 @@ class Settings:
 
 
 class Run:
-    """A run as its folder holds it; every file there is whole at any moment.
+    """The folder of a run; each file in it is complete at any moment.
 
     Attributes:
-        record: what `run.json` holds: settings, software, images, and one entry of `history` an epoch.
+        record: the content of `run.json`: settings, software, images, and `history` with one entry for each epoch.
     """
 
     def __init__(self, folder: Path, settings: Settings, about: dict[str, Any], *, resume: bool) -> None:
         """
         Args:
-            about: to be kept in the record of a new run.
+            about: further entries for the record of a new run.
+            resume: continue the run in the folder.
 
         Raises:
-            ResumeError: `resume`, but the folder holds no run or one of other settings; or not, but it holds one.
+            ResumeError: with `resume`, the folder holds no run, or one with other settings; without it, the folder
+                holds a run already.
             SinkError: the folder cannot be written to.
         """
         self.folder, self.settings = output_folder(folder), settings
@@ -75,68 +78,71 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
+        """The figures of each finished epoch."""
         entries: list[dict[str, float]] = self.record["history"]
         return entries
 
     @property
     def best_epoch(self) -> int:
-        """Counted from 0: the first of those with the highest validation accuracy, or what the record chooses by."""
+        """The first epoch with the highest validation accuracy, or the record's `choose_by` figure; counted from 0."""
         figure = self.record.get("choose_by", "validation_accuracy")
         return max(range(len(self.history)), key=lambda epoch: self.history[epoch][figure])
 
     @property
     def has_stalled(self) -> bool:
+        """Whether the last `patience_epochs` epochs brought no better one."""
         return bool(self.history) and len(self.history) - 1 - self.best_epoch >= self.settings.patience_epochs
 
     @property
     def checkpoint(self) -> Path:
-        """Of the model after the last epoch of the history."""
+        """The file of the trained network and its optimizer after the last epoch."""
         return self._checkpoint(len(self.history))
 
     @property
     def weights(self) -> Path:
-        """Those that the last epoch's figures are of: their average, where the recipe has one."""
+        """The file of the weights that the last epoch was measured with: their average, if the recipe has one."""
         return self._weights(len(self.history))
 
     @property
     def best(self) -> Path:
-        """The same of the best epoch."""
+        """The file of the weights that the best epoch was measured with."""
         return self._weights(self.best_epoch + 1)
 
     def keep_to(self, recipe: dict[str, Any], training: Dataset, data: Path) -> None:
-        """Note what the recipe and the training images are, beside the settings.
+        """Record the recipe and the training images of a new run, or check that a resumed run has the same.
 
         Raises:
-            ResumeError: the run was begun with others.
+            ResumeError: the run began with another recipe or other images.
         """
         found = {"recipe": recipe, "training_images": training.fingerprint(data)}
         words = {"recipe": "another version of the recipe", "training_images": "other images"}
         for name, value in found.items():
             if self.history and self.record.get(name, value) != value:
                 raise ResumeError(
-                    f"{self.folder}: this run was begun with {words[name]}; it can only go on as it began"
+                    f"{self.folder}: this run began with {words[name]}; it can only continue with the same"
                 )
         self.record |= found
 
     def hold_out(self, validation: Dataset, data: Path) -> None:
-        """Keep the names of the validation images, paths below `data`: the conversion measures on the same.
+        """Save the names of the validation images, relative to `data`: the conversion measures on the same images.
 
         Raises:
-            ResumeError: the run was begun with other ones.
+            ResumeError: the run began with other validation images.
         """
         names = [path.relative_to(data).as_posix() for path in validation.paths]
         text = json.dumps(names, indent=0) + "\n"
         kept = self.folder / VALIDATION
         if self.history and not (kept.exists() and kept.read_text("utf-8") == text):
-            raise ResumeError(f"{self.folder}: this run was begun with other images; a run keeps its images")
+            raise ResumeError(f"{self.folder}: this run began with other images; it can only continue with the same")
         self.replace(VALIDATION, lambda path: path.write_text(text, "utf-8"))
 
     def end_epoch(self, entry: dict[str, float], trained: Any, measured: Any) -> None:
-        """Add an epoch to the history and keep its models, in such an order that a stop at any moment does no harm.
+        """Add an epoch to the history and save its networks, in an order that makes a stop at any moment harmless.
 
         Args:
-            trained: the model as the next epoch trains it on, with its optimizer.
-            measured: the one that `entry` has the figures of.
+            entry: the epoch's figures.
+            trained: the network that the next epoch continues to train, with its optimizer.
+            measured: the network that has the figures of `entry`.
         """
         former = {self.checkpoint, self.weights, self.best} if self.history else set()
         self.history.append(entry)
@@ -147,17 +153,17 @@ class Run:
             path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Remove what only a run under way needs; a run without checkpoint is a finished one."""
+        """Write the record and delete the checkpoints; a run without a checkpoint is finished."""
         self.write()
         for path in (self.checkpoint, self.weights, self.best):
             path.unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Bring `run.json` up to date."""
+        """Write the record to `run.json`."""
         self.replace(RECORD, lambda path: path.write_text(json.dumps(self.record, indent=1) + "\n", "utf-8"))
 
     def replace(self, name: str, save: Callable[[Path], object]) -> None:
-        """Let `save` write a file of the folder, whole or not at all: a power cut leaves the former one."""
+        """Let `save` write a file of the folder, and replace the former file at once, safe against a power cut."""
         partial = self.folder / f"partial-{name}"
         save(partial)
         os.replace(partial, self.folder / name)
@@ -170,7 +176,7 @@ class Run:
 
     def _begun(self) -> dict[str, Any]:
         if (self.folder / RECORD).exists():
-            raise ResumeError(f"{self.folder}: holds a run already; go on with --resume, or name another folder")
+            raise ResumeError(f"{self.folder}: holds a run already; continue it with --resume, or name another folder")
         return {"settings": asdict(self.settings), "history": []}
 
     def _resumed(self) -> dict[str, Any]:
@@ -178,15 +184,15 @@ class Run:
             record: dict[str, Any] = json.loads((self.folder / RECORD).read_text("utf-8"))
             begun_with, epochs = record["settings"], len(record["history"])
         except FileNotFoundError:
-            raise ResumeError(f"{self.folder}: no run to resume; leave --resume away to begin one") from None
+            raise ResumeError(f"{self.folder}: no run to resume; omit --resume to begin one") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ResumeError(f"{self.folder / RECORD}: damaged: {error}") from error
-        begun_with = asdict(Settings(**begun_with))  # what later versions have added was as it is by itself
+        begun_with = asdict(Settings(**begun_with))  # settings that later versions added had their defaults
         settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_A_MACHINE}
         changed = [key for key, value in settings.items() if begun_with[key] != value]
         if changed:
             raise ResumeError(
-                f"{self.folder}: this run was begun with another {', '.join(changed)}; a run keeps its settings"
+                f"{self.folder}: this run began with another {', '.join(changed)}; it can only continue with the same"
             )
         if not self._checkpoint(epochs).exists():
             raise ResumeError(f"{self.folder}: this run is finished")

@@ -1,4 +1,4 @@
-"""The commands `fit` and `evaluate`."""
+"""The command line of training: `python -m train`."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from train.photos.collection import Picture, Split
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-ENDLESS = 1_000_000  # epochs: what ends the run is its time
-CHANGED_PICTURES = 150  # of each class, for each of the many changes
+ENDLESS = 1_000_000  # epochs of a run that ends by the clock
+CHANGED_PICTURES = 150  # pictures of each class that `evaluate --corruptions` measures changes of photos on
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -26,7 +26,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     epilog="Example: python -m train fit --help",
 )
 def main() -> None:
-    """Train a model on REAL and FAKE images, and measure it."""
+    """Train models on REAL and FAKE images, and measure them."""
 
 
 main.add_command(pack)
@@ -38,46 +38,81 @@ main.add_command(unpack)
     "--data",
     required=True,
     type=FOLDER,
-    help="Folder with train/REAL and train/FAKE; for photo with REAL/SOURCE/..., or of unpacked shards.",
+    help="Folder with train/REAL and train/FAKE. For photo: with REAL/SOURCE/... and FAKE/SOURCE/..., or with "
+    "unpacked shards.",
 )
-@click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and pictures.")
-@click.option("--recipe", default="compact", help="Network to train: compact, small, resnet50 or photo.")
+@click.option("--out", required=True, type=FOLDER, help="Folder for the model, its history and figures.")
+@click.option("--recipe", default="compact", help="Recipe to train: compact, small, resnet50 or photo.")
 @click.option(
     "--weights",
-    help="Weights to begin with, resnet50 and photo: imagenet (their default), none, or a file. "
-    "photo goes on from model.keras or .weights.h5 of another run.",
+    help="Weights to start from, for resnet50 and photo: imagenet (their default), none, or a file. "
+    "photo also takes model.keras or a .weights.h5 file of another run.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.", show_default=False)
-@click.option("--batch-size", type=click.IntRange(1), help="Instead of the recipe's.", show_default=False)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Instead of the recipe's.")
-@click.option("--corrupted", type=click.FloatRange(0, 1), help="Share of re-encoded, blurred, ... training images.")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, the weights and the order.")
-@click.option("--validation", default=0.05, type=click.FloatRange(0, 0.5, min_open=True), help="Share held out.")
-@click.option("--fraction", default=1.0, type=click.FloatRange(0, 1, min_open=True), help="Train on so much, to try.")
-@click.option("--patience", default=10, type=click.IntRange(1), help="Epochs without progress before stopping.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs.  [default: the recipe's]")
+@click.option("--batch-size", type=click.IntRange(1), help="Images of a batch.  [default: the recipe's]")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Highest learning rate.  [default: the recipe's]",
+)
+@click.option(
+    "--corrupted",
+    type=click.FloatRange(0, 1),
+    help="Share of training images to re-encode, blur, rescale and the like; not for photo.  [default: the recipe's]",
+)
+@click.option(
+    "--seed", default=0, type=click.IntRange(0), help="Seed of the split, the weights and the order of images."
+)
+@click.option(
+    "--validation",
+    default=0.05,
+    type=click.FloatRange(0, 0.5, min_open=True),
+    help="Share of train/ to hold out, which chooses the best epoch; not for photo.",
+)
+@click.option(
+    "--fraction",
+    default=1.0,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the remaining images to train on, less than 1 to try an idea; not for photo.",
+)
+@click.option(
+    "--patience",
+    default=10,
+    type=click.IntRange(1),
+    help="Stop after this many epochs without a better validation accuracy; not for photo.",
+)
 @click.option(
     "--precision",
     default="float32",
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    help="bfloat16 is faster on processors and GPUs that have it.",
+    help="Precision of the arithmetic; mixed_bfloat16 is faster on processors and GPUs with bfloat16.",
 )
 @click.option(
-    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change the recipe, such as optimizer=adamw."
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe: optimizer=adamw."
 )
 @click.option(
-    "--split", type=FILE, help="photo: JSON that names the groups to hold out.  [default: a tenth, by --seed]"
+    "--split",
+    type=FILE,
+    help="For photo: JSON file that names the groups to hold out.  [default: a tenth of them, by --seed]",
 )
-@click.option("--draws", type=click.IntRange(1), help="photo: crops of an epoch, instead of the recipe's number.")
-@click.option("--cache", type=FOLDER, help="photo: where decoded pieces are kept between runs.  [default: in --out]")
-@click.option("--processes", default=2, type=click.IntRange(1), help="photo: processes that prepare crops.")
-@click.option("--minutes", default=0.0, type=click.FloatRange(0), help="photo: length of the run, instead of --epochs.")
+@click.option("--draws", type=click.IntRange(1), help="For photo: crops of an epoch.  [default: the recipe's]")
+@click.option(
+    "--cache", type=FOLDER, help="For photo: folder that keeps decoded pieces between runs.  [default: in --out]"
+)
+@click.option("--processes", default=2, type=click.IntRange(1), help="For photo: number of processes that make crops.")
+@click.option(
+    "--minutes",
+    default=0.0,
+    type=click.FloatRange(0),
+    help="For photo: length of the run in minutes, in place of --epochs; 0 counts epochs.",
+)
 @click.option(
     "--stop-after",
     type=click.FloatRange(0, min_open=True),
     metavar="MINUTES",
-    help="photo: end this call after the last epoch that fits; --resume goes on.",
+    help="For photo: end this call after the last epoch that fits into this time; continue with --resume.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last finished epoch in --out.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out after its last finished epoch.")
 def fit(
     data: Path,
     out: Path,
@@ -88,7 +123,11 @@ def fit(
     stop_after: float | None,
     **options: Any,
 ) -> None:
-    """Train a recipe on DATA; the test split is never touched."""
+    """Train a recipe on the images of a folder.
+
+    Part of the images is held out to choose the best epoch. The test split is
+    not read.
+    """
     from train.checkpoint import Settings
     from train.fit import fit as fit_recipe
     from train.recipes import RECIPES
@@ -97,7 +136,7 @@ def fit(
         raise click.BadParameter(f"{recipe!r} is none of {', '.join(RECIPES)}.", param_hint="--recipe")
     chosen = RECIPES[recipe]
     if chosen.weights == "none" and options["weights"] not in (None, "none"):
-        raise click.BadParameter(f"{recipe} has no pretrained weights.", param_hint="--weights")
+        raise click.BadParameter(f"{recipe} has no pretrained weights; omit the option.", param_hint="--weights")
     for change in options["changes"]:
         if "=" not in change:
             raise click.BadParameter(f"{change!r} is not NAME=VALUE.", param_hint="--set")
@@ -137,37 +176,47 @@ def _split(path: Path | None) -> "Split | None":
     "  python -m train evaluate models/photo_int8.tflite --data PHOTOS --split train/recipes/photo_split.json"
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=FOLDER, help="Folder with test/REAL and test/FAKE, or with REAL/SOURCE/...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--run", type=FOLDER, help="Measure on the images that this run held out to choose by, not on the test.")
-@click.option("--corruptions", is_flag=True, help="Also measure under re-encoding, blur, noise, rescaling.")
-@click.option("--figures", type=FOLDER, help="Folder to draw figures into: ROC, mistakes, sources and the like.")
-@click.option("--split", type=FILE, help="Photos: JSON that names the groups held out.  [default: a tenth, by --seed]")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Photos: seed of the split, where no file names it.")
+@click.option(
+    "--data",
+    required=True,
+    type=FOLDER,
+    help="Folder with test/REAL and test/FAKE; for photos, with REAL/SOURCE/... and FAKE/SOURCE/...",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+@click.option(
+    "--run",
+    type=FOLDER,
+    help="Measure on the images that this run has held out for validation, in place of the test images. For photos: on "
+    "the validation groups of the split.",
+)
+@click.option("--corruptions", is_flag=True, help="Also measure after re-encoding, blur, noise and rescaling.")
+@click.option("--figures", type=FOLDER, help="Folder to draw figures into: ROC curves, mistakes and the like.")
+@click.option(
+    "--split",
+    type=FILE,
+    help="For photos: JSON file that names the groups held out.  [default: a tenth of them, by --seed]",
+)
+@click.option("--seed", default=0, type=click.IntRange(0), help="For photos: seed of the split if there is no --split.")
 def evaluate(
-    model: Path,
-    data: Path,
-    as_json: bool,
-    run: Path | None,
-    corruptions: bool,
-    figures: Path | None,
-    split: Path | None,
-    seed: int,
+    model: Path, data: Path, as_json: bool, run: Path | None, corruptions: bool, figures: Path | None, **options: Any
 ) -> None:
-    """Measure MODEL, a .keras or a .tflite file, on DATA/test.
+    """Measure a model on test images.
 
-    All figures stand twice: on the split as published, and without the leaked
-    images, those whose bytes are also in DATA/train.
+    MODEL is a .keras or a .tflite file.
 
-    A .tflite file that takes views of photos is measured on the groups held
-    out of a folder with REAL/SOURCE/... and FAKE/SOURCE/...: each picture as
-    it is, as a website passes it on (768 pixels, JPEG 60), and harder (512
-    pixels, JPEG 40).
+    Every figure is reported twice: on all test images, and without the leaked
+    ones, whose bytes are also in train/.
+
+    A .tflite file that judges crops of photos is measured on the test groups of
+    a folder with REAL/SOURCE/... and FAKE/SOURCE/...: on each picture
+    unchanged, as a website passes it on (768 pixels, JPEG 60), and degraded
+    further (512 pixels, JPEG 40).
     """
     out = output_folder(figures) if figures else None
     if _takes_views(model):
         side = "test" if run is None else "validation"
-        _evaluate_photos(model, _side(data, split, seed, side), CHANGED_PICTURES * corruptions, as_json, out)
+        pictures = _sides(data, options["split"], options["seed"], side)[side]
+        _evaluate_photos(model, pictures, CHANGED_PICTURES * corruptions, as_json, out)
         return
     from train.evaluate import evaluate as evaluate_model
 
@@ -181,6 +230,7 @@ def evaluate(
 
 
 def _takes_views(model: Path) -> bool:
+    """Whether a model judges crops of photos."""
     from edge.inference.model import described
 
     found = described(model) if model.suffix == ".tflite" else None
@@ -202,16 +252,19 @@ def _evaluate_photos(model: Path, pictures: "list[Picture]", some: int, as_json:
 @main.command(epilog="Example: python -m train calibrate models/photo_int8.tflite --data PHOTOS --split SPLIT.json")
 @click.argument("models", nargs=-1, required=True, type=FILE, metavar="MODEL...")
 @click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
-@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
-@click.option("--seed", default=0, type=click.IntRange(0), help="Of the split, where no file names it.")
+@click.option(
+    "--split", type=FILE, help="JSON file that names the groups held out.  [default: a tenth of them, by --seed]"
+)
+@click.option("--seed", default=0, type=click.IntRange(0), help="Seed of the split if there is no --split.")
 def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: int) -> None:
-    """Fit probabilities and thresholds of photo models on the validation pictures.
+    """Fit probabilities and thresholds of photo models.
 
-    Writes them into the JSON beside each MODEL, a .tflite file.
+    They are fitted to the validation pictures, and written into the JSON beside
+    each MODEL, a .tflite file.
     """
     from train.photos.calibrate import calibrate as calibrate_model
 
-    pictures = _side(data, split, seed, "validation")
+    pictures = _sides(data, split, seed, "validation")["validation"]
     for model in models:
         found = calibrate_model(model, pictures)
         click.echo(f"{model}: {found.answers} answers; logit x {found.fusion.scale:.3f} + {found.fusion.offset:.3f}")
@@ -224,50 +277,57 @@ def calibrate(models: tuple[Path, ...], data: Path, split: Path | None, seed: in
 
 @main.command(epilog="Example: python -m train probe --data PHOTOS --split SPLIT.json --model models/photo_int8.tflite")
 @click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
-@click.option("--split", type=FILE, help="JSON that names the groups held out.  [default: a tenth, by --seed]")
 @click.option(
-    "--seed", default=0, type=click.IntRange(0), help="Of the crops, and of the split where no file names it."
+    "--split", type=FILE, help="JSON file that names the groups held out.  [default: a tenth of them, by --seed]"
 )
 @click.option(
-    "--model", type=FILE, help="LiteRT file whose answers are compared after re-encoding validation pictures."
+    "--seed", default=0, type=click.IntRange(0), help="Seed of the crops, and of the split if there is no --split."
 )
-@click.option("--crops", default=4000, type=click.IntRange(20), help="Crops of training pictures to look at.")
-@click.option("--pictures", default=800, type=click.IntRange(20), help="Training pictures to cut the crops out of.")
-@click.option("--processes", default=2, type=click.IntRange(1), help="Processes that decode and measure.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def probe(data: Path, split: Path | None, seed: int, as_json: bool, **options: Any) -> None:
-    """Measure how well file formats and their traces alone tell the label.
+@click.option(
+    "--model", type=FILE, help="LiteRT file whose answers are compared before and after pictures are re-encoded."
+)
+@click.option("--crops", default=4000, type=click.IntRange(20), help="Number of crops to measure.")
+@click.option("--pictures", default=800, type=click.IntRange(20), help="Largest number of pictures to cut crops from.")
+@click.option("--processes", default=2, type=click.IntRange(1), help="Number of processes that decode and measure.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def probe(data: Path, split: Path | None, model: Path | None, seed: int, as_json: bool, **options: Any) -> None:
+    """Measure how well file formats predict the label.
 
-    A plain classifier is trained on such features of some groups of the
-    training pictures and measured on others: on the files themselves, on crops
-    of them, and on the crops as training shows them. There, traces of the
-    format should tell as little as a coin.
+    A plain classifier is trained on features of the format alone, of some groups
+    of the training pictures, and measured on other groups: on the files, on
+    crops of them, and on crops after the augmentation of training. On the
+    latter, traces of the format should predict no better than chance.
     """
+    from train.photos.probe import Sampling, table
     from train.photos.probe import probe as probe_collection
-    from train.photos.probe import table
 
-    sides = {side: _side(data, split, seed, side) for side in ("train", "validation")}
+    sides = _sides(data, split, seed, "train", "validation")
     weights = found.weights if (found := _split(split)) else {}
     with TemporaryDirectory() as scratch:
-        result = probe_collection(sides, weights, Path(scratch), seed=seed, **options)
+        result = probe_collection(sides, weights, Path(scratch), Sampling(seed=seed, **options), model)
     click.echo(json.dumps(result.as_json()) if as_json else table(result))
 
 
-def _side(data: Path, split: Path | None, seed: int, side: str) -> "list[Picture]":
-    from train.photos.collection import HELD_OUT, Split, read
+def _sides(data: Path, split: Path | None, seed: int, *names: str) -> "dict[str, list[Picture]]":
+    """The named sides of a split, without copies of pictures on other sides, as training uses them."""
+    from train.photos.collection import HELD_OUT, Split, read, without_copies
 
     pictures = read(data)
-    found = _split(split) or Split.at_random(pictures, HELD_OUT, seed)
-    return found.apply(pictures)[side]
+    sides = (_split(split) or Split.at_random(pictures, HELD_OUT, seed)).apply(pictures)
+    if names == ("test",):  # which keeps all pictures
+        return sides
+    if "train" not in names:  # its hashes are not needed, and take time
+        sides["train"] = []
+    return without_copies(sides)
 
 
 @main.command(epilog="Example: python -m train card --data CIFAKE --run runs/compact")
-@click.option("--data", required=True, type=FOLDER, help="CIFAKE, with both splits.")
-@click.option("--run", required=True, type=FOLDER, help="Folder that the model's training wrote.")
+@click.option("--data", required=True, type=FOLDER, help="Folder of CIFAKE, with train/ and test/.")
+@click.option("--run", required=True, type=FOLDER, help="Folder of the training that made the model.")
 @click.option("--models", default="models", type=FOLDER, help="Folder with compact.keras and its LiteRT files.")
-@click.option("--resnet50", type=FOLDER, help="Folder of a run of resnet50 with its LiteRT files, to set beside it.")
+@click.option("--resnet50", type=FOLDER, help="Folder of a run of resnet50 with its LiteRT files, for comparison.")
 def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
-    """Measure the default model in all its formats and write its card."""
+    """Measure the compact model in all its formats; write its card."""
     from train.card import write
 
     write(models, data, run, resnet50)
@@ -279,11 +339,11 @@ def card(data: Path, run: Path, models: Path, resnet50: Path | None) -> None:
     epilog="Example: python -m train photo-card --data PHOTOS --split train/recipes/photo_split.json --run runs/photo",
 )
 @click.option("--data", required=True, type=FOLDER, help="Folder with REAL/SOURCE/... and FAKE/SOURCE/...")
-@click.option("--split", required=True, type=FILE, help="JSON that names the groups held out.")
-@click.option("--run", required=True, type=FOLDER, help="Folder that the model's training wrote.")
+@click.option("--split", required=True, type=FILE, help="JSON file that names the groups held out.")
+@click.option("--run", required=True, type=FOLDER, help="Folder of the training that made the model.")
 @click.option("--models", default="models", type=FOLDER, help="Folder with photo.keras and its LiteRT files.")
 def photo_card(data: Path, split: Path, run: Path, models: Path) -> None:
-    """Measure the photo model on the test pictures and write its card."""
+    """Measure the photo model on test pictures; write its card."""
     from train.photos.card import write
 
     write(models, data, split, run)

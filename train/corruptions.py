@@ -1,7 +1,8 @@
-"""What happens to an image on its way to us: re-encoding, blur, noise, rescaling, brightness.
+"""Corruptions that an image suffers when it is shared: re-encoding, blur, noise, rescaling, brightness.
 
-Training draws from it at random (`at_random`), evaluation goes through a fixed
-list (`CORRUPTIONS`), so that "robust" means the same in both.
+Training applies them at random (`at_random`); evaluation applies a fixed list
+(`CORRUPTIONS`). Both use the same functions, so that they mean the same by
+"robust".
 """
 
 from collections.abc import Callable
@@ -25,19 +26,19 @@ Corruption = Callable[[Image.Image], Image.Image]
 
 
 def reencoded(image: Image.Image, quality: int, subsampling: int = 2) -> Image.Image:
-    """Through JPEG at Pillow's `quality`; `subsampling` 2 is 4:2:0, Pillow's own, and 0 is 4:4:4."""
+    """The image after JPEG compression at Pillow's `quality`; `subsampling` 2 is 4:2:0, and 0 is 4:4:4."""
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return Image.open(buffer)
 
 
 def blurred(image: Image.Image, sigma: float) -> Image.Image:
-    """Gaussian; `sigma` in pixels."""
+    """The image after a Gaussian blur; `sigma` in pixels."""
     return image.filter(ImageFilter.GaussianBlur(sigma))
 
 
 def noisy(image: Image.Image, sigma: float, random: np.random.Generator) -> Image.Image:
-    """White Gaussian noise on each channel of each pixel; `sigma` on the scale 0-255."""
+    """The image with white Gaussian noise on each channel of each pixel; `sigma` on the scale 0-255."""
     noise = random.standard_normal((image.height, image.width, 3), np.float32) * np.float32(sigma)
     return Image.fromarray(np.clip(np.rint(np.asarray(image) + noise), 0, 255).astype(np.uint8))
 
@@ -45,18 +46,18 @@ def noisy(image: Image.Image, sigma: float, random: np.random.Generator) -> Imag
 def rescaled(
     image: Image.Image, factor: float, there: Image.Resampling, back: Image.Resampling | None = None
 ) -> Image.Image:
-    """Scaled by `factor` with the filter `there`, then to its own size again with `back`, the same unless given."""
+    """The image scaled by `factor` with the filter `there`, then back to its size with `back` (default: `there`)."""
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, there).resize(image.size, there if back is None else back)
 
 
 def brightened(image: Image.Image, factor: float) -> Image.Image:
-    """Every value times `factor`, clipped."""
+    """The image with every value multiplied by `factor`, clipped to 0-255."""
     return ImageEnhance.Brightness(image).enhance(factor)
 
 
 def _fixed_noise(sigma: float) -> Corruption:
-    """The same for an image whenever it is met: seeded by its pixels."""
+    """Noise that is always the same for an image: its seed is made of the pixels."""
 
     def corrupt(image: Image.Image) -> Image.Image:
         seed = int(np.asarray(image, np.uint64).sum())
@@ -81,11 +82,11 @@ CORRUPTIONS: dict[str, Corruption] = _fixed()
 
 
 def at_random(pixels: Pixels, share: float, random: np.random.Generator) -> Pixels:
-    """A random chain of corruptions, of random strength, on a `share` of the images; the others stay as they are.
+    """Apply a random chain of corruptions, of random strength, to a `share` of the images.
 
     Args:
         pixels: uint8, shape (n, height, width, 3).
-        share: 0-1.
+        share: part of the images to corrupt, 0-1.
 
     Returns:
         A new array of the same shape.
@@ -97,7 +98,7 @@ def at_random(pixels: Pixels, share: float, random: np.random.Generator) -> Pixe
 
 
 def _chain(pixels: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """In the order of life: scaled, edited, degraded, and saved as JPEG at last."""
+    """A random chain in the usual order of events: scaled, edited, degraded, saved as JPEG."""
     image = Image.fromarray(pixels)
     rescale, brighten, blur, noise, encode = random.random(5) < (0.5, 0.25, 0.2, 0.2, 0.6)
     if rescale:

@@ -1,4 +1,4 @@
-"""The folder layout of CIFAKE, and how training and validation are kept apart.
+"""Read a data set in the folder layout of CIFAKE, and split it into training and validation.
 
 A data set is a folder with `train/REAL` and `train/FAKE`, optionally also
 `test/REAL` and `test/FAKE`, holding images of any size.
@@ -28,12 +28,12 @@ _CIFAKE_NAME = re.compile(r"\d{4}(?: \(([1-9]|10)\))?")  # the first class has n
 
 
 class DatasetError(EdgeDetectError):
-    """The folder does not hold what training or evaluation needs."""
+    """The folder lacks images that training or evaluation needs."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled image files, in one order.
+    """Labelled image files in a fixed order.
 
     Attributes:
         paths: the files, sorted within each class.
@@ -49,29 +49,31 @@ class Dataset:
         return len(self.paths)
 
     def fingerprint(self, folder: Path) -> str:
-        """SHA-256, hexadecimal, of the names below a folder and the contents."""
+        """SHA-256, hexadecimal, of the files' names relative to a folder and of their contents."""
         found = hashlib.sha256()
         for path, digest in zip(self.paths, self.digests, strict=True):
             found.update(os.fsencode(path.relative_to(folder)) + b"\0" + digest)
         return found.hexdigest()
 
     def require_both_classes(self) -> None:
-        """
+        """Check that there are images of both classes.
+
         Raises:
-            DatasetError: there are images of one class alone.
+            DatasetError: a class has no images.
         """
         for label, name in enumerate(LABELS):
             if label not in self.labels:
                 raise DatasetError(f"{name}: too few images: none is left to train on")
 
     def subset(self, indices: npt.NDArray[np.intp]) -> "Dataset":
+        """The images at these indices."""
         return Dataset(
             tuple(self.paths[i] for i in indices), self.labels[indices], tuple(self.digests[i] for i in indices)
         )
 
 
 def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
-    """The images below `folder/split/REAL` and `folder/split/FAKE`, and the errors of files that cannot be read.
+    """The images in `folder/split/REAL` and `folder/split/FAKE`, and the errors of files that cannot be read.
 
     Raises:
         DatasetError: a class has no folder or no images.
@@ -81,9 +83,9 @@ def load(folder: Path, split: str) -> tuple[Dataset, list[ImageError]]:
     for label, name in enumerate(LABELS):
         of_class = folder / split / name
         found = sorted(Path(path) for path in images([str(of_class)], recursive=True) if isinstance(path, str))
-        found = [path for path in found if path != of_class]  # which it is if there is no such folder
+        found = [path for path in found if path != of_class]  # `images` yields a missing folder itself
         if not found:
-            raise DatasetError(f"{of_class}: no images there; a data set has {split}/REAL and {split}/FAKE")
+            raise DatasetError(f"{of_class}: no images; a data set has {split}/REAL and {split}/FAKE")
         paths += found
         labels += [label] * len(found)
     return _digested(paths, labels)
@@ -103,25 +105,25 @@ def _digested(paths: list[Path], labels: list[int]) -> tuple[Dataset, list[Image
 
 
 def held_out(folder: Path, run: Path) -> tuple[Dataset, list[ImageError]]:
-    """The images below `folder` that a training run kept from training, in the order of its list.
+    """The images of `folder` that a training run held out for validation, in the order of the run's list.
 
     Raises:
-        DatasetError: the run left no list of them, or it is damaged.
+        DatasetError: the run's folder has no such list, or it is damaged.
     """
     try:
         names = json.loads((run / VALIDATION).read_text("utf-8"))
         labels = [LABELS.index(Path(name).parts[1]) for name in names]
     except (OSError, ValueError, TypeError, IndexError) as error:
-        raise DatasetError(f"{run / VALIDATION}: no list of images that a training held out: {error}") from error
+        raise DatasetError(f"{run / VALIDATION}: no list of images that a training has held out: {error}") from error
     return _digested([folder / name for name in names], labels)
 
 
 def subjects(dataset: Dataset) -> npt.NDArray[np.float32] | None:
-    """What each picture shows, where the file names tell: CIFAKE's do, `0123 (4).jpg` is of CIFAR-10's fourth class.
+    """What each image shows, from CIFAKE's file names: `0123 (4).jpg` is of CIFAR-10's fourth class.
 
     Returns:
-        One row an image, shape (n, 10), 1 at its class and 0 elsewhere, all 0 for a file that is named otherwise;
-        None unless all ten classes are told.
+        One-hot classes, shape (n, 10); a row of zeros for a file with another kind of name. None unless every one of
+        the ten classes occurs.
     """
     matches = [_CIFAKE_NAME.fullmatch(path.stem) for path in dataset.paths]
     classes = np.array([-1 if match is None else int(match[1] or 1) - 1 for match in matches])
@@ -130,18 +132,21 @@ def subjects(dataset: Dataset) -> npt.NDArray[np.float32] | None:
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Cut a validation set from a training set: the same on every machine.
+    """Cut a validation set from a training set; the result is the same on every machine.
 
-    Each class gives the same fraction. Files are ranked by a keyed hash of
-    their bytes, so byte-identical files always land on the same side, and
-    adding images moves few of the others across.
+    Files are ranked by a keyed hash of their bytes. So byte-identical files are
+    always on the same side, and adding images moves few of the others to the
+    other side.
 
     Args:
-        fraction: of each class, 0-1.
-        seed: another seed gives another cut.
+        fraction: share of each class for validation, 0-1.
+        seed: key of the hash.
 
     Returns:
         (training, validation)
+
+    Raises:
+        DatasetError: no image would be left to train on.
     """
     ranks = [hashlib.sha256(b"%d:" % seed + digest).digest() for digest in dataset.digests]
     validation = np.zeros(len(dataset), bool)
@@ -150,7 +155,7 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
         groups = sorted({ranks[i] for i in of_class})
         chosen = set(groups[: max(1, round(len(groups) * fraction))])
         validation[of_class] = [ranks[i] in chosen for i in of_class]
-    # The same bytes may stand under both labels in a scraped set: then both go.
+    # In a scraped data set the same bytes may have both labels: both files are then held out.
     held_out = {dataset.digests[i] for i in np.flatnonzero(validation)}
     validation |= np.fromiter((digest in held_out for digest in dataset.digests), bool, len(dataset))
     if validation.all():
@@ -159,10 +164,11 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
 
 
 def part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """A fraction of a data set, of each class the same; the same images on every machine.
+    """The same fraction of each class of a data set; the same images on every machine.
 
     Args:
-        fraction: 0-1; at least one image of each class is left.
+        fraction: 0-1; at least one image of each class is kept.
+        seed: key of the hash that ranks the images.
     """
     if fraction == 1:
         return dataset
@@ -175,21 +181,21 @@ def part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
 
 
 def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[Pixels, Dataset, list[ImageError]]:
-    """Every image as the network sees it, prepared by `edge.imaging.preprocess` like on the device.
+    """Decode every image to the network's input, by `edge.imaging.preprocess` as on the device.
 
-    The pixels lie in an unnamed file that is mapped into memory, so a set
-    larger than the memory works, and one that fits stays in the page cache.
+    The pixels lie in an unnamed file that is mapped into memory: a data set
+    may be larger than the memory, and a smaller one stays in the page cache.
 
     Args:
         size: (width, height) in pixels.
         scratch: a folder on a disk with room for len(dataset) * width * height * 3 bytes.
 
     Returns:
-        Pixels, uint8, shape (n, height, width, 3); the data set without the
-        files that could not be decoded; and their errors.
+        (pixels, data set, errors): uint8 pixels, shape (n, height, width, 3), and the data set, both without the files
+        that could not be decoded; and the errors of those files.
 
     Raises:
-        DatasetError: not one image of the set could be decoded.
+        DatasetError: no image could be decoded.
     """
     width, height = size
     with TemporaryFile(dir=scratch) as file:
@@ -207,8 +213,8 @@ def decode(dataset: Dataset, size: tuple[int, int], scratch: Path) -> tuple[Pixe
     good = np.array([i for i, error in enumerate(outcomes) if error is None], np.intp)
     errors = [error for error in outcomes if error is not None]
     if not len(good):
-        raise DatasetError(f"not one of {len(dataset)} images could be decoded; the first: {errors[0]}")
-    for kept, index in enumerate(good):  # close the gaps in place: the set may be larger than the memory
+        raise DatasetError(f"none of {len(dataset)} images could be decoded; the first: {errors[0]}")
+    for kept, index in enumerate(good):  # closes the gaps in place, because the set may be larger than the memory
         if kept != index:
             pixels[kept] = pixels[index]
     return pixels[: len(good)], dataset.subset(good) if errors else dataset, errors

@@ -1,4 +1,4 @@
-"""How good a finished model is on the test split."""
+"""Measure a finished model on the test split."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from train.scorers import scorer
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures on the split as published, and on the part of it that training has never met.
+    """The figures on the split as published, and on the part of it that is not in the train split.
 
     Attributes:
-        leaked: test images whose bytes are also those of a training image; None if there is no train split to look in.
-        without_leaked: None if that is so, or if nothing else is left.
-        unreadable: files that could not be decoded; they count in nothing.
-        corrupted: the figures under each corruption, on the split as published; None if nobody asked for them.
+        as_published: figures on all images of the split.
+        leaked: number of test images whose bytes are also those of a training image; None without a train split.
+        without_leaked: figures without the leaked images; None without a train split, or if no image is left.
+        unreadable: number of files that could not be decoded; no figure counts them.
+        corrupted: figures after each corruption, on all images of the split; None if they were not requested.
     """
 
     model: str
@@ -43,12 +44,16 @@ def evaluate(
     """Measure a model on `data/test`, with and without the images that are also in `data/train`.
 
     Args:
-        run: measure on the images that this training run held out instead: what is chosen is chosen on those.
         scratch: a folder for the decoded images.
-        corruptions: also measure under each of `train.corruptions`.
+        run: measure on the images that this training run has held out, instead of the test split.
+        corruptions: also measure after each of `train.corruptions.CORRUPTIONS`.
 
     Returns:
-        The figures; the scores, shape (n,); and the images that they belong to.
+        (figures, scores of shape (n,), the images that the scores belong to).
+
+    Raises:
+        DatasetError: a class has no images, or the run has no list of held-out images.
+        ModelError: see `train.scorers.scorer`.
     """
     score, size, threshold = scorer(path)
     if run is None:

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of scores, each a PNG of its own."""
+"""Draw figures of a training run and of scores, each as a PNG file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from edge.imaging import preprocess
 from edge.inference.model import LABELS, THRESHOLD
 from train.metrics import measure, reliability, roc
 
-matplotlib.use("agg")  # to files, also where there is no screen
+matplotlib.use("agg")  # draws to files, without a screen
 from matplotlib import pyplot as plt
 
 REAL, FAKE, MUTED = "#1b7f4d", "#c2410c", "#9aa5b1"
-WORST = 32
+WORST = 32  # mistakes in a figure
 DPI = 120
 
 
 def training_curves(history: Sequence[dict[str, float]], out: Path) -> None:
-    """`training.png`: loss and accuracy over the epochs, on training and on validation images."""
+    """Draw `training.png`: loss and accuracy over the epochs, on training and on validation images."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     epochs = range(1, len(history) + 1)
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
@@ -42,12 +42,15 @@ def of_scores(
     split: str,
     threshold: float = THRESHOLD,
 ) -> None:
-    """Four pictures of scores on a split: confusion matrix, ROC, reliability, and the worst mistakes.
+    """Draw four figures of scores: confusion matrix, ROC curve, reliability, and the worst mistakes.
 
     Args:
         scores: P(REAL), shape (n,).
         labels: 1 for REAL, 0 for FAKE, shape (n,).
-        paths: of the images, for the mistakes.
+        paths: the image files, for the mistakes.
+        out: folder for the figures.
+        split: begins the files' names, such as `test_roc.png`.
+        threshold: scores above it are called REAL.
     """
     _confusion(scores, labels, threshold, out / f"{split}_confusion.png")
     if 0 < labels.sum() < len(labels):
@@ -104,7 +107,7 @@ def _reliability(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], 
 def _mistakes(
     scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8], threshold: float, paths: Sequence[Path], path: Path
 ) -> None:
-    """The most confident wrong verdicts, worst first; an empty sheet if there is none."""
+    """The most confident mistakes, worst first; an empty figure if there are none."""
     wrong = np.flatnonzero((scores > threshold) != (labels == 1))
     worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:WORST]
     figure, axes = plt.subplots(4, WORST // 4, figsize=(12, 7), layout="constrained")
@@ -122,6 +125,6 @@ def _mistakes(
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, and forget it."""
+    """Write a figure as PNG, and free its memory."""
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

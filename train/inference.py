@@ -1,4 +1,4 @@
-"""What a Keras model makes of images."""
+"""Run a Keras model over images."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,18 +15,23 @@ BATCH_SIZE = 256
 
 
 def predict(model: keras.Model, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """P(REAL) of each image: shape (n,), for pixels of shape (n, height, width, 3), or for `features`."""
+    """P(REAL) of each image, shape (n,).
+
+    Args:
+        pixels: uint8, shape (n, height, width, 3); or `features`, for the layers of a model after its frozen ones.
+    """
     scores = model.predict(Batches(pixels, BATCH_SIZE), verbose=0)
     return np.asarray(scores, np.float64).reshape(-1)
 
 
 def features(model: keras.Model, pixels: Pixels, scratch: Path) -> npt.NDArray[np.float16]:
-    """What comes out of a network that is not trained, computed once: float16, shape (n, ...).
+    """The output of frozen layers for each image, computed once: float16, shape (n, ...).
 
-    Like decoded pixels it lies in an unnamed file that is mapped into memory.
+    It lies in an unnamed file that is mapped into memory, as decoded pixels do.
 
     Args:
-        scratch: a folder on a disk with room for it.
+        pixels: uint8, shape (n, height, width, 3).
+        scratch: a folder on a disk with room for the output.
     """
     with TemporaryFile(dir=scratch) as file:
         made = np.memmap(file, np.float16, "w+", shape=(len(pixels), *model.output_shape[1:]))

@@ -1,4 +1,4 @@
-"""How good scores are, with numpy alone."""
+"""Figures of merit of scores, computed with numpy alone."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,19 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of P(REAL) scores against labels; REAL is the positive class.
+    """Figures of P(REAL) scores against labels; REAL is the positive class.
 
     Attributes:
-        balanced_accuracy: mean of the accuracy on REAL and on FAKE.
-        auc: area under the ROC curve; None if one class is absent.
+        images: number of images.
+        accuracy: share of the images with the right label.
+        balanced_accuracy: mean of the accuracy on REAL and the accuracy on FAKE.
+        auc: area under the ROC curve; None if a class is absent.
         log_loss: mean negative log-likelihood, natural logarithm, scores clipped to [1e-7, 1 - 1e-7].
         expected_calibration_error: Guo et al. 2017 (arXiv:1706.04599), 15 equal bins of the confidence.
-        real_as_fake: REAL images called FAKE, a count; the other three likewise.
+        real_as_real: number of REAL images called REAL.
+        real_as_fake: number of REAL images called FAKE.
+        fake_as_real: number of FAKE images called REAL.
+        fake_as_fake: number of FAKE images called FAKE.
     """
 
     images: int
@@ -39,11 +44,12 @@ class Metrics:
 
 
 def measure(scores: Floats, labels: Labels, threshold: float = THRESHOLD) -> Metrics:
-    """All the figures at once.
+    """Compute all figures.
 
     Args:
         scores: P(REAL), shape (n,), n > 0.
         labels: 1 for REAL, 0 for FAKE, shape (n,).
+        threshold: scores above it are called REAL.
     """
     called_real, is_real = scores > threshold, labels == 1
     real_as_real = int(np.sum(called_real & is_real))
@@ -66,7 +72,7 @@ def measure(scores: Floats, labels: Labels, threshold: float = THRESHOLD) -> Met
 
 
 def roc(scores: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """The ROC curve's corners: (false positive rates, true positive rates), both from 0 to 1."""
+    """The corners of the ROC curve: (false positive rates, true positive rates), both rising from 0 to 1."""
     order = np.argsort(-scores, kind="stable")
     is_real = labels[order] == 1
     last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
@@ -75,7 +81,7 @@ def roc(scores: Floats, labels: Labels) -> tuple[Floats, Floats]:
 
 
 def reliability(confidence: Floats, correct: Flags, bins: int = CALIBRATION_BINS) -> list[tuple[float, float, int]]:
-    """Per bin of confidence that holds any image: (mean confidence, accuracy, count)."""
+    """(mean confidence, accuracy, number of images) of each bin of confidence that is not empty."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         (float(confidence[which == b].mean()), float(correct[which == b].mean()), int((which == b).sum()))
@@ -84,7 +90,7 @@ def reliability(confidence: Floats, correct: Flags, bins: int = CALIBRATION_BINS
 
 
 def _auc(scores: Floats, is_real: Flags) -> float:
-    """The probability that a REAL image scores above a FAKE one, ties counting half (Mann-Whitney)."""
+    """The probability that a REAL image scores above a FAKE image; ties count half (Mann-Whitney)."""
     _, tie, count = np.unique(scores, return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2)[tie]
     real, fake = int(is_real.sum()), int((~is_real).sum())

@@ -1,7 +1,7 @@
 """Batch normalisation in one pass over the data, for training on TensorFlow.
 
-Keras computes it from elementary operations, each of which goes through the
-whole of the data; on a CPU TensorFlow's fused kernel makes training faster.
+Keras computes it from elementary operations, each of which passes over all of
+the data. On a CPU, TensorFlow's fused kernel makes training faster.
 """
 
 from typing import Any
@@ -11,7 +11,10 @@ from train.backend import keras
 
 @keras.saving.register_keras_serializable(package="edge_detect")
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # Keras ships no types
-    """The same weights and, up to rounding, the same result; 16-bit inputs are averaged in 32 bits."""
+    """Keras's layer with TensorFlow's fused kernel: same weights, same result but for rounding.
+
+    Inputs in 16 bits are averaged in 32 bits.
+    """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not (training and self.trainable):
@@ -33,9 +36,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 
 
 def fused(model: keras.Model) -> keras.Model:
-    """A copy of a plain network with the fused kernel, weights included; the model itself where that does not apply.
+    """A copy of a network, with its weights, that uses the fused kernel.
 
-    It applies on TensorFlow, to networks without another one inside.
+    Other backends than TensorFlow, and networks that contain a network, get `model` itself.
     """
     if keras.backend.backend() != "tensorflow" or any(isinstance(layer, keras.Model) for layer in model.layers):
         return model

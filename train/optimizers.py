@@ -1,19 +1,21 @@
-"""The optimizers that a recipe may name."""
+"""The optimizers that a recipe may name, and the schedule of their learning rate."""
 
 from collections.abc import Callable
 from typing import Any
 
 from train.backend import keras
+from train.checkpoint import Settings
 
 
 @keras.saving.register_keras_serializable(package="edge_detect")
 class ConvolutionalMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras ships no types
-    """Keras's Muon, which orthogonalises the updates of matrices, on convolution kernels too.
+    """Keras's Muon for convolution kernels: it orthogonalises their updates.
 
-    A kernel of shape (height, width, in, out) is one matrix, (height * width *
-    in, out), as in Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/);
-    Keras itself leaves anything but plain matrices to AdamW. The last layer,
-    biases and normalisation stay with AdamW here as well.
+    A kernel of shape (height, width, in, out) is treated as one matrix,
+    (height * width * in, out), as in Jordan et al. 2024
+    (https://kellerjordan.github.io/posts/muon/). Keras's own class updates
+    plain matrices alone with Muon. The last layer, biases and normalisation
+    are updated with AdamW here as well.
     """
 
     def _should_use_adamw(self, variable: Any) -> bool:
@@ -27,7 +29,7 @@ class ConvolutionalMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras s
         self.assign_sub(variable, keras.ops.reshape(self.lr_adjust(lr * update), shape))
 
 
-# By the names that a recipe has for them, from (learning rate or schedule, decoupled weight decay).
+# By name in a recipe: a function of (learning rate or schedule, decoupled weight decay).
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": lambda rate, decay: keras.optimizers.AdamW(rate, weight_decay=decay),
     "muon": lambda rate, decay: ConvolutionalMuon(rate, weight_decay=decay, adam_weight_decay=decay),
@@ -35,6 +37,23 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 
 
 def spare_from_decay(optimizer: keras.optimizers.Optimizer) -> None:
-    """Exclude biases and normalisation from weight decay; no file keeps that, so it is done after loading too."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # within the one that scales the loss of 16-bit floats
+    """Exclude biases and normalisation from weight decay; to be repeated after loading, as no file keeps it."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it in a LossScaleOptimizer
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+
+def cosine_schedule(settings: Settings, steps_per_epoch: int, warmup_epochs: float, last: float = 0.0) -> Any:
+    """A learning rate that rises linearly to `settings.learning_rate` and falls as a cosine until the last epoch ends.
+
+    Args:
+        warmup_epochs: length of the rise; at most half of the epochs.
+        last: the rate at the end, as a share of the highest.
+    """
+    warmup = round(min(warmup_epochs, settings.epochs / 2) * steps_per_epoch)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, settings.epochs * steps_per_epoch - warmup),
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup,
+        alpha=last,
+    )

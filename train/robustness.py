@@ -1,4 +1,4 @@
-"""How well a model bears what happens to images on their way to it."""
+"""Measure a model on corrupted images."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +15,18 @@ from train.dataset import Dataset
 from train.metrics import Metrics, measure
 from train.scorers import Scorer
 
-CHUNK = 512
-LONGEST = 1024  # pixels; a larger image is corrupted after it was reduced to that
+CHUNK = 512  # images that are held in memory at a time
+LONGEST = 1024  # pixels: a longer image is reduced to this before it is corrupted
 
 
 def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold: float) -> dict[str, Metrics]:
-    """The figures under each of `train.corruptions.CORRUPTIONS`, which act on the image at its own size.
+    """The figures after each of `train.corruptions.CORRUPTIONS`, which act on the image at its original size.
 
     Args:
-        size: (width, height) that the model takes.
-        dataset: images that can be decoded.
+        score: computes P(REAL) of pixels, see `train.scorers.scorer`.
+        size: (width, height) of the model's input.
+        dataset: images, all of which can be decoded.
+        threshold: scores above it are called REAL.
     """
     scores: dict[str, list[float]] = {name: [] for name in CORRUPTIONS}
     with ThreadPoolExecutor() as pool:
@@ -36,7 +38,7 @@ def robustness(score: Scorer, size: tuple[int, int], dataset: Dataset, threshold
 
 
 def _versions(path: Path, size: tuple[int, int]) -> list[Pixels]:
-    """An image under each corruption, as the network sees it; the image itself is let go again."""
+    """An image after each corruption, at the network's input size."""
     original = preprocess.upright(path, LONGEST)
     return [_corrupted(original, corruption, size) for corruption in CORRUPTIONS.values()]
 

@@ -1,4 +1,4 @@
-"""From a model file to something that scores pixels."""
+"""Load a model file as a function that scores pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,17 @@ Scorer = Callable[[Pixels], npt.NDArray[np.float64]]
 
 
 def scorer(path: Path) -> tuple[Scorer, tuple[int, int], float]:
-    """What gives P(REAL) for pixels of shape (n, height, width, 3), the (width, height) that it takes, its threshold.
+    """Load a model.
 
     Args:
-        path: a `.keras` file, or a `.tflite` file, which runs in the device's own classifier.
+        path: a `.keras` file; or a `.tflite` file, which runs in the device's own classifier.
+
+    Returns:
+        (score, size, threshold): a function from uint8 pixels, shape (n, height, width, 3), to P(REAL), shape (n,); the
+        (width, height) that it takes; and the score above which an image is called REAL.
 
     Raises:
-        ModelError: the file is missing or is no such model.
+        ModelError: the file is missing, or is not an image classifier.
     """
     if path.suffix == ".keras":
         return _keras_scorer(path)

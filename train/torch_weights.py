@@ -1,6 +1,6 @@
-"""Reads the weight files that PyTorch saved before version 1.6, without PyTorch.
+"""Read the weight files of PyTorch before version 1.6, without PyTorch.
 
-Such a file is a row of pickles (a magic number, a protocol, the system's
+Such a file is a sequence of pickles (a magic number, a protocol, the system's
 sizes, the tensors' shapes, the storages' names) and then each storage: its
 length as a 64-bit integer, and its numbers. Format: torch/serialization.py,
 `_legacy_load`.
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-# What unpickling raises on damaged data, beside ValueError; MemoryError for a length that is none.
+# Errors of unpickling damaged data, beside ValueError; a nonsensical length raises MemoryError.
 _DAMAGED = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError)
 _DTYPES = {"FloatStorage": np.float32, "LongStorage": np.int64}
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds tensors of known kinds and nothing else: a pickle may name any function to call."""
+    """An unpickler that builds tensors of known types and refuses anything else: a pickle may call any function."""
 
     def __init__(self, file: IO[bytes], storages: dict[str, npt.NDArray[Any]]) -> None:
         super().__init__(file)
@@ -45,11 +45,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a state dictionary, by name, in PyTorch's own layouts.
+    """The arrays of a state dictionary by name, in PyTorch's layouts.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no weight file of that kind.
+        ValueError: the file is not such a weight file.
     """
     storages: dict[str, npt.NDArray[Any]] = {}
     try:

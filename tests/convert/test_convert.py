@@ -1,4 +1,4 @@
-"""Conversion: a real Keras model through the real converter, and what it must refuse."""
+"""Conversion of a real Keras model with the real converter, and its errors."""
 
 import json
 import os
@@ -45,7 +45,7 @@ UNMAPPED = "Operation is otherwise supported, but not mapped due to some unspeci
 
 @pytest.fixture(scope="module")
 def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that tells bright from dark, with a list of held-out images beside it as training leaves it."""
+    """A model that separates bright from dark images, with the list of held-out images that training writes."""
     from tests.data.make_models import brightness
 
     folder = tmp_path_factory.mktemp("keras")
@@ -77,7 +77,7 @@ def converted(keras_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def test_each_converted_file_has_a_valid_description(converted: Path) -> None:
+def test_each_file_has_a_description_that_the_classifier_accepts(converted: Path) -> None:
     assert sorted(path.name for path in converted.iterdir()) == [
         "brightness_float16.json",
         "brightness_float16.tflite",
@@ -100,7 +100,7 @@ def test_each_converted_file_has_a_valid_description(converted: Path) -> None:
         assert 0 < measured["mean_difference"] <= measured["max_difference"] < 0.03
 
 
-def test_int8_file_is_all_integer_with_one_input_step_per_pixel_level(converted: Path) -> None:
+def test_int8_file_has_only_integers_and_a_pixel_value_is_a_step_of_its_input(converted: Path) -> None:
     from edge.inference.runtime import interpreter
 
     tensors = interpreter((converted / "brightness_int8.tflite").read_bytes()).get_tensor_details()
@@ -110,7 +110,7 @@ def test_int8_file_is_all_integer_with_one_input_step_per_pixel_level(converted:
     assert loaded.input.zero_point == -128
 
 
-def test_calibration_sample_is_balanced_seeded_and_listed(converted: Path, keras_file: Path) -> None:
+def test_calibration_sample_is_balanced_seeded_and_recorded(converted: Path, keras_file: Path) -> None:
     names = json.loads((converted / "brightness_int8.json").read_text())["calibration"]["names"]
     assert len(set(names)) == 40
     assert sum(name.startswith("train/REAL/") for name in names) == 20
@@ -142,7 +142,7 @@ def test_calibration_skips_unreadable_and_held_out_images(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '["ok.jpg"]', '"train/REAL/x.jpg"'])
-def test_damaged_held_out_list_raises_named_error(tmp_path: Path, content: str) -> None:
+def test_damaged_list_of_held_out_images_raises_sample_error(tmp_path: Path, content: str) -> None:
     from convert.calibration_data import held_out
     from convert.errors import SampleError
 
@@ -151,18 +151,18 @@ def test_damaged_held_out_list_raises_named_error(tmp_path: Path, content: str) 
         held_out(tmp_path / "model.keras")
 
 
-def test_conversion_that_loses_accuracy_is_refused() -> None:
+def test_conversion_that_lost_accuracy_is_refused() -> None:
     from convert.calibration_data import calibration
     from convert.errors import ConversionError
     from convert.verify import verify
 
     sample = calibration(CIFAKE, (16, 12), 40, 0)
-    right = np.where(sample.is_real, 0.99, 0.01)  # what a perfect Keras model would say
+    right = np.where(sample.is_real, 0.99, 0.01)  # the scores of a perfect Keras model
     with pytest.raises(ConversionError, match=r"lost .* of accuracy"):
         verify(Classifier(model.load(MODELS / "brightness_int8.tflite")), right, sample)
 
 
-def test_failed_conversion_leaves_no_files(tmp_path: Path, keras_file: Path) -> None:
+def test_failed_conversion_writes_no_files(tmp_path: Path, keras_file: Path) -> None:
     (tmp_path / "model.keras").write_text("no model")
     for path, reason in ((tmp_path / "model.keras", "not a Keras model"), (tmp_path / "none.keras", "no such file")):
         done = convert(path, "--out", tmp_path / "out")
@@ -172,9 +172,9 @@ def test_failed_conversion_leaves_no_files(tmp_path: Path, keras_file: Path) -> 
         assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_bias_correction_removes_shift_of_quantisation(keras_file: Path) -> None:
+def test_correction_of_the_last_layer_reduces_the_error_of_the_logits(keras_file: Path) -> None:
     from convert import litert
-    from convert.bias_correction import _by_file, _by_network, refined
+    from convert.bias_correction import _by_file, _by_network, corrected
     from convert.calibration_data import calibration
 
     pixels = calibration(CIFAKE, (16, 12), 40, 0).pixels
@@ -185,7 +185,7 @@ def test_bias_correction_removes_shift_of_quantisation(keras_file: Path) -> None
     kernel, bias = last.get_weights()
     last.set_weights([kernel, bias + 0.7])  # as if quantisation had moved all logits by that
     greatest = float(np.quantile(np.abs(_by_network(network, pixels)), 0.8))
-    better = refined(content, network, pixels, greatest)
+    better = corrected(content, network, pixels, greatest)
 
     def error(file: bytes) -> np.ndarray:
         return _by_file(file, pixels) - np.clip(_by_network(network, pixels), -greatest, greatest)
@@ -248,7 +248,7 @@ def test_operations_on_cpu_are_an_error_unless_allowed(tmp_path: Path, keras_fil
     assert allowed.returncode == 0, allowed.stderr
 
 
-def test_missing_compiler_reports_where_to_get_it(tmp_path: Path, keras_file: Path) -> None:
+def test_missing_compiler_reports_where_to_get_it_in_one_line(tmp_path: Path, keras_file: Path) -> None:
     done = convert(keras_file, "--out", tmp_path / "out", "--edgetpu", PATH="/nowhere")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

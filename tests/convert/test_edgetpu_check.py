@@ -1,4 +1,4 @@
-"""`python -m convert check --edgetpu`: which files qualify, and why others do not."""
+"""`python -m convert check --edgetpu`: files that qualify, and reasons why others do not."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def check(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_default_model_qualifies_with_all_operations() -> None:
+def test_compact_model_qualifies_with_all_of_its_operations() -> None:
     done = check(INT8)
     assert done.returncode == 0, done.stderr
     rows = done.stdout.splitlines()
@@ -40,20 +40,20 @@ def test_default_model_qualifies_with_all_operations() -> None:
     assert rows[-1].startswith("compact_int8.tflite: qualifies for the Edge TPU with all of its 20 operations")
 
 
-def test_float_model_does_not_qualify_and_gets_reasons() -> None:
+def test_float_file_does_not_qualify_and_the_reasons_are_printed() -> None:
     done = check(CHECKOUT / "models" / "compact_float16.tflite")
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
     assert "does not qualify" in last
     assert "DEQUANTIZE is not supported" in last
-    assert "of type FLOAT32, where there are 8 bits" in last
+    assert "of type FLOAT32, not of 8 bits" in last
 
 
-def test_json_lists_operations_and_reasons() -> None:
-    told = json.loads(check(MODELS / "absolute_int8.tflite", "--json").stdout)
-    assert told["qualifies"] is False
-    assert {"name": "ABS", "count": 1, "reason": "is not supported"} in told["kinds"]
-    assert {"name": "MEAN", "count": 1, "reason": ""} in told["kinds"]
+def test_json_reports_every_operation_with_its_reason() -> None:
+    found = json.loads(check(MODELS / "absolute_int8.tflite", "--json").stdout)
+    assert found["qualifies"] is False
+    assert {"name": "ABS", "count": 1, "reason": "is not supported"} in found["kinds"]
+    assert {"name": "MEAN", "count": 1, "reason": ""} in found["kinds"]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_json_lists_operations_and_reasons() -> None:
         ("brightness_int8_edgetpu", ["edgetpu-custom-op is a part that was compiled already"]),
     ],
 )
-def test_each_reason_is_named(name: str, reasons: list[str]) -> None:
+def test_check_reports_each_reason(name: str, reasons: list[str]) -> None:
     assert qualification(model.load(MODELS / f"{name}.tflite")).reasons == reasons
 
 
-def test_check_needs_no_tensorflow() -> None:
+def test_check_imports_neither_tensorflow_nor_keras() -> None:
     program = "import sys; sys.argv[1:] = ['check', sys.argv[1], '--edgetpu']; import atexit\n"
     program += "atexit.register(lambda: print([name for name in ('tensorflow', 'keras') if name in sys.modules]))\n"
     program += "from convert.cli import main; main()"
@@ -78,7 +78,7 @@ def test_check_needs_no_tensorflow() -> None:
 
 
 def changed(path: Path, change: Callable[[object], None]) -> model.Model:
-    """A model whose content is changed in memory."""
+    """A model in memory: the file after a change."""
     network = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     change(network)
     builder = flatbuffers.Builder()
@@ -87,7 +87,7 @@ def changed(path: Path, change: Callable[[object], None]) -> model.Model:
 
 
 def options_of(network, name: str):  # type: ignore[no-untyped-def]
-    """The options of the first operation of a kind."""
+    """The first operation of a kind."""
     number = getattr(schema.BuiltinOperator, name)
     graph = network.subgraphs[0]
     return next(one for one in graph.operators if network.operatorCodes[one.opcodeIndex].builtinCode == number)
@@ -121,19 +121,19 @@ def without_scale(network) -> None:  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (dilated, "CONV_2D has another dilation in x than in y"),
+        (dilated, "CONV_2D has different dilations in x and y"),
         (pooled_with_activation, "MAX_POOL_2D has a fused activation function"),
-        (shuffled_weights, "FULLY_CONNECTED has weights in another than the default format"),
+        (shuffled_weights, "FULLY_CONNECTED has weights that are not in the default format"),
         (mean_over_images, "MEAN works on the batch dimension"),
         (weights_in_16_bits, "1 tensor of constants in INT16"),
         (without_scale, "1 tensor without a scale"),
     ],
 )
-def test_operation_outside_edge_tpu_limits_does_not_qualify(change: Callable[[object], None], reason: str) -> None:
+def test_operation_beyond_its_limits_is_reported(change: Callable[[object], None], reason: str) -> None:
     assert qualification(changed(INT8, change)).reasons == [reason]
 
 
-def test_model_larger_than_chip_memory_qualifies_with_a_note() -> None:
+def test_file_too_large_for_the_chip_qualifies_with_a_remark() -> None:
     def swell(network) -> None:  # type: ignore[no-untyped-def]
         weights = network.subgraphs[0].tensors[options_of(network, "CONV_2D").inputs[1]]
         network.buffers[weights.buffer].data = np.zeros(ON_CHIP_BYTES, np.uint8)
@@ -141,7 +141,7 @@ def test_model_larger_than_chip_memory_qualifies_with_a_note() -> None:
     found = qualification(changed(INT8, swell))
     assert not found.fits
     assert found.reasons == []
-    assert "fetched anew for each image" in found.table()
+    assert "loaded again for each image" in found.table()
 
 
 def test_damaged_file_is_one_line_error() -> None:
@@ -149,7 +149,7 @@ def test_damaged_file_is_one_line_error() -> None:
     refusals = []
     for attempt in range(60):
         damaged = bytearray(whole)
-        # Where the structure is: before the weights, or anywhere.
+        # Damage in the structure before the weights, or anywhere.
         places = random.integers(8, 400 if attempt % 2 else len(whole), 20)
         damaged[:] = damaged if attempt % 3 else damaged[: random.integers(9, len(whole))]
         for place in places:
@@ -164,7 +164,7 @@ def test_damaged_file_is_one_line_error() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\0\0\0\0TFL3", b"\xff" * 4 + b"TFL3" + b"\xff" * 40])
-def test_file_that_is_no_model_is_one_line_error(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_model_reports_one_line_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tflite").write_bytes(content)
     done = check(tmp_path / "x.tflite")
     assert done.returncode == 2

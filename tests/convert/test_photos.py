@@ -1,4 +1,4 @@
-"""Conversion of a model that judges crops of photos: what it is calibrated on, and how little 8 bits may take."""
+"""Conversion of a model that judges crops of photos: its calibration images, and its accuracy in 8 bits."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def scene(width: int, height: int, seed: int, grain: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs with grain, the others without; a file that is none among them."""
+    """Photographs with much grain, generated pictures with little, and a broken file."""
     folder = tmp_path_factory.mktemp("photos")
     for number, label in enumerate(("FAKE", "REAL")):
         for source in range(SOURCES):
@@ -65,7 +65,7 @@ def views_of(collection: Path, listed: list[str]) -> tuple[np.ndarray[Any, Any],
 
 
 def network(pixels: np.ndarray[Any, Any], is_real: np.ndarray[Any, Any]) -> "keras.Model":
-    """Of the layers of the photo recipe, random but for the last, with channels of very different sizes."""
+    """A network of the photo recipe's layers: random except for the last one, with very different channel ranges."""
     from convert.backend import keras
 
     layers = keras.layers
@@ -101,7 +101,7 @@ def network(pixels: np.ndarray[Any, Any], is_real: np.ndarray[Any, Any]) -> "ker
 
 @pytest.fixture(scope="module")
 def run(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as training leaves it."""
+    """A folder with the files that training writes."""
     folder = tmp_path_factory.mktemp("run")
     network(*views_of(collection, names(collection, "s2") + names(collection, "s3"))).save(folder / "model.keras")
     (folder / "views.json").write_text(json.dumps(VIEWS))
@@ -130,7 +130,7 @@ def converted(run: Path, collection: Path, tmp_path_factory: pytest.TempPathFact
     return out
 
 
-def test_descriptions_have_views_and_files_return_logits(converted: Path) -> None:
+def test_descriptions_have_views_figures_and_the_kind_of_output(converted: Path) -> None:
     described = {name: model.load(converted / f"tiny_{name}.tflite").description for name in ("float16", "int8")}
     for description in described.values():
         assert description is not None
@@ -149,16 +149,16 @@ def test_descriptions_have_views_and_files_return_logits(converted: Path) -> Non
     assert counts == [
         sum(parts),
         sum(parts) + 3 * 32 * 32,
-    ]  # in 8 bits, the picture is enlarged to the residual's range
+    ]  # in 8 bits, the picture is scaled to the residual's range first
 
 
-def test_calibration_is_balanced_and_of_trained_sources_alone(converted: Path) -> None:
-    told = json.loads((converted / "tiny_int8.json").read_text())["calibration"]
-    assert len(told["names"]) == 20
+def test_calibration_is_balanced_and_uses_only_trained_sources(converted: Path) -> None:
+    sample = json.loads((converted / "tiny_int8.json").read_text())["calibration"]
+    assert len(sample["names"]) == 20
     for label in ("REAL", "FAKE"):
         for source in ("s2", "s3"):
-            assert sum(name.startswith(f"{label}/{source}/") for name in told["names"]) == 5
-    assert not any("broken" in name for name in told["names"])
+            assert sum(name.startswith(f"{label}/{source}/") for name in sample["names"]) == 5
+    assert not any("broken" in name for name in sample["names"])
 
 
 def test_int8_file_is_small_and_qualifies_for_the_edge_tpu(converted: Path) -> None:
@@ -167,14 +167,14 @@ def test_int8_file_is_small_and_qualifies_for_the_edge_tpu(converted: Path) -> N
     assert "MUL " not in done.stdout  # the normalisation is part of the convolutions
 
 
-def test_classifier_runs_the_views_of_a_picture(converted: Path, collection: Path) -> None:
+def test_classifier_judges_a_picture_by_its_views(converted: Path, collection: Path) -> None:
     classifier = Classifier(model.load(converted / "tiny_int8.tflite"))
     verdicts = {name: classifier.classify(collection / name) for name in names(collection, "s0")}
     right = [verdict.label == name[:4] for name, verdict in verdicts.items()]
     assert np.mean(right) > 0.7
 
 
-def test_domain_option_is_stored_and_invalid_one_refused(run: Path, collection: Path, tmp_path: Path) -> None:
+def test_domain_option_is_used_and_invalid_ranges_are_refused(run: Path, collection: Path, tmp_path: Path) -> None:
     for domain in ("200", "300-200", "0-5", "a-b"):
         done = convert(run / "model.keras", "--data", collection, "--out", tmp_path, "--domain", domain)
         assert done.returncode == 2
@@ -202,7 +202,7 @@ def test_domain_option_is_stored_and_invalid_one_refused(run: Path, collection: 
         ("test.json", "3"),
     ],
 )
-def test_damaged_list_raises_named_error(
+def test_damaged_list_raises_sample_error(
     run: Path, collection: Path, tmp_path: Path, name: str, content: str | None
 ) -> None:
     from convert.converter import _samples
@@ -231,7 +231,7 @@ def by(network: "keras.Model", pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     return np.asarray(network.predict_on_batch(pixels.astype(np.float32) / 255), np.float64).reshape(-1)
 
 
-def test_equalised_network_gives_same_output_with_fewer_layers(linear: "keras.Model", collection: Path) -> None:
+def test_equalised_network_gives_the_same_answers_with_fewer_layers(linear: "keras.Model", collection: Path) -> None:
     from convert.equalise import equalised, is_plain, simplified
 
     pixels, _ = views_of(collection, names(collection, "s2"))
@@ -251,7 +251,7 @@ def test_equalised_network_gives_same_output_with_fewer_layers(linear: "keras.Mo
     assert all(np.array_equal(*pair) for pair in zip(before, linear.get_weights(), strict=True))
 
 
-def test_nested_network_is_left_unchanged(linear: "keras.Model") -> None:
+def test_network_inside_a_network_is_not_plain(linear: "keras.Model") -> None:
     from convert.backend import keras
     from convert.equalise import is_plain
 
@@ -260,7 +260,7 @@ def test_nested_network_is_left_unchanged(linear: "keras.Model") -> None:
     assert not is_plain(keras.Model(inputs, keras.ops.abs(keras.layers.Conv2D(1, 3)(inputs))))
 
 
-def test_adaptive_rounding_has_smaller_error_than_nearest(linear: "keras.Model", collection: Path) -> None:
+def test_round_weights_loses_less_than_rounding_to_nearest(linear: "keras.Model", collection: Path) -> None:
     from convert.equalise import simplified
     from convert.rounding import round_weights
 
@@ -280,7 +280,7 @@ def test_adaptive_rounding_has_smaller_error_than_nearest(linear: "keras.Model",
     assert residual == pytest.approx(linear.get_layer("residual").get_weights()[0], rel=1e-6)
 
 
-def test_rounding_depends_on_the_inputs() -> None:
+def test_rounding_minimises_the_output_error_on_given_inputs() -> None:
     from convert.rounding import rounded_for
 
     random = np.random.default_rng(0)
@@ -297,7 +297,7 @@ def test_rounding_depends_on_the_inputs() -> None:
     assert lost < 0.5 * lost_plainly
 
 
-def test_fixed_kernel_is_quantised_exactly_or_refused(converted: Path, linear: "keras.Model") -> None:
+def test_file_without_the_exact_fixed_kernel_is_refused(converted: Path, linear: "keras.Model") -> None:
     from convert.backend import flatbuffer_utils
     from convert.errors import ConversionError
     from convert.verify import require_fixed_kernels

@@ -1,4 +1,4 @@
-"""What makes a small network good: corruptions, calibration, averaging, the second output, frozen features."""
+"""Corruptions, calibration, weight averaging, the second output and frozen features."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from train.corruptions import CORRUPTIONS
 from train.metrics import measure
 from train.robustness import robustness
 
-# Keras is imported within the tests: where TensorFlow is loaded, tflite-runtime fails, which other tests need.
+# Keras is imported inside the tests: tflite-runtime, which other tests need, fails in a process with TensorFlow.
 
 
 def picture() -> Image.Image:
@@ -28,7 +28,7 @@ def picture() -> Image.Image:
 
 
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "clean"])
-def test_corruption_is_reproducible_and_moderate(name: str) -> None:
+def test_corruption_is_deterministic_and_changes_pixels_moderately(name: str) -> None:
     original = np.asarray(picture(), int)
     changed, again = (np.asarray(CORRUPTIONS[name](picture()), int) for _ in range(2))
     assert changed.shape == original.shape
@@ -38,17 +38,17 @@ def test_corruption_is_reproducible_and_moderate(name: str) -> None:
     assert np.abs(changed - original).mean() < 60
 
 
-def test_random_corruptions_follow_share_and_seed() -> None:
+def test_random_corruptions_have_the_given_share_and_follow_the_seed() -> None:
     pixels = np.stack([np.asarray(picture())] * 400)
     corrupted = corruptions.at_random(pixels, 0.25, np.random.default_rng(1))
     assert np.array_equal(corrupted, corruptions.at_random(pixels, 0.25, np.random.default_rng(1)))
     share = (corrupted != pixels).any(axis=(1, 2, 3)).mean()
     assert 0.15 < share <= 0.32
     assert np.array_equal(corruptions.at_random(pixels, 0.0, np.random.default_rng(1)), pixels)
-    assert np.array_equal(pixels, np.stack([np.asarray(picture())] * 400)), "the images given were changed"
+    assert np.array_equal(pixels, np.stack([np.asarray(picture())] * 400)), "the given images were changed"
 
 
-def test_robustness_is_measured_at_original_image_size(tmp_path: Path) -> None:
+def test_robustness_corrupts_images_at_their_original_size(tmp_path: Path) -> None:
     for label, grey in (("FAKE", 60), ("REAL", 200)):
         (tmp_path / "test" / label).mkdir(parents=True)
         for number in range(3):
@@ -68,7 +68,7 @@ def test_robustness_is_measured_at_original_image_size(tmp_path: Path) -> None:
     assert robustness(lambda pixels: 1 - brightness(pixels), (16, 12), dataset, 0.5)["clean"].accuracy == 0
 
 
-def test_temperature_is_fitted_and_calibrated_network_unchanged() -> None:
+def test_temperature_is_recovered_and_is_1_where_the_labels_determine_none() -> None:
     from train.calibration import temperature
 
     random = np.random.default_rng(0)
@@ -80,11 +80,11 @@ def test_temperature_is_fitted_and_calibrated_network_unchanged() -> None:
         assert found == pytest.approx(factor, rel=0.05)
         cooled = 1 / (1 + np.exp(-factor * logits / found))
         assert measure(cooled, labels).expected_calibration_error < 0.01
-    assert temperature(np.array([0.9, 0.1]), np.array([1, 0], np.int8)) == 1, "never wrong: no temperature is best"
-    assert temperature(1 / (1 + np.exp(logits)), labels) == 1, "worse than chance: none is best"
+    assert temperature(np.array([0.9, 0.1]), np.array([1, 0], np.int8)) == 1, "never wrong: no temperature is the best"
+    assert temperature(1 / (1 + np.exp(logits)), labels) == 1, "worse than chance: no temperature is the best"
 
 
-def test_weight_average_approaches_weights_and_forgets_initial_ones() -> None:
+def test_average_approaches_the_weights_and_forgets_the_first_ones() -> None:
     keras = pytest.importorskip("keras")
     from train.ema import EMA
 
@@ -93,15 +93,15 @@ def test_weight_average_approaches_weights_and_forgets_initial_ones() -> None:
     network.set_weights([np.array([[1.0]]), np.array([2.0])])
     average.set_model(network)
     average.on_train_batch_end(0)
-    assert average.weights[0] == 5, "a few steps at a time"
+    assert average.weights[0] == 5, "the average is updated every few steps"
     average.on_epoch_end(0)
-    assert average.weights[0] < 5, "but never an epoch without"
+    assert average.weights[0] < 5, "an epoch ends with an update"
     for batch in range(1, 200):
         average.on_train_batch_end(batch)
     assert [float(weight.squeeze()) for weight in average.weights] == pytest.approx([1.0, 2.0], abs=1e-3)
 
 
-def test_fused_normalisation_trains_like_plain_one() -> None:
+def test_fused_normalisation_trains_like_the_plain_layer() -> None:
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the fused kernel is TensorFlow's")
@@ -138,7 +138,7 @@ def test_muon_moves_a_kernel_along_an_orthogonal_matrix() -> None:
     assert np.sum(moved * gradient.reshape(-1, 8)) < 0
 
 
-def test_subjects_come_only_from_cifake_names(tmp_path: Path) -> None:
+def test_subjects_come_from_cifake_file_names_only(tmp_path: Path) -> None:
     def named(*names: str) -> datasets.Dataset:
         paths = tuple(tmp_path / name for name in names)
         return datasets.Dataset(paths, np.zeros(len(paths), np.int8), (b"",) * len(paths))
@@ -151,7 +151,7 @@ def test_subjects_come_only_from_cifake_names(tmp_path: Path) -> None:
     assert datasets.subjects(named("0000.jpg", "0001.jpg", "a (2).jpg")) is None
 
 
-def test_cutmix_mixes_targets_by_area() -> None:
+def test_cutmix_mixes_targets_by_the_pasted_area() -> None:
     random = np.random.default_rng(0)
     pixels = np.repeat(np.arange(200, dtype=np.uint8), 8 * 10 * 3).reshape(200, 8, 10, 3)
     targets = np.eye(200, dtype=np.float32)
@@ -174,7 +174,7 @@ def test_cutmix_mixes_targets_by_area() -> None:
     assert np.array_equal(unmixed, targets)
 
 
-def test_accuracy_of_mixed_image_uses_its_larger_part() -> None:
+def test_accuracy_of_a_mixed_image_uses_the_label_of_its_larger_part() -> None:
     pytest.importorskip("keras")
     from train.fit import accuracy
 
@@ -182,8 +182,8 @@ def test_accuracy_of_mixed_image_uses_its_larger_part() -> None:
     assert float(accuracy(targets, np.array([[0.9], [0.4], [0.1], [0.2]], np.float32))) == 0.75
 
 
-def test_model_files_with_and_without_subjects_have_same_format(tmp_path: Path) -> None:
-    """Files that are not named as CIFAKE's give no subjects; the second output is not stored."""
+def test_saved_network_has_one_output_with_and_without_subjects(tmp_path: Path) -> None:
+    """Files with other names have no subjects; the saved network never has the second output."""
     keras = pytest.importorskip("keras")
     for label in ("REAL", "FAKE"):
         (tmp_path / "data" / "train" / label).mkdir(parents=True)
@@ -202,16 +202,18 @@ def test_model_files_with_and_without_subjects_have_same_format(tmp_path: Path) 
         )
         assert done.returncode == 0, done.stderr
         kept.append(keras.models.load_model(out / "model.keras", compile=False))
-        told = json.loads((out / "run.json").read_text())
-        assert told["temperature"] > 0
-        assert told["settings"]["corrupted"] == 0.5
+        record = json.loads((out / "run.json").read_text())
+        assert record["temperature"] > 0
+        assert record["settings"]["corrupted"] == 0.5
     assert [weight.shape for weight in kept[0].weights] == [weight.shape for weight in kept[1].weights]
     assert [type(layer).__name__ for layer in kept[0].layers] == [type(layer).__name__ for layer in kept[1].layers]
     assert len(kept[0].outputs) == 1
 
 
-def test_training_on_frozen_features_changes_only_last_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ResNet-50 with weights from a file: frozen layers stay, the others change."""
+def test_training_changes_the_last_layers_and_keeps_the_frozen_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The resnet50 recipe with weights from a file."""
     keras = pytest.importorskip("keras")
     from train import fit
     from train.checkpoint import Settings
@@ -228,7 +230,7 @@ def test_training_on_frozen_features_changes_only_last_layers(tmp_path: Path, mo
     for name, moved in (("resnet50_lower", False), ("resnet50_upper", True)):
         pairs = zip(model.get_layer(name).get_weights(), begun.get_layer(name).get_weights(), strict=True)
         assert any(not np.array_equal(one, other) for one, other in pairs) == moved
-    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
     pixels = np.stack(
         [
             preprocess.pixels(CIFAKE / name, (128, 128))
@@ -240,10 +242,10 @@ def test_training_on_frozen_features_changes_only_last_layers(tmp_path: Path, mo
     labels = np.array(
         ["REAL" in name for name in json.loads((tmp_path / "run" / "validation.json").read_text())], np.int8
     )
-    assert measure(predict(model, pixels), labels).accuracy == pytest.approx(told["validation"]["accuracy"])
+    assert measure(predict(model, pixels), labels).accuracy == pytest.approx(record["validation"]["accuracy"])
 
 
-def test_evaluate_reports_accuracy_under_corruption() -> None:
+def test_evaluate_reports_figures_of_every_corruption() -> None:
     command = [sys.executable, "-m", "train", "evaluate", "models/compact_int8.tflite", "--data", os.fspath(CIFAKE)]
     done = [
         subprocess.run(
@@ -257,10 +259,10 @@ def test_evaluate_reports_accuracy_under_corruption() -> None:
         for more in ((), ("--json",))
     ]
     assert [one.returncode for one in done] == [0, 0], done[0].stderr
-    told = json.loads(done[1].stdout)["corrupted"]
-    assert set(told) == set(CORRUPTIONS)
-    assert told["clean"]["accuracy"] == json.loads(done[1].stdout)["as_published"]["accuracy"]
-    for name, metrics in told.items():
+    record = json.loads(done[1].stdout)["corrupted"]
+    assert set(record) == set(CORRUPTIONS)
+    assert record["clean"]["accuracy"] == json.loads(done[1].stdout)["as_published"]["accuracy"]
+    for name, metrics in record.items():
         assert any(
             line.startswith(name) and f"{metrics['accuracy']:.2%}" in line for line in done[0].stdout.splitlines()
         )

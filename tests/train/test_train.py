@@ -35,7 +35,7 @@ def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_validation_split_is_reproducible_and_shares_no_content_with_training(tmp_path: Path) -> None:
     whole, _ = datasets.load(CIFAKE, "train")
     assert len(whole) == 96
-    assert len(set(whole.digests)) == 95, "the bundled set has a pair of equal files"
+    assert len(set(whole.digests)) == 95, "the bundled data set has a pair of equal files"
     training, validation = datasets.split_validation(whole, 0.25, seed=3)
     assert len(training) + len(validation) == 96
     assert not set(training.digests) & set(validation.digests)
@@ -55,7 +55,7 @@ def test_equal_files_stay_in_one_split_for_every_seed() -> None:
         assert not set(training.digests) & set(validation.digests)
 
 
-def test_subset_keeps_class_shares() -> None:
+def test_part_has_the_same_share_of_each_class() -> None:
     whole, _ = datasets.load(CIFAKE, "train")
     half = datasets.part(whole, 0.5, seed=0)
     assert [int((half.labels == label).sum()) for label in (0, 1)] == [24, 24]
@@ -66,12 +66,12 @@ def test_subset_keeps_class_shares() -> None:
     assert datasets.part(whole, 1.0, seed=0).paths == whole.paths
 
 
-def test_folder_without_expected_layout_raises_named_error(tmp_path: Path) -> None:
+def test_folder_without_the_layout_raises_dataset_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="train/REAL and train/FAKE"):
         datasets.load(tmp_path, "train")
 
 
-def test_undecodable_images_are_left_out_and_named(tmp_path: Path) -> None:
+def test_undecodable_images_are_left_out_and_reported(tmp_path: Path) -> None:
     for label in ("REAL", "FAKE"):
         shutil.copytree(CIFAKE / "test" / label, tmp_path / "train" / label)
     (tmp_path / "train" / "FAKE" / "0 bad.jpg").write_text("no image")
@@ -103,7 +103,7 @@ def test_augmentation_mirrors_and_shifts_and_reflects_the_edge() -> None:
     assert len({one.tobytes() for one in moved}) > 60
 
 
-def test_metrics_match_case_worked_by_hand() -> None:
+def test_metrics_equal_those_computed_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.4, 0.6, 0.2, 0.1])
     labels = np.array([1, 1, 1, 0, 0, 0], np.int8)
     measured = measure(scores, labels)
@@ -125,7 +125,7 @@ def test_balanced_accuracy_weighs_classes_equally_and_auc_counts_ties_half() -> 
     assert measure(np.array([0.9]), np.array([1], np.int8)).auc is None
 
 
-def test_area_under_roc_curve_equals_auc() -> None:
+def test_auc_is_the_area_under_the_roc_curve() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 500).astype(np.int8)
     scores = np.round(random.random(500) * 0.7 + labels * 0.3, 2)  # with many ties
@@ -142,7 +142,7 @@ def test_reliability_counts_every_image_once() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training run of the default recipe on the bundled images."""
+    """The folder of a short training of the default recipe on the bundled images."""
     out = tmp_path_factory.mktemp("runs") / "compact"
     done = train("fit", *FIT, "--out", out)
     assert done.returncode == 0, done.stderr
@@ -158,15 +158,15 @@ def test_run_writes_model_settings_history_and_figures(run: Path) -> None:
         "validation.json",
         "training.png",
     }
-    told = json.loads((run / "run.json").read_text())
-    assert [set(epoch) for epoch in told["history"]] == [set(told["history"][0])] * 3
-    assert told["settings"]["seed"] == 7
-    assert told["images"]["validation"] == len(json.loads((run / "validation.json").read_text()))
-    best = max(epoch["validation_accuracy"] for epoch in told["history"])
-    assert told["validation"]["accuracy"] == pytest.approx(best), "the model is not that of the best epoch"
+    record = json.loads((run / "run.json").read_text())
+    assert [set(epoch) for epoch in record["history"]] == [set(record["history"][0])] * 3
+    assert record["settings"]["seed"] == 7
+    assert record["images"]["validation"] == len(json.loads((run / "validation.json").read_text()))
+    best = max(epoch["validation_accuracy"] for epoch in record["history"])
+    assert record["validation"]["accuracy"] == pytest.approx(best), "the model is not that of the best epoch"
 
 
-def test_killed_run_resumes_to_same_history(run: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-m", "train", "fit", *FIT, "--out", str(out)],
@@ -268,7 +268,7 @@ def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Pat
         time.sleep(0.01)
     process.kill()
     process.wait()
-    told = json.loads((begun / "run.json").read_text())
+    record = json.loads((begun / "run.json").read_text())
     held_out = set(json.loads((begun / "validation.json").read_text()))
     one = next(
         path for path in sorted((data / "train" / "REAL").iterdir()) if f"train/REAL/{path.name}" not in held_out
@@ -277,26 +277,26 @@ def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Pat
     one.unlink()
     done = train(*fit_here, "--resume")
     assert done.returncode == 2
-    assert "begun with other images" in done.stderr
+    assert "began with other images" in done.stderr
     one.write_bytes(content)
-    (begun / "run.json").write_text(json.dumps(told | {"recipe": told["recipe"] | {"mixed": 0.1}}))
+    (begun / "run.json").write_text(json.dumps(record | {"recipe": record["recipe"] | {"mixed": 0.1}}))
     assert "another version of the recipe" in train(*fit_here, "--resume").stderr
-    del told["settings"]["fraction"]
-    (begun / "run.json").write_text(json.dumps(told))
+    del record["settings"]["fraction"]
+    (begun / "run.json").write_text(json.dumps(record))
     done = train(*fit_here, "--resume")
     assert done.returncode == 0, done.stderr
 
 
-def test_evaluate_can_use_images_held_out_by_a_run(run: Path, tmp_path: Path) -> None:
-    told = json.loads((run / "run.json").read_text())
+def test_evaluate_with_run_measures_the_held_out_images(run: Path, tmp_path: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
     done = train("evaluate", run / "model.keras", "--data", CIFAKE, "--run", run, "--json")
-    assert json.loads(done.stdout)["as_published"]["accuracy"] == pytest.approx(told["validation"]["accuracy"])
+    assert json.loads(done.stdout)["as_published"]["accuracy"] == pytest.approx(record["validation"]["accuracy"])
     done = train("evaluate", run / "model.keras", "--data", CIFAKE, "--run", tmp_path)
     assert done.returncode == 2
     assert "no list of images" in done.stderr
 
 
-def test_too_small_class_raises_named_error(tmp_path: Path) -> None:
+def test_class_with_too_few_images_reports_an_error(tmp_path: Path) -> None:
     for label, count in (("REAL", 1), ("FAKE", 20)):
         (tmp_path / "train" / label).mkdir(parents=True)
         for path in sorted((CIFAKE / "train" / label).iterdir())[:count]:
@@ -307,28 +307,28 @@ def test_too_small_class_raises_named_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
-def test_evaluate_gives_same_result_for_keras_and_tflite(run: Path, tmp_path: Path, kind: str) -> None:
+def test_evaluate_reports_figures_of_keras_and_tflite_files(run: Path, tmp_path: Path, kind: str) -> None:
     path = run / "model.keras" if kind == "keras" else CHECKOUT / "models" / "compact_float16.tflite"
     done = train("evaluate", path, "--data", CIFAKE, "--json", "--figures", tmp_path / "figures")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["as_published"]["images"] == 20
-    assert told["leaked"] == 1
-    assert told["without_leaked"]["images"] == 19
+    record = json.loads(done.stdout)
+    assert record["as_published"]["images"] == 20
+    assert record["leaked"] == 1
+    assert record["without_leaked"]["images"] == 19
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"test_{name}.png" for name in ("confusion", "roc", "reliability", "mistakes")
     }
     table = train("evaluate", path, "--data", CIFAKE)
-    assert f"{told['as_published']['accuracy']:.2%}" in table.stdout
+    assert f"{record['as_published']['accuracy']:.2%}" in table.stdout
 
 
-def test_evaluate_works_with_test_split_alone(tmp_path: Path) -> None:
+def test_test_split_without_train_split_can_be_evaluated(tmp_path: Path) -> None:
     shutil.copytree(CIFAKE / "test", tmp_path / "test")
     done = train("evaluate", CHECKOUT / "models" / "compact_int8.tflite", "--data", tmp_path, "--json")
-    told = json.loads(done.stdout)
-    assert told["as_published"]["images"] == 20
-    assert told["leaked"] is None
-    assert told["without_leaked"] is None
+    record = json.loads(done.stdout)
+    assert record["as_published"]["images"] == 20
+    assert record["leaked"] is None
+    assert record["without_leaked"] is None
 
 
 def test_unusable_model_reports_one_line_error(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_unusable_model_reports_one_line_error(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_resnet50_recipe_has_imagenet_preprocessing() -> None:
+def test_resnet50_recipe_preprocesses_as_keras_does() -> None:
     keras = pytest.importorskip("keras")
     from train.recipes import RECIPES
 

@@ -1,9 +1,8 @@
-"""What happens to pictures on their way to whoever looks at them, done to pieces at random.
+"""Random augmentation of pieces: the changes that pictures suffer when they are edited and shared.
 
-Each step is drawn without regard to the label: what a network can learn from
-it, it has to learn about both classes. The shares are those that published
-detectors settled on, as starting points; train/EXPERIMENTS.md has what was
-tried.
+Every step is drawn independently of the label, so that no step gives the label
+away. The shares are those of published detectors; train/EXPERIMENTS.md records
+what else was tried.
 """
 
 from dataclasses import dataclass
@@ -16,14 +15,28 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 Array = npt.NDArray[np.uint8]
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-CAMERA_QUALITIES = (70, 75, 80, 82, 85, 87, 90, 90, 92, 93, 94, 95, 95, 96, 98)  # of photographs' own JPEGs
+CAMERA_QUALITIES = (70, 75, 80, 82, 85, 87, 90, 90, 92, 93, 94, 95, 95, 96, 98)  # typical JPEG qualities of cameras
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How often each step is taken, 0-1."""
+    """The probability of each step, 0-1.
 
-    first_jpeg: float = 0.5  # of pictures that never were one
+    Attributes:
+        first_jpeg: encode a lossless picture as a camera's JPEG, before all other steps.
+        native: crop at the piece's own scale.
+        enlarged: crop a small part and enlarge it; the remaining crops are reduced a little.
+        colour: change brightness, contrast and saturation.
+        grey: convert to grey.
+        blurred: blur.
+        sharpened: sharpen, if the crop was not blurred.
+        noisy: add Gaussian noise.
+        masked: replace squares by grey.
+        not_encoded: leave out the last encoding.
+        webp: encode as WebP at last; the remaining crops are encoded as JPEG, a third of them twice.
+    """
+
+    first_jpeg: float = 0.5
     native: float = 0.4
     enlarged: float = 0.1
     colour: float = 0.4
@@ -37,12 +50,13 @@ class Augmentation:
 
 
 def augmented(piece: Array, lossless: bool, size: int, how: Augmentation, random: np.random.Generator) -> Array:
-    """A crop of a piece, changed at random.
+    """A random crop of a piece after random changes.
 
     Args:
         piece: RGB, shape (height, width, 3).
         lossless: see `train.photos.pieces.Pieces`.
-        size: of the crop, pixels a side.
+        size: side of the crop in pixels.
+        how: probability of each step.
 
     Returns:
         RGB, uint8, shape (size, size, 3).
@@ -60,7 +74,7 @@ def augmented(piece: Array, lossless: bool, size: int, how: Augmentation, random
 
 
 def _crop(picture: Image.Image, size: int, how: Augmentation, random: np.random.Generator) -> Image.Image:
-    """A square of it at native scale, or scaled: most often reduced a little, now and then enlarged a lot."""
+    """A random square at the picture's scale, enlarged, or reduced a little."""
     most, drawn = min(picture.size), random.random()
     if drawn < how.native:
         side = size
@@ -94,7 +108,7 @@ def _toned(picture: Image.Image, how: Augmentation, random: np.random.Generator)
 
 
 def _masked(pixels: Array, how: Augmentation, random: np.random.Generator) -> Array:
-    """Some of the 16-pixel squares become grey: the rest has to do."""
+    """Replace some of the squares of 16 pixels by grey, so that the network cannot rely on one place."""
     if random.random() >= how.masked:
         return pixels
     squares = random.random((pixels.shape[0] // 16, pixels.shape[1] // 16)) < random.uniform(0.05, 0.5)
@@ -114,7 +128,7 @@ def _encoded(picture: Image.Image, how: Augmentation, random: np.random.Generato
 
 
 def _jpeg(picture: Image.Image, quality: int, random: np.random.Generator) -> Image.Image:
-    """Encoded and decoded, on a grid of 8 x 8 blocks that begins anywhere."""
+    """The picture after JPEG compression; its grid of 8 x 8 blocks begins at a random place."""
     left, top = (int(n) for n in random.integers(8, size=2))
     padded = Image.fromarray(np.pad(np.asarray(picture), ((top, 0), (left, 0), (0, 0)), mode="edge"))
     decoded = _reopened(padded, "JPEG", quality=quality, subsampling=int(random.choice((0, 2, 2))))

@@ -1,7 +1,7 @@
-"""From the logits of a picture's views to P(REAL), and the thresholds of the three answers.
+"""Fit P(REAL) to the logits of a picture's views, and the thresholds of the three answers.
 
-All of it is measured on sources that were held out to choose by, under the
-tiers `clean` and `web`, with the LiteRT file as the device runs it.
+Both are fitted on the validation pictures, in the tiers `clean` and `web`, with
+the LiteRT file as the device runs it.
 """
 
 import json
@@ -21,17 +21,17 @@ from train.photos.scores import Scored, scored
 TIERS = ("clean", "web")
 POINTS = {"1%": 0.01, "3%": 0.03, "10%": 0.10}  # name: share of real pictures that may be called FAKE
 DEFAULT_POINT = "3%"
-OF_ONE_SOURCE = 8 / 3  # a source may have so many times the false alarms of all
-LEAST_PICTURES = 20  # of a source that this is asked of: below, one picture decides
-MISSES = 0.10
-STEPS = 50
+OF_ONE_SOURCE = 8 / 3  # limit for a single source: this many times the share of false alarms of all sources
+LEAST_PICTURES = 20  # pictures of a source that has this limit; in a smaller one a single picture would decide
+MISSES = 0.10  # share of generated pictures that may be called REAL
+STEPS = 50  # of Newton's method
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was found, and on how many answers."""
+    """Fitted values, and the number of answers that they were fitted to."""
 
     fusion: Fusion
     points: tuple[OperatingPoint, ...]
@@ -39,18 +39,18 @@ class Calibrated:
 
 
 def calibrate(model: Path, pictures: Sequence[Picture]) -> Calibrated:
-    """Measure a model on held-out pictures, and write fusion and operating points into its JSON.
+    """Run a model on the validation pictures, and write fusion and operating points into its JSON.
 
     Raises:
         ModelError: the model cannot be run.
-        CollectionError: a class is missing, or the model takes no views.
+        CollectionError: a class has no pictures, the model takes no views, or its logits do not separate the classes.
     """
     loaded = load(model)
     if loaded.description is None or loaded.description.views is None:
-        raise CollectionError(f"{model}: its description has no views; only a model of crops has operating points")
+        raise CollectionError(f"{model}: its JSON has no views; only a model that judges crops has operating points")
     rows, _ = scored(model, pictures, TIERS)
     if {row.picture.label for row in rows} != {0, 1}:
-        raise CollectionError("held-out pictures of both classes are needed to calibrate")
+        raise CollectionError("calibration needs validation pictures of both classes")
     found = from_logits(rows, loaded.description.views, loaded.description.score_limit)
     path = description_path(model)
     data = json.loads(path.read_text("utf-8"))
@@ -64,19 +64,29 @@ def calibrate(model: Path, pictures: Sequence[Picture]) -> Calibrated:
 
 
 def from_logits(rows: Sequence[Scored], views: Views, limit: float) -> Calibrated:
-    """The same from logits that are there already."""
+    """Fit fusion and operating points to the answers of a model.
+
+    Args:
+        limit: `score_limit` of the model's description.
+
+    Raises:
+        CollectionError: the logits do not separate the classes.
+    """
     weights = np.array(views.weights)
     logits = np.array([row.logits for row in rows])
     labels = np.array([row.picture.label for row in rows], np.int8)
     sources = np.array([f"{row.picture.label}/{row.picture.source}" for row in rows])
-    pull = pulls(labels, sources)
-    fusion = _fitted(logits @ weights / weights.sum(), labels, pull)
+    importance = importances(labels, sources)
+    fusion = _fitted(logits @ weights / weights.sum(), labels, importance)
     scores = fused(logits, views, fusion, limit)
-    return Calibrated(fusion, tuple(_points(scores, labels, sources, pull)), len(rows))
+    return Calibrated(fusion, tuple(_points(scores, labels, sources, importance)), len(rows))
 
 
-def pulls(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats:
-    """The weight of each answer: both classes alike, a source by the square root of its size; their sum is 1."""
+def importances(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats:
+    """The weight of each answer in the fit, shape (n,); their sum is 1.
+
+    Each class gets half. Within a class, a source gets a weight that grows with the square root of its size.
+    """
     _, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
     weights: Floats = 1 / np.sqrt(counts[index])
     for label in (0, 1):
@@ -85,7 +95,15 @@ def pulls(labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_]) -> Floats
 
 
 def fused(logits: Floats, views: Views, fusion: Fusion, limit: float) -> Floats:
-    """P(REAL) by as many views as the device takes: `edge.inference.classifier.Classifier.judge` for many pictures."""
+    """P(REAL) of many pictures from their views' logits, as `edge.inference.classifier.Classifier.judge` computes it.
+
+    Args:
+        logits: of every view, the first views and the further ones; shape (n, views).
+        limit: `score_limit` of the model's description.
+
+    Returns:
+        P(REAL), shape (n,).
+    """
     weights = np.array(views.weights)
     first = views.first_count
     by_first = _sigmoid(fusion.scale * (logits[:, :first] @ weights[:first] / weights[:first].sum()) + fusion.offset)
@@ -99,37 +117,40 @@ def _sigmoid(logits: Floats) -> Floats:
     return 1 / (1 + np.exp(-logits))
 
 
-def _fitted(means: Floats, labels: npt.NDArray[np.int8], pull: Floats) -> Fusion:
-    """Logistic regression on one number (Platt 1999), by Newton's method."""
+def _fitted(means: Floats, labels: npt.NDArray[np.int8], importance: Floats) -> Fusion:
+    """Logistic regression on the mean logit (Platt 1999), by Newton's method."""
     design, found = np.stack([means, np.ones_like(means)], 1), np.array([1.0, 0.0])
     for _ in range(STEPS):
         p = _sigmoid(design @ found)
-        slope = design.T @ (pull * (p - labels))
-        curvature = (design * (pull * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
+        slope = design.T @ (importance * (p - labels))
+        curvature = (design * (importance * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
         found = found - np.linalg.solve(curvature, slope)
     scale, offset = map(float, found)
     if not (math.isfinite(scale) and scale > 0):
-        raise CollectionError("the model's logits do not rise with the share of real pictures: nothing to calibrate")
+        raise CollectionError(
+            "the model's logits do not rise with the share of real pictures: train it longer before you calibrate it"
+        )
     return Fusion(scale, offset)
 
 
 def _points(
-    scores: Floats, labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_], pull: Floats
+    scores: Floats, labels: npt.NDArray[np.int8], sources: npt.NDArray[np.str_], importance: Floats
 ) -> "list[OperatingPoint]":
+    """The thresholds of each of POINTS, with the false alarms and misses that were measured."""
     real, fake = labels == 1, labels == 0
     large = [scores[sources == name] for name in np.unique(sources[real]) if (sources == name).sum() >= LEAST_PICTURES]
-    real_above = _quantile(scores[fake], pull[fake], 1 - MISSES)
+    real_above = _quantile(scores[fake], importance[fake], 1 - MISSES)
     points = []
     for name, share in POINTS.items():
-        below = _quantile(scores[real], pull[real], share)
+        below = _quantile(scores[real], importance[real], share)
         below = min([below, *(_quantile(of_source, None, OF_ONE_SOURCE * share) for of_source in large)])
-        # A good model has room between the two for nothing: then there is one threshold, in the middle.
+        # The thresholds of a good model may cross. Then the point has one threshold, in the middle, and no UNSURE.
         low, high = (below, real_above) if below <= real_above else ((below + real_above) / 2,) * 2
         points.append(
             OperatingPoint(
                 name=name,
-                false_alarms=float(pull[real & (scores < low)].sum() * 2),
-                misses=float(pull[fake & (scores > high)].sum() * 2),
+                false_alarms=float(importance[real & (scores < low)].sum() * 2),
+                misses=float(importance[fake & (scores > high)].sum() * 2),
                 fake_below=low,
                 real_above=high,
             )
@@ -137,9 +158,9 @@ def _points(
     return points
 
 
-def _quantile(scores: Floats, pull: Floats | None, share: float) -> float:
-    """The score below which at most that share of the weight lies."""
+def _quantile(scores: Floats, importance: Floats | None, share: float) -> float:
+    """The greatest score below which at most this share of the weight lies; None weighs all scores alike."""
     order = np.argsort(scores)
-    weights = np.full(len(scores), 1 / len(scores)) if pull is None else pull[order] / pull.sum()
-    below = np.cumsum(weights) - weights  # of what is smaller
+    weights = np.full(len(scores), 1 / len(scores)) if importance is None else importance[order] / importance.sum()
+    below = np.cumsum(weights) - weights  # weight of the smaller scores
     return float(scores[order][below <= share][-1])

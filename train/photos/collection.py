@@ -1,12 +1,12 @@
-"""A folder of photos and generated pictures, grouped by source, and its manifest.
+"""A folder of photos and generated pictures, grouped by source, with an optional manifest.
 
-    FOLDER/REAL/SOURCE/**   photographs, a folder for each camera, website or data set
-    FOLDER/FAKE/SOURCE/**   generated pictures, a folder for each generator and gallery
-    FOLDER/manifest.jsonl   optional: a JSON object a line, found by `id`, which is a file's name without its suffix
+    FOLDER/REAL/SOURCE/**   photographs, one folder for each camera, website or data set
+    FOLDER/FAKE/SOURCE/**   generated pictures, one folder for each generator and gallery
+    FOLDER/manifest.jsonl   optional: one JSON object a line; its `id` is the name of a file without its suffix
 
-Pictures of one source resemble each other in what has nothing to do with the
-question: camera, subject, JPEG quality. A network that met a source in
-training is not tested by its other pictures, so a source is never split.
+Pictures of one source resemble each other in ways that have nothing to do with
+the label: camera, subject, JPEG quality. The pictures of a source that was
+trained on are no test, so all pictures of a source are on one side of a split.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ from edge.inference.model import LABELS
 from edge.sources.files import images
 
 MANIFEST = "manifest.jsonl"
-TRAINABLE = "train"  # in a manifest's `may`; anything else may be measured on, but not trained on
-HELD_OUT = 0.1  # of the groups of each class for validation, and as many for the test, where no split is given
+TRAINABLE = "train"  # value of `may` in the manifest that allows training; other pictures may only be measured on
+HELD_OUT = 0.1  # share of each class's groups for validation, and the same share for the test, without a split file
 HASHES = "hashes.json"
-NEARLY = 3  # bits of 64 in which hashes of nearly identical pictures differ, at most
-ART_SHARE = 0.1  # of the draws of a class: pictures without photo-like content
-_ONES = np.array([value.bit_count() for value in range(256)])  # in each byte
+NEARLY = 3  # bits of 64 in which the hashes of near-duplicates differ at most
+ART_SHARE = 0.1  # share of a class's draws for art: pictures without photo-like content
+_ONES = np.array([value.bit_count() for value in range(256)])  # number of bits that are set in each byte
 
 
 class CollectionError(EdgeDetectError):
-    """A folder, manifest or split of photos is not what it should be."""
+    """A collection, its manifest or its split is missing something or damaged."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Picture:
 
     Attributes:
         label: 1 for REAL, 0 for FAKE.
-        source: the folder below the label's; "" for files directly in it.
-        group: what is kept on one side of a split: the repository if the manifest names one, else the source.
-        row: the picture's line of the manifest; empty if there is none.
+        source: name of the folder in the label's folder; "" for a file directly in the latter.
+        group: the pictures of a group are all on one side of a split: those of a repository if the manifest names one,
+            else those of a source.
+        row: the picture's object in the manifest; empty without one.
     """
 
     path: Path
@@ -59,24 +60,27 @@ class Picture:
 
     @property
     def id(self) -> str:
+        """The file's name without its suffix; the manifest's key."""
         return self.path.stem
 
     @property
     def generator(self) -> str:
-        """The generator's name; for a photograph its source."""
+        """The generator's name; the source's name if the manifest names no generator."""
         return str(self.row.get("generator") or self.source)
 
     @property
     def is_art(self) -> bool:
+        """Whether the manifest calls the picture art: without photo-like content."""
         return bool(self.row.get("art"))
 
     @property
     def may_train(self) -> bool:
+        """Whether the manifest allows training on the picture."""
         return bool(self.row.get("may", TRAINABLE) == TRAINABLE)
 
 
 def read(folder: Path) -> list[Picture]:
-    """Every picture of a collection, sorted by path.
+    """All pictures of a collection, sorted by class and path.
 
     Raises:
         CollectionError: a class has no pictures, or the manifest is damaged.
@@ -86,7 +90,7 @@ def read(folder: Path) -> list[Picture]:
     for label, name in enumerate(LABELS):
         top = folder / name
         found = sorted(Path(path) for path in images([str(top)], recursive=True) if isinstance(path, str))
-        found = [path for path in found if path != top]  # which it is if there is no such folder
+        found = [path for path in found if path != top]  # `images` yields a missing folder itself
         if not found:
             raise CollectionError(f"{top}: no images; a collection has REAL/SOURCE and FAKE/SOURCE folders")
         for path in found:
@@ -115,13 +119,13 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Split:
-    """Which groups are kept from training.
+    """The groups that are held out from training.
 
     Attributes:
-        validation: groups to choose by.
-        test: groups that neither training nor choosing may see.
-        generators: in the rest, pictures of these generators are left out too: they are those of `test`.
-        weights: draws of a source beside its usual share, by source.
+        validation: groups whose pictures choose epochs, thresholds and other settings.
+        test: groups whose pictures are only measured on.
+        generators: generators of the test pictures; their pictures in other groups are not trained on.
+        weights: factor on the share of draws of a source, by its name.
     """
 
     validation: frozenset[str]
@@ -131,9 +135,10 @@ class Split:
 
     @classmethod
     def from_file(cls, path: Path) -> "Split":
-        """
+        """Read a split from a JSON file with the names of the attributes.
+
         Raises:
-            CollectionError: the file cannot be read, or is no split.
+            CollectionError: the file cannot be read, or is not a split.
         """
         try:
             data = json.loads(path.read_text("utf-8"))
@@ -147,10 +152,11 @@ class Split:
 
     @classmethod
     def at_random(cls, pictures: Sequence[Picture], fraction: float, seed: int) -> "Split":
-        """A share of each class's groups for validation and as many for the test: the same on every machine.
+        """Hold out random groups of each class; the result is the same on every machine.
 
         Args:
-            fraction: of the groups of each class, 0-0.5; at least one group each, where there are three.
+            fraction: share of the groups of each class for validation, and the same share for the test, 0-0.5. At least
+                one group each, if a class has three groups; none otherwise.
         """
         chosen: list[set[str]] = [set(), set()]
         for label in range(len(LABELS)):
@@ -174,14 +180,14 @@ class Split:
         return sides
 
 
-def without_copies(sides: "dict[str, list[Picture]]", cache: Path) -> "dict[str, list[Picture]]":
-    """The sides of a split, without pictures that another side has as well, byte for byte or nearly.
+def without_copies(sides: "dict[str, list[Picture]]", cache: Path | None = None) -> "dict[str, list[Picture]]":
+    """The sides of a split without pictures that another side also has, identical or nearly so.
 
-    What is measured on stays: training gives way to validation and test, and validation to the test. Within a side
-    nothing is compared.
+    A copy is removed from training if validation or test has it, and from validation if the test has it; the test keeps
+    all pictures. Copies within one side stay.
 
     Args:
-        cache: a folder where the files' hashes are kept between calls.
+        cache: a folder that keeps the files' hashes between calls; None computes them in each call.
     """
     hashes = _hashes([picture.path for side in sides.values() for picture in side], cache)
     kept = dict(sides)
@@ -204,12 +210,13 @@ def _looks_like_one(hashed: "_Hashes", looks: "npt.NDArray[np.uint64]") -> bool:
 
 
 class _Hashes(NamedTuple):
-    """Of one file.
+    """The hashes of one file.
 
     Attributes:
         content: the SHA-256 of its bytes, hexadecimal.
-        across, down: difference hashes of 64 bits: whether each of 8 x 8 cells of the grey picture is darker than the
-            one beside it, or below it. One of them alone is the same for all pictures with a bright middle.
+        across, down: difference hashes of 64 bits. A bit tells whether one of 8 x 8 cells of the grey picture is darker
+            than the cell to its right (across) or below it (down). Both are compared, because all pictures with a
+            bright middle have the same hash in one direction.
     """
 
     content: str
@@ -217,18 +224,18 @@ class _Hashes(NamedTuple):
     down: int
 
 
-def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, _Hashes]:
-    """Of each file that can be decoded."""
-    kept_in = cache / HASHES
-    kept: dict[str, list[Any]] = json.loads(kept_in.read_text("utf-8")) if kept_in.exists() else {}
+def _hashes(paths: Iterable[Path], cache: Path | None) -> dict[Path, _Hashes]:
+    """The hashes of each file that can be decoded."""
+    kept_in = cache / HASHES if cache else None
+    kept: dict[str, list[Any]] = json.loads(kept_in.read_text("utf-8")) if kept_in and kept_in.exists() else {}
     keys = {path: (str(path.resolve()), *_state(path)) for path in paths}
     missing = [path for path, (name, *state) in keys.items() if kept.get(name, [])[:2] != state]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, hashed in zip(missing, pool.map(_hashed, missing), strict=True):
             name, *state = keys[path]
             kept[name] = [*state, hashed]
-    if missing:
-        cache.mkdir(parents=True, exist_ok=True)
+    if missing and kept_in:
+        kept_in.parent.mkdir(parents=True, exist_ok=True)
         partial = kept_in.with_suffix(".partial")
         partial.write_text(json.dumps(kept), "utf-8")
         os.replace(partial, kept_in)
@@ -237,7 +244,7 @@ def _hashes(paths: Iterable[Path], cache: Path) -> dict[Path, _Hashes]:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What changes when the file does."""
+    """(size, time of modification) of a file, which differ after a change."""
     try:
         status = path.stat()
     except OSError:
@@ -246,7 +253,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _hashed(path: Path) -> _Hashes | None:
-    """None if it cannot be decoded."""
+    """The hashes of a file; None if it cannot be decoded."""
     try:
         data = preprocess.read(path)
         cells = preprocess.pixels(path, (9, 9), data).sum(2, dtype=np.int32)
@@ -258,13 +265,17 @@ def _hashed(path: Path) -> _Hashes | None:
 
 
 def shares(pictures: Sequence[Picture], weights: dict[str, float]) -> list[float]:
-    """How often each picture is drawn, as a share of all draws: both classes alike, within a class by source.
+    """How often each picture is drawn, as a share of all draws.
 
-    A source's share grows with the square root of its size: a large one has
-    more to teach, but must not drown the others.
+    Each class gets half of the draws. Within a class, the share of a source
+    grows with the square root of its size: a large source teaches more, but
+    must not outweigh the others.
+
+    Args:
+        weights: factor on a source's share, by its name; 1 for other sources.
 
     Returns:
-        One share a picture; their sum is 1.
+        One share for each picture; their sum is 1.
     """
     by_source: dict[tuple[int, bool, str], list[int]] = defaultdict(list)
     for index, picture in enumerate(pictures):
@@ -275,8 +286,8 @@ def shares(pictures: Sequence[Picture], weights: dict[str, float]) -> list[float
             of_class = {key: value for key, value in by_source.items() if key[:2] == (label, is_art)}
             has_other = any(key[:2] == (label, not is_art) for key in by_source)
             part = 0.5 * ((ART_SHARE if is_art else 1 - ART_SHARE) if has_other else 1.0)
-            pull = {key: len(value) ** 0.5 * weights.get(key[2], 1.0) for key, value in of_class.items()}
+            weight = {key: len(value) ** 0.5 * weights.get(key[2], 1.0) for key, value in of_class.items()}
             for key, indices in of_class.items():
                 for index in indices:
-                    found[index] = part * pull[key] / sum(pull.values()) / len(indices)
+                    found[index] = part * weight[key] / sum(weight.values()) / len(indices)
     return found

@@ -1,4 +1,4 @@
-"""How good a photo model is on sources that neither training nor choosing saw."""
+"""Measure a photo model on sources that were neither trained on nor used to choose settings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from train.photos.measures import LEAST_PICTURES, Part, Tier, parts, tier
 from train.photos.scores import Scored, scored
 from train.photos.tiers import CHANGES, CLEAN, TIERS
 
-LEAST_RECALL, MOST_FALSE_ALARMS = 0.6, 0.2  # a generator below, or a source above, is named in the card
+LEAST_RECALL, MOST_FALSE_ALARMS = 0.6, 0.2  # the card names generators below, and sources above, as weak spots
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Evaluation:
     """The figures of one model file.
 
     Attributes:
-        tiers: by name, on all pictures.
-        changes: by name, on `some` pictures of each class, which are measured clean beside them.
-        generators, sources: under the clean tier, the worst first.
-        views: mean number that a picture took, under the clean tier.
-        unreadable: why pictures could not be judged.
+        tiers: figures of each tier on all pictures, by its name.
+        changes: figures after each change on some pictures of each class, by its name, and of the same pictures clean.
+        generators, sources: figures of each generator and source in the tier clean, the worst first.
+        views: mean number of views of a picture in the tier clean.
+        unreadable: for each picture that could not be judged, the reason.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Evaluation:
 
     @property
     def named(self) -> list[Part]:
-        """Generators and sources that are below what may pass without a word."""
+        """Weak spots: generators with a low recall, and sources with many false alarms."""
         weak = [part for part in self.generators if part.right < LEAST_RECALL]
         return weak + [part for part in self.sources if part.wrong > MOST_FALSE_ALARMS]
 
@@ -53,7 +53,11 @@ def evaluate(
     """Measure a LiteRT model as the device runs it.
 
     Args:
-        some: pictures of each class for each of `CHANGES`; 0 leaves these out.
+        some: number of pictures of each class to measure `train.photos.tiers.CHANGES` on; 0 leaves the changes out.
+        processes: number of processes that run the model; None starts one for each core.
+
+    Returns:
+        (figures, the answer to every picture in every tier).
 
     Raises:
         ModelError: the model cannot be run.
@@ -80,7 +84,7 @@ def evaluate(
 
 
 def _some(pictures: Sequence[Picture], count: int) -> list[Picture]:
-    """As many of each class, from its sources in turns."""
+    """`count` pictures of each class, taken from its sources in turns."""
     chosen: list[Picture] = []
     for label in (0, 1):
         by_source: dict[str, list[Picture]] = {}
@@ -98,7 +102,7 @@ def _some(pictures: Sequence[Picture], count: int) -> list[Picture]:
 
 
 def table(evaluation: Evaluation) -> str:
-    """The figures for a person."""
+    """The figures as a table of text."""
     head = f"{'':18}{'balanced accuracy':>26}{'by source':>24}{'AUC':>24}{'found at 1 %':>13}{'at 5 %':>8}"
     lines = [evaluation.model, head + f"{'false alarms':>14}{'misses':>8}{'unsure':>14}"]
     for name, one in (evaluation.tiers | {f"({k})": v for k, v in evaluation.changes.items()}).items():

@@ -1,4 +1,4 @@
-"""A picture of an evaluation: what is found and what is passed, by tier, generator and source."""
+"""Draw an evaluation: ROC curves of the tiers, and what was recognised of each generator and source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from train.photos.tiers import TIERS
 
 
 def draw(evaluation: Evaluation, rows: Sequence[Scored], path: Path) -> None:
-    """Three parts in one PNG: ROC curves of the tiers, generators by share found, sources by share passed."""
+    """Draw a PNG: ROC curves of the tiers, share found of each generator, share passed of each source."""
     height = 1.5 + 0.26 * max(len(evaluation.generators), len(evaluation.sources), 12)
     figure, axes = plt.subplots(1, 3, figsize=(15, height), layout="constrained", width_ratios=(1, 1.1, 1.1))
     for name, colour in zip(TIERS, (REAL, FAKE, MUTED), strict=True):

@@ -1,41 +1,27 @@
-"""What a run is trained and chosen on: pieces of pictures, whose they are, and how often each is drawn."""
+"""The pictures and pieces that a run is trained on, and those that its best epoch is chosen by."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from train.photos.collection import HELD_OUT, Picture, Split, read, shares, without_copies
-from train.photos.pieces import INDEX, Pieces, cut
+from train.photos.collection import HELD_OUT, Split, read, shares, without_copies
+from train.photos.pieces import INDEX, Side, cut
 from train.photos.shards import Store
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 @dataclass(frozen=True)
-class Side:
-    """The pictures of one side of a split, and their pieces.
-
-    Attributes:
-        shares: how often each picture is drawn; their sum is 1.
-    """
-
-    pictures: Sequence[Picture]
-    pieces: Pieces
-    shares: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Material:
-    """Both sides that a training sees.
+    """Both sides of a split that a training uses.
 
     Attributes:
-        held_out: paths below the collection's folder of the pictures of "validation", and under "test" of all others
-            that are not trained on: also those whose generator, licence or likeness to a held-out one forbids it.
-        counts: pictures of each side.
+        held_out: pictures that the training does not see, as paths relative to the collection's folder: "validation"
+            lists the pictures of that side; "test" lists all others, among them pictures that are left out for their
+            generator, their licence or their likeness to a held-out picture.
+        counts: number of pictures on each side.
     """
 
     training: Side
@@ -45,14 +31,14 @@ class Material:
 
 
 def of_collection(data: Path, split: Split | None, cache: Path, seed: int, processes: int | None = None) -> Material:
-    """Cut from a collection.
+    """Split a collection, leave out copies, and cut its pieces.
 
     Args:
-        split: which groups are held out; None holds out a tenth of them, by the seed.
-        cache: a folder where the pieces are kept between runs.
+        split: the groups to hold out; None holds out a tenth of them, by the seed.
+        cache: a folder that keeps the pieces and the files' hashes between runs.
 
     Raises:
-        CollectionError: `data` is no collection.
+        CollectionError: `data` is not a collection.
     """
     pictures = read(data)
     split = split or Split.at_random(pictures, HELD_OUT, seed)
@@ -75,15 +61,15 @@ def of_collection(data: Path, split: Split | None, cache: Path, seed: int, proce
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Whether shards have been unpacked into a folder."""
+    """Whether the folder holds unpacked shards."""
     return any((folder / name / INDEX).exists() for name in (TRAIN, VALIDATION))
 
 
 def unpacked(folder: Path) -> Material:
-    """Out of shards, as `train.photos.shards.unpack` has left it.
+    """The material of a folder that `train.photos.shards.unpack` has filled.
 
     Raises:
-        ShardError: there is nothing, or one of the sides is missing.
+        ShardError: one of the sides, or both, are missing.
     """
     training, validation = (_side(Store(folder / name)) for name in (TRAIN, VALIDATION))
     held_out = Store(folder / VALIDATION).held_out
@@ -92,11 +78,11 @@ def unpacked(folder: Path) -> Material:
 
 
 def _side(store: Store) -> Side:
-    """A source has the share that it has in the whole collection, however many of its pictures have arrived."""
+    """The side of a store; a source keeps its share of the whole collection, however few of its pictures are there."""
     arrived = Counter(store.source_of)
     found = np.array([store.source_shares[source] / arrived[source] for source in store.source_of])
     labels = np.array([picture.label for picture in store.pictures])
-    for label in np.unique(labels):  # both classes alike, also while sources are missing
+    for label in np.unique(labels):  # each class gets half of the draws, also while sources are missing
         of_class = labels == label
         found[of_class] /= found[of_class].sum() * len(np.unique(labels))
     return Side(store.pictures, store.pieces(), found)

@@ -1,4 +1,4 @@
-"""Figures of merit of scores on pictures that come from sources, with numpy alone."""
+"""Figures of merit of scores on pictures that are grouped by source, computed with numpy alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,13 +11,13 @@ from train.metrics import measure, roc
 from train.photos.scores import Scored
 
 Floats = npt.NDArray[np.float64]
-DRAWS = 1000  # of sources, for an interval
-LEAST_PICTURES = 8  # of a generator or source that is called the worst
+DRAWS = 1000  # bootstrap samples of an interval
+LEAST_PICTURES = 8  # of a generator or source that has figures of its own
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the range that holds it with 95 %, by drawing sources with replacement."""
+    """A figure and its 95 % confidence interval, by bootstrap over sources."""
 
     value: float
     low: float
@@ -26,14 +26,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Tier:
-    """The figures under one tier; shares are 0-1.
+    """The figures of one tier; shares are 0-1.
 
     Attributes:
-        balanced_accuracy, auc: of the score alone, at the model's one threshold, every picture alike.
-        by_source: balanced accuracy with every source of a class alike, however many pictures it has.
-        recall_at: share of generated pictures found where a share of the real ones is called FAKE.
-        false_alarms, misses: of the three answers: REAL called FAKE, FAKE called REAL.
-        unsure_real, unsure_fake: answered UNSURE.
+        pictures: number of pictures.
+        balanced_accuracy: mean of the accuracy on each class, at the model's threshold without UNSURE.
+        by_source: the same if every source of a class has the same weight, however many pictures it has.
+        auc: area under the ROC curve of the scores.
+        recall_at: share of generated pictures found, by the share of real pictures that is called FAKE ("1%", "5%").
+        false_alarms: share of real pictures called FAKE, with the three answers.
+        misses: share of generated pictures called REAL, with the three answers.
+        unsure_real, unsure_fake: share of real and of generated pictures that were answered UNSURE.
     """
 
     pictures: int
@@ -51,7 +54,12 @@ class Tier:
 
 
 def tier(rows: Sequence[Scored], threshold: float, *, seed: int = 0) -> Tier:
-    """All the figures of one tier."""
+    """Compute the figures of one tier.
+
+    Args:
+        threshold: the model's threshold without UNSURE: scores above it are REAL.
+        seed: seed of the bootstrap samples.
+    """
     scores = np.array([row.score for row in rows])
     labels = np.array([row.picture.label for row in rows], np.int8)
     answers = np.array([row.label for row in rows])
@@ -89,7 +97,7 @@ def tier(rows: Sequence[Scored], threshold: float, *, seed: int = 0) -> Tier:
 
 
 def recall_at(scores: Floats, labels: npt.NDArray[np.int8], false_alarms: float) -> float:
-    """Share of generated pictures below the threshold below which at most that share of the real ones lies."""
+    """Share of generated pictures found, at the threshold that calls at most this share of real pictures FAKE."""
     alarms, found = roc(1 - scores, 1 - labels)
     return float(found[alarms <= false_alarms].max())
 
@@ -100,7 +108,7 @@ def _intervals(
     groups: npt.NDArray[np.str_],
     seed: int,
 ) -> list[Interval]:
-    """Bootstrap over sources, of each class by itself: pictures of a source do not vary independently."""
+    """Each figure with its interval: bootstrap over the sources of each class, as a source's pictures are alike."""
     random = np.random.default_rng(seed)
     members = [[np.flatnonzero(groups == group) for group in np.unique(groups[labels == label])] for label in (0, 1)]
     drawn: list[list[float]] = []
@@ -115,11 +123,13 @@ def _intervals(
 
 @dataclass(frozen=True)
 class Part:
-    """A generator's or a source's pictures under one tier.
+    """Figures of the pictures of one generator or source in one tier.
 
     Attributes:
-        right: share on the right side of the one threshold.
-        wrong, unsure: shares of the three answers.
+        label: 1 for a source of photographs, 0 for a generator.
+        pictures: number of pictures.
+        right: share on the right side of the model's threshold without UNSURE.
+        wrong, unsure: shares with the wrong answer, and with the answer UNSURE.
     """
 
     name: str
@@ -131,7 +141,7 @@ class Part:
 
 
 def parts(rows: Sequence[Scored], threshold: float) -> list[Part]:
-    """By generator for generated pictures, by source for real ones; the worst first."""
+    """Figures of each generator, then of each source of photographs; the worst first."""
     by_name: dict[tuple[int, str], list[Scored]] = {}
     for row in rows:
         picture = row.picture

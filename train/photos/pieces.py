@@ -1,7 +1,7 @@
 """Pieces of pictures, cut once and kept decoded, so that a training never waits for a 12-megapixel JPEG.
 
-Of each picture some pieces are at native resolution, as its file has them,
-and some of the picture reduced, as websites and chat programs reduce it.
+Half of a picture's pieces are cut at its native resolution, the other half
+after the picture was reduced, as websites and chat programs reduce it.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from edge.errors import ImageError
 from edge.imaging import preprocess
 from train.photos.collection import Picture
 
-SIDE = 224  # of a piece at most: room for a crop of 128 that is moved, and for reducing it by up to 0.57
-PER_PICTURE = 8
-CHECKED = 3  # of a validation picture, its first ones
-WORKING_SIDE = 1024  # larger pictures are halved as long as their shorter side keeps that: see `edge.imaging.views`
-LEAST_SIDE = 96  # a picture, or a reduced one, is not smaller
+SIDE = 224  # longest side of a piece in pixels: room to move a crop of 128, or to reduce a crop to 0.57 of its size
+PER_PICTURE = 8  # pieces of a large picture
+CHECKED = 3  # pieces of a validation picture that an epoch is measured on, the first ones
+WORKING_SIDE = 1024  # pictures are halved while their shorter side keeps this many pixels, see `edge.imaging.views`
+LEAST_SIDE = 96  # shortest side of a picture, also after reduction, in pixels
 FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 STORE, INDEX = "pieces.u8", "pieces.json"
 
@@ -37,13 +37,13 @@ Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pieces:
-    """Decoded pieces, in a file that is mapped into memory.
+    """Decoded pieces in a file that is mapped into memory; n is their number.
 
     Attributes:
-        path: of the file: pieces of SIDE x SIDE x 3 bytes, smaller ones in the upper left corner.
-        picture: which picture each piece is of.
-        sizes: (height, width) of each.
-        lossless: whether the picture never was a JPEG or a lossy WebP, as far as its file shows.
+        path: the file. Each piece takes SIDE x SIDE x 3 bytes; a smaller one lies in the upper left corner.
+        picture: for each piece, the index of its picture; shape (n,).
+        sizes: (height, width) of each piece; shape (n, 2).
+        lossless: whether the piece's picture never was a JPEG or a lossy WebP, as far as its file shows; shape (n,).
     """
 
     path: Path
@@ -52,18 +52,33 @@ class Pieces:
     lossless: npt.NDArray[np.bool_]
 
     def opened(self) -> Array:
-        """uint8, shape (pieces, SIDE, SIDE, 3), read only."""
+        """The pixels of all pieces: uint8, shape (n, SIDE, SIDE, 3), read only."""
         return np.memmap(self.path, np.uint8, "r", shape=(len(self.picture), SIDE, SIDE, 3))
 
 
-def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: int | None = None) -> Pieces:
-    """Cut all pictures, or take what a former call has cut of the same ones.
+@dataclass(frozen=True)
+class Side:
+    """The pictures of one side of a split, and their pieces.
 
-    A picture that cannot be decoded has no pieces.
+    Attributes:
+        shares: how often each picture is drawn, as a share of all draws; their sum is 1.
+    """
+
+    pictures: Sequence[Picture]
+    pieces: Pieces
+    shares: npt.NDArray[np.float64]
+
+
+def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: int | None = None) -> Pieces:
+    """Cut all pictures, or return the pieces that a former call has cut from the same pictures.
+
+    A picture that cannot be decoded, or that is too small, gets no pieces; a line on stdout names it.
 
     Args:
-        folder: for the pieces, on a disk with room for 1.2 MB a picture. Those of other pictures, or cut otherwise,
-            are kept beside them: a training may be reading them.
+        folder: folder for the pieces, on a disk with room for 1.2 MB a picture. Pieces of other pictures, or cut with
+            other settings, are kept beside them: a training may be reading them.
+        seed: seed of the places and scales.
+        processes: number of processes that cut; None starts one for each core.
     """
     names = [picture.path.as_posix() for picture in pictures]
     made_of = {"names": names, "seed": seed, "per_picture": PER_PICTURE, "side": SIDE, "working": WORKING_SIDE}
@@ -109,6 +124,7 @@ def _padded(piece: Array) -> Array:
 
 
 def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
+    """The pieces of one (path, seed), and whether the picture is lossless; or the reason why there are none."""
     path, seed = job
     random = np.random.default_rng(seed)
     try:
@@ -122,7 +138,7 @@ def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
     pieces = []
     for number in range(count):
         reduced = whole
-        if number % 2:  # in turns, as it is and reduced
+        if number % 2:  # every other piece is cut from the reduced picture
             least = LEAST_SIDE * 1.5 / short
             scale = float(np.exp(random.uniform(np.log(least), np.log(0.95)))) if least < 0.9 else 1.0
             reduced = _scaled(whole, scale, random)
@@ -131,6 +147,11 @@ def _cut(job: tuple[Path, int]) -> tuple[list[Array], bool] | str:
 
 
 def _working(path: Path) -> tuple[Image.Image, bool]:
+    """A picture halved as a device halves it, and whether it is lossless.
+
+    Raises:
+        ImageError: the picture cannot be read or decoded.
+    """
     data = preprocess.read(path)
     with contextlib.suppress(*preprocess.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
         halvings = _halvings(jpeg.size)

@@ -1,9 +1,10 @@
-"""Whether something tells the label that should not: file formats, their traces in crops, and being encoded again.
+"""Measure the bias of a collection: how well file formats, and their traces in crops, predict the label.
 
 A plain classifier is trained on such features alone, and measured on groups
-that it was not trained on. On the files it shows how biased a collection is;
-on what the network is shown in training, whether the augmentation took that
-away.
+that it was not trained on. Its accuracy on files shows how biased a collection
+is; its accuracy on augmented crops shows whether augmentation removed the bias.
+The probe also measures how a model's answers change when all pictures are
+encoded alike.
 """
 
 from collections.abc import Sequence
@@ -30,20 +31,40 @@ from train.photos.pieces import Pieces, cut
 from train.photos.separability import balanced_accuracy, held_out_scores
 from train.photos.traces import CROP_TRACES, FILE_TRACES, GRID, of_crop, of_file
 
-SIZE = 128  # of a crop, pixels a side
+SIZE = 128  # side of a crop in pixels
 ALL = "all of these"
 AS_CUT, AS_SHOWN = "crops as cut", "crops as shown"
 ENCODINGS = {"JPEG 90": ("JPEG", 90), "WebP 90": ("WEBP", 90)}
 
 
 @dataclass(frozen=True)
-class LabelCue:
-    """How well some features tell the label, on groups that were held out.
+class Sampling:
+    """What a probe takes from the training pictures.
 
     Attributes:
-        of: what the features were measured on.
-        balanced_accuracy: 0.5 is a coin; `low` to `high` holds it with 95 %, by drawing groups with replacement.
-        is_format: whether it can be nothing but a trace of the format, which must tell nothing in crops as shown.
+        pictures: largest number of pictures to cut crops from.
+        crops: number of crops.
+        seed: seed of the choice of both.
+        processes: number of processes that decode and measure.
+    """
+
+    pictures: int
+    crops: int
+    seed: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class LabelCue:
+    """How well some features predict the label, on groups that were held out.
+
+    Attributes:
+        of: what the features were measured on: files, crops as cut, or crops as shown.
+        features: name of the features.
+        examples: number of files or crops.
+        balanced_accuracy: accuracy of the prediction; 0.5 is chance.
+        low, high: its 95 % confidence interval, by bootstrap over groups.
+        is_format: whether only a file format makes such features. In crops as shown they should predict nothing.
     """
 
     of: str
@@ -57,10 +78,13 @@ class LabelCue:
 
 @dataclass(frozen=True)
 class Shift:
-    """What encoding all pictures alike does to one class.
+    """How a model's answers to the pictures of one class change when all pictures are encoded alike.
 
     Attributes:
-        right, right_after: share on the right side of the model's threshold.
+        encoding: name of the encoding.
+        label: name of the class.
+        pictures: number of pictures.
+        right, right_after: share on the right side of the model's threshold, before and after.
         score: mean change of P(REAL).
     """
 
@@ -73,12 +97,19 @@ class Shift:
 
     @property
     def points(self) -> float:
+        """Change of the share on the right side, in percentage points."""
         return 100 * (self.right_after - self.right)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """All that was found; `unreadable` are reasons."""
+    """The result.
+
+    Attributes:
+        told: how well each kind of features predicts the label.
+        shifts: how a model's answers change; empty if no model was given.
+        unreadable: for each picture that could not be read, the reason.
+    """
 
     told: list[LabelCue]
     shifts: list[Shift]
@@ -92,41 +123,41 @@ def probe(
     sides: dict[str, list[Picture]],
     weights: dict[str, float],
     scratch: Path,
-    *,
+    sampling: Sampling,
     model: Path | None = None,
-    pictures: int,
-    crops: int,
-    seed: int,
-    processes: int,
 ) -> Probe:
-    """Files and crops of "train", and answers of a model on "validation".
+    """Probe files and crops of the side "train", and the answers of a model on the side "validation".
 
     Args:
-        weights: of sources, see `train.photos.collection.shares`.
+        sides: the pictures of each side of a split.
+        weights: factor on the share of a source, see `train.photos.collection.shares`.
         scratch: a folder for decoded pieces, on a disk with room for 1.2 MB a picture.
-        pictures: of which crops are taken, at most.
+        model: a LiteRT file; None leaves the answers out.
 
     Raises:
-        CollectionError: "train" lacks a class.
+        CollectionError: a class has no pictures in "train".
         ModelError: the model cannot be run.
     """
     if len({picture.label for picture in sides["train"]}) < len(LABELS):
         raise CollectionError("no REAL or no FAKE pictures are left to train on: nothing to compare")
-    shifts, not_judged = of_model(model, sides["validation"], processes) if model else ([], [])
-    told, unreadable = of_files(sides["train"], weights)
-    random, all_of_them = np.random.default_rng(seed), sides["train"]
-    of_each = np.array(shares(all_of_them, weights))
-    drawn = random.choice(len(of_each), min(pictures, np.count_nonzero(of_each)), replace=False, p=of_each)
-    some = [all_of_them[index] for index in sorted(drawn)]
-    told += of_crops(some, weights, scratch, crops=crops, seed=seed, processes=processes)
-    return Probe(told, shifts, unreadable + not_judged)
+    shifts, not_judged = of_model(model, sides["validation"], sampling.processes) if model else ([], [])
+    cues, unreadable = of_files(sides["train"], weights)
+    random, pictures = np.random.default_rng(sampling.seed), sides["train"]
+    of_each = np.array(shares(pictures, weights))
+    count = min(sampling.pictures, np.count_nonzero(of_each))
+    drawn = random.choice(len(of_each), count, replace=False, p=of_each)
+    cues += of_crops([pictures[index] for index in sorted(drawn)], weights, scratch, sampling)
+    return Probe(cues, shifts, unreadable + not_judged)
 
 
 def of_files(pictures: Sequence[Picture], weights: dict[str, float]) -> tuple[list[LabelCue], list[str]]:
-    """How well the files' own size, format, quality and length tell the label; and why some could not be read.
+    """How well the size, format, quality and length of files predict the label.
 
     Args:
-        weights: of sources, see `train.photos.collection.shares`.
+        weights: factor on the share of a source, see `train.photos.collection.shares`.
+
+    Returns:
+        (cues, the reasons why some files could not be read).
     """
     found, readable, unreadable = [], [], []
     for picture in pictures:
@@ -136,32 +167,34 @@ def of_files(pictures: Sequence[Picture], weights: dict[str, float]) -> tuple[li
         except ImageError as error:
             unreadable.append(str(error))
     of_each = np.array(shares(readable, weights))
-    rows = _told("files", FILE_TRACES, found, readable, of_each)
-    return rows, unreadable
+    return _cues("files", FILE_TRACES, found, readable, of_each), unreadable
 
 
 def of_crops(
-    pictures: Sequence[Picture], weights: dict[str, float], folder: Path, *, crops: int, seed: int, processes: int
+    pictures: Sequence[Picture], weights: dict[str, float], folder: Path, sampling: Sampling
 ) -> list[LabelCue]:
-    """How well traces in pixels tell the label: before and after the augmentation of training.
+    """How well traces in the pixels of crops predict the label, before and after the augmentation of training.
+
+    The crops are drawn as training draws them.
 
     Args:
-        folder: of the pictures' pieces, see `train.photos.pieces.cut`.
-        crops: that are looked at, drawn as training draws them.
+        weights: factor on the share of a source, see `train.photos.collection.shares`.
+        folder: a folder for the pictures' pieces, see `train.photos.pieces.cut`.
     """
-    pieces = cut(pictures, folder, seed=seed, processes=processes)
+    seed, crops = sampling.seed, sampling.crops
+    pieces = cut(pictures, folder, seed=seed, processes=sampling.processes)
     random = np.random.default_rng(seed)
     of_each = np.array(shares(pictures, weights))
     of_piece = of_each[pieces.picture] / np.bincount(pieces.picture, minlength=len(pictures))[pieces.picture]
     chosen = random.choice(len(of_piece), crops, p=of_piece / of_piece.sum())
     shown = [pictures[index] for index in pieces.picture[chosen]]
     rows = []
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(sampling.processes, get_context("spawn")) as pool:
         for name, how in ((AS_CUT, None), (AS_SHOWN, Augmentation())):
             jobs = np.array_split(chosen, max(1, crops // 64))
             made = pool.map(partial(_traces, pieces, how), jobs, [(seed, number) for number in range(len(jobs))])
             traces = [one for part in made for one in part]
-            rows += _told(name, CROP_TRACES, traces, shown, np.ones(crops))
+            rows += _cues(name, CROP_TRACES, traces, shown, np.ones(crops))
     return rows
 
 
@@ -179,13 +212,16 @@ def _traces(
 
 
 def of_model(model: Path, pictures: Sequence[Picture], processes: int) -> tuple[list[Shift], list[str]]:
-    """What encoding both classes alike does to a model's answers; and why some pictures could not be judged.
+    """How a model's answers change when pictures of both classes are encoded alike.
+
+    Returns:
+        (changes, the reasons why some pictures could not be judged).
 
     Raises:
         ModelError: the model cannot be run.
     """
     loaded = load(model)
-    Classifier(loaded)  # its error here, not in a process
+    Classifier(loaded)  # raises the model's error here, not in a process
     with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (model,)) as pool:
         outcomes = list(pool.map(_scores, [picture.path for picture in pictures], chunksize=8))
     unreadable = [outcome for outcome in outcomes if isinstance(outcome, str)]
@@ -210,7 +246,7 @@ def _begin(model: Path) -> None:
 
 
 def _scores(path: Path) -> list[float] | str:
-    """P(REAL) of a picture as it is, and after each of ENCODINGS."""
+    """P(REAL) of a picture, unchanged and after each of ENCODINGS; or the reason why it could not be judged."""
     try:
         data = preprocess.read(path)
         picture = preprocess.decoded(path, data)[0]
@@ -227,13 +263,14 @@ def _encoded(picture: Image.Image, format_: str, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _told(
+def _cues(
     of: str,
     names: Sequence[str],
     found: Sequence[dict[str, list[float]]],
     pictures: Sequence[Picture],
     weights: npt.NDArray[np.float64],
 ) -> list[LabelCue]:
+    """A cue for each kind of features, and one for all of them together."""
     labels = np.array([picture.label for picture in pictures], np.int8)
     groups = np.array([picture.group for picture in pictures])
     parts = {name: np.array([one[name] for one in found], np.float64) for name in names}
@@ -247,8 +284,8 @@ def _told(
 
 
 def table(probe: Probe) -> str:
-    """What was found, for a person."""
-    lines = [f"{'told by':44}{'examples':>9}{'balanced accuracy, groups held out':>38}"]
+    """The result as a table of text."""
+    lines = [f"{'label predicted by':44}{'examples':>9}{'balanced accuracy, groups held out':>38}"]
     for row in probe.told:
         remark = "  format: should be near 50%" if row.is_format and row.of == AS_SHOWN else ""
         value = f"{row.balanced_accuracy:.1%} ({row.low:.1%}-{row.high:.1%})"

@@ -1,4 +1,4 @@
-"""What a LiteRT model answers on pictures, as the device runs it, under each tier."""
+"""Run a LiteRT model over pictures in each tier, as the device runs it."""
 
 import os
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ _classifier: Classifier
 
 @dataclass(frozen=True)
 class Scored:
-    """A picture's answer under one tier.
+    """The answer to a picture in one tier.
 
     Attributes:
-        score: P(REAL), by as many views as the device takes.
+        score: P(REAL), from the views that the device takes.
         label: the answer: REAL, FAKE or UNSURE.
-        logits: of every view, the first and the further ones, whether the device takes them or not.
-        views: that the device takes.
-        size: (width, height) as it was judged.
+        logits: logits of all views, also of further views that the device does not take.
+        views: number of views that the device takes.
+        size: (width, height) of the picture in this tier, in pixels.
     """
 
     picture: Picture
@@ -42,12 +42,19 @@ class Scored:
 def scored(
     model: Path, pictures: Sequence[Picture], tiers: Sequence[str], processes: int | None = None
 ) -> tuple[list[Scored], list[str]]:
-    """Every picture under every tier, in order; and why some could not be judged.
+    """Judge every picture in every tier.
+
+    Args:
+        tiers: names in `train.photos.tiers`.
+        processes: number of processes that run the model; None starts one for each core.
+
+    Returns:
+        (answers in order, the reasons why the other pictures could not be judged).
 
     Raises:
         ModelError: the model cannot be run.
     """
-    Classifier(load(model))  # its error here, not in a process
+    Classifier(load(model))  # raises the model's error here, not in a process
     jobs = [(picture, tier) for tier in tiers for picture in pictures]
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn"), _begin, (model,)) as pool:
         outcomes = list(pool.map(_scored, jobs, chunksize=4))

@@ -1,7 +1,7 @@
-"""How well features tell the two classes apart, on groups that were held out.
+"""Measure how well features separate the two classes, on groups that were held out.
 
-The classifier is logistic regression on features that are cut into ranges, so
-that it also finds "exactly 512 pixels".
+The classifier is a logistic regression on features that are divided into
+ranges, so that it also finds a feature such as "exactly 512 pixels".
 """
 
 import hashlib
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from edge.inference.model import THRESHOLD
 
 FOLDS = 5
-RANGES = 8  # that a feature is cut into, as many examples in each
-PENALTY = 0.01  # on squared weights, beside the mean loss of an example
+RANGES = 8  # of a feature, each with the same number of examples
+PENALTY = 0.01  # on squared weights, added to the mean loss of an example
 STEPS = 7  # of Newton's method
-DRAWS = 200  # of groups, for an interval
+DRAWS = 200  # bootstrap samples of an interval
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -23,12 +23,13 @@ Names = npt.NDArray[np.str_]
 
 
 def held_out_scores(features: Floats, labels: Labels, groups: Names, weights: Floats) -> Floats:
-    """P(REAL) of each example, by a classifier that was trained on other groups.
+    """P(REAL) of each example, from a classifier that was trained on other groups; shape (n,).
 
     Args:
         features: shape (n, k).
         labels: 1 for REAL, 0 for FAKE, shape (n,).
-        weights: of each example; both classes get the same sum.
+        groups: name of each example's group, shape (n,).
+        weights: weight of each example, shape (n,); they are scaled so that both classes have the same sum.
     """
     fold_of = _folds(labels, groups)
     scores = np.full(len(labels), THRESHOLD)
@@ -48,7 +49,7 @@ def held_out_scores(features: Floats, labels: Labels, groups: Names, weights: Fl
 
 
 def _folds(labels: Labels, groups: Names) -> npt.NDArray[np.intp]:
-    """The groups of each class dealt to FOLDS, in an order that is always the same."""
+    """The fold of each example: the groups of each class are dealt to FOLDS in a fixed order."""
     of_group: dict[str, int] = {}
     for label in (1, 0):
         names = {str(name) for name in groups[labels == label]} - set(of_group)
@@ -62,13 +63,13 @@ def _in_ranges(values: Floats, edges: Floats) -> Floats:
 
 
 def _balanced_weights(labels: Labels, weights: Floats) -> Floats:
-    """Of which those of each class add up to a half."""
+    """The weights, scaled so that those of each class add up to a half."""
     sums = np.array([weights[labels == label].sum() for label in (0, 1)])
     return np.asarray(weights / (2 * sums[labels]))
 
 
 def _regression(columns: Floats, labels: Labels, weights: Floats) -> Floats:
-    """The weights of a logistic regression, the constant first, by Newton's method."""
+    """The coefficients of a logistic regression, the constant first, by Newton's method."""
     inputs = np.concatenate([np.ones((len(columns), 1)), columns], axis=1)
     penalty = np.full(inputs.shape[1], PENALTY)
     penalty[0] = 1e-6
@@ -86,7 +87,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def balanced_accuracy(scores: Floats, labels: Labels, groups: Names, weights: Floats) -> tuple[float, float, float]:
-    """The figure itself, and the range that holds it with 95 %, by drawing groups with replacement."""
+    """(balanced accuracy, low, high): the figure and its 95 % confidence interval, by bootstrap over groups."""
     random = np.random.default_rng(0)
     members = [
         [np.flatnonzero((groups == name) & (labels == label)) for name in np.unique(groups[labels == label])]
@@ -95,7 +96,9 @@ def balanced_accuracy(scores: Floats, labels: Labels, groups: Names, weights: Fl
 
     def figure(chosen: npt.NDArray[np.intp]) -> float:
         right = (scores[chosen] > THRESHOLD) == (labels[chosen] == 1)
-        return min(1.0, float((_balanced_weights(labels[chosen], weights[chosen]) * right).sum()))  # but for rounding
+        return min(
+            1.0, float((_balanced_weights(labels[chosen], weights[chosen]) * right).sum())
+        )  # rounding may exceed 1
 
     drawn = [
         figure(np.concatenate([of[i] for of in members for i in random.integers(len(of), size=len(of))]))

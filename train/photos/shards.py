@@ -1,12 +1,12 @@
-"""Pieces of pictures as files that are small enough to be copied one by one, each of use without the next.
+"""Pieces of pictures in shards: tar files that are small enough to copy one by one, and of use from the first one on.
 
-A shard is a tar file: `index.json`, then JPEGs. Pieces are dealt so that the
-first shard has something of every source, and so that as many of a source's
-pieces have arrived at any time as its share of the draws asks for.
+A shard holds `index.json` and JPEGs. The first shard has pieces of every
+source, and each further one adds pieces in such an order that every source has
+its share of the pieces at any time.
 
-The JPEGs are of quality 97 without chroma subsampling: 27 KB a piece and
-47 dB, where lossless WebP takes 46 KB. train/gpu.md has what other qualities
-do to a network's answers.
+The JPEGs have quality 97 without chroma subsampling: 27 KB a piece and 47 dB,
+where lossless WebP takes 46 KB. train/gpu.md shows how other qualities change a
+network's answers.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,39 +29,57 @@ from PIL import Image, ImageFile
 from edge.errors import EdgeDetectError
 from train.photos.collection import Picture
 from train.photos.pieces import INDEX as STORE_INDEX
-from train.photos.pieces import SIDE, STORE, Pieces
+from train.photos.pieces import SIDE, STORE, Pieces, Side
 
 FORMAT = 1
 QUALITY = 97
 INDEX = "index.json"
-ROW_BYTES = 24  # of the index for a piece, at most, beside what its picture takes
-BLOCK = tarfile.BLOCKSIZE  # of a tar; each member has one before it, and is padded to whole ones
-PER_JOB = 64  # pieces that a process decodes at a time
+ROW_BYTES = 24  # most bytes that a piece takes in the index, without the row of its picture
+BLOCK = tarfile.BLOCKSIZE  # each member of a tar file has a header of one block, and is padded to whole blocks
+PER_JOB = 64  # pieces that a process decodes in one job
 
 Array = npt.NDArray[np.uint8]
-Source = tuple[
-    int, str, bool
-]  # label, name, and whether it is art: as `train.photos.collection.shares` tells them apart
+Source = tuple[int, str, bool]  # (label, name, whether it is art), the key of `train.photos.collection.shares`
 
 
 class ShardError(EdgeDetectError):
-    """A shard, or a folder of unpacked ones, is damaged or does not belong to the others."""
+    """A shard or a folder of unpacked shards is damaged, or is from another packing."""
 
 
-def dealt(
-    pictures: Sequence[Picture], shares: npt.NDArray[np.float64], pieces: Pieces, *, seed: int, together: int = 0
-) -> list[list[int]]:
-    """The order in which pieces are packed: each source keeps pace with its share of the draws.
+@dataclass(frozen=True)
+class Packing:
+    """How a side is packed.
 
-    A source's pictures come in a random order, first one piece of each, then a second one.
+    Attributes:
+        root: the collection's folder; paths in the index are relative to it.
+        shard_bytes: largest size of a shard.
+        most: largest number of shards; pieces that do not fit are left out.
+        seed: seed of the order of the pieces.
+        together: see `dealt`.
+        held_out: copied to the index, see `train.photos.material.Material`.
+    """
+
+    root: Path
+    shard_bytes: int
+    most: int
+    seed: int = 0
+    together: int = 0
+    held_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def dealt(side: Side, *, seed: int, together: int = 0) -> list[list[int]]:
+    """The order in which pieces are packed: at any time each source has about its share of the packed pieces.
+
+    A source's pictures come in random order: first one piece of each picture, then a second one of each, and so on.
 
     Args:
-        shares: of each picture.
-        together: so many first pieces of a picture are dealt at once, and the others never; 0 deals each by itself.
+        together: number of first pieces of a picture that are packed together; the other pieces are left out. 0 packs
+            every piece, each by itself.
 
     Returns:
-        Numbers of pieces; what stands together is of one picture.
+        Indices of pieces; each inner list has the pieces of one picture that are packed together.
     """
+    pictures, shares, pieces = side.pictures, side.shares, side.pieces
     of_picture: dict[int, list[int]] = defaultdict(list)
     for number, picture in enumerate(pieces.picture):
         of_picture[int(picture)].append(number)
@@ -74,7 +93,7 @@ def dealt(
         if together:
             units = [of_picture[picture][:together] for picture in shuffled]
         else:
-            # Pieces are by turns at native resolution and reduced; every other picture begins with a reduced one.
+            # Every other piece of a picture is reduced; every other picture begins with a reduced piece.
             turned = [
                 of_picture[picture][turn % 2 :] + of_picture[picture][: turn % 2]
                 for turn, picture in enumerate(shuffled)
@@ -88,78 +107,78 @@ def dealt(
     return [unit for *_, unit in sorted(timed)]
 
 
-def pack(
-    side: str,
-    pictures: Sequence[Picture],
-    shares: npt.NDArray[np.float64],
-    pieces: Pieces,
-    out: Path,
-    *,
-    root: Path,
-    shard_bytes: int,
-    most: int,
-    seed: int = 0,
-    together: int = 0,
-    held_out: dict[str, list[str]] | None = None,
-) -> Iterator[tuple[Path, int, int]]:
-    """Write a side's shards, `out/SIDE-000.tar` and so on; those that a former call has written are left as they are.
-
-    Args:
-        root: the collection's folder, which paths in the index are relative to.
-        shard_bytes: size of a shard at most.
-        most: shards at most; what does not fit is left out.
-        together: see `dealt`.
-        held_out: kept in the index, see `train.photos.material.Material`.
+def pack(name: str, side: Side, out: Path, packing: Packing) -> Iterator[tuple[Path, int, int]]:
+    """Write a side's shards, `out/NAME-000.tar` and so on; shards that a former call has written are not written again.
 
     Yields:
-        Each shard, once it is whole; how many pieces it has, and how many are in no shard yet.
+        (path, pieces in this shard, pieces that are in no shard yet) of each shard, once it is complete.
     """
-    units = dealt(pictures, shares, pieces, seed=seed, together=together)
-    names = [picture.path.relative_to(root).as_posix() for picture in pictures]
-    by_source: dict[Source, float] = defaultdict(float)
-    for picture, share in zip(pictures, shares, strict=True):
-        by_source[_source(picture)] += float(share)
-    common: dict[str, Any] = {
-        "format": FORMAT,
-        "side": side,
-        "sources": [[label, source, share] for (label, source, _), share in by_source.items()],
-        "held_out": held_out or {},
-    }
-    numbers = {source: number for number, source in enumerate(by_source)}
-    room = shard_bytes - len(json.dumps(common)) - 32 * BLOCK
-    packed = json.dumps([common, names, units, QUALITY, shard_bytes, pieces.sizes.tolist()])
-    common["made_of"] = hashlib.sha256(packed.encode()).hexdigest()
-    opened, position = pieces.opened(), 0
-    for number in range(most):
+    units = dealt(side, seed=packing.seed, together=packing.together)
+    packer = _Packer(name, side, units, packing)
+    position = 0
+    for number in range(packing.most):
         if position == len(units):
             return
-        path = out / f"{side}-{number:03}.tar"
+        path = out / f"{name}-{number:03}.tar"
         index = _written(path)
-        if index is None or index["made_of"] != common["made_of"] or index["first"] != position:
-            index = common | {"number": number, "first": position, "pictures": [], "pieces": []}
-            encoded: list[bytes] = []
-            found: dict[int, int] = {}
-            size = 0
-            for unit in units[position:]:
-                jpegs = [_encoded(_piece(opened, pieces, piece)) for piece in unit]
-                of = int(pieces.picture[unit[0]])
-                row = [numbers[_source(pictures[of])], names[of], pictures[of].group]
-                size += sum((1 + -(-len(jpeg) // BLOCK)) * BLOCK + ROW_BYTES for jpeg in jpegs)
-                size += len(json.dumps(row)) if of not in found else 0
-                if size > room and encoded:
-                    break
-                encoded += jpegs
-                position += 1
-                if of not in found:
-                    found[of] = len(found)
-                    index["pictures"].append(row)
-                for piece in unit:
-                    height, width = (int(n) for n in pieces.sizes[piece])
-                    index["pieces"].append([found[of], height, width, int(pieces.lossless[piece])])
-            index["next"] = position
-            _write(path, index, encoded)
+        if index is None or index["made_of"] != packer.common["made_of"] or index["first"] != position:
+            index, jpegs = packer.shard(number, position)
+            _write(path, index, jpegs)
         position = index["next"]
         yield path, len(index["pieces"]), sum(map(len, units[position:]))
+
+
+class _Packer:
+    """Fills the shards of a side.
+
+    Attributes:
+        common: the part of the index that all shards share; `made_of` identifies the packing.
+    """
+
+    def __init__(self, name: str, side: Side, units: list[list[int]], packing: Packing) -> None:
+        self._side, self._units, self._opened = side, units, side.pieces.opened()
+        self._names = [picture.path.relative_to(packing.root).as_posix() for picture in side.pictures]
+        by_source: dict[Source, float] = defaultdict(float)
+        for picture, share in zip(side.pictures, side.shares, strict=True):
+            by_source[_source(picture)] += float(share)
+        self._number_of_source = {source: number for number, source in enumerate(by_source)}
+        self.common: dict[str, Any] = {
+            "format": FORMAT,
+            "side": name,
+            "sources": [[label, source, share] for (label, source, _), share in by_source.items()],
+            "held_out": packing.held_out,
+        }
+        self._room = packing.shard_bytes - len(json.dumps(self.common)) - 32 * BLOCK
+        sizes = side.pieces.sizes.tolist()
+        packed = json.dumps([self.common, self._names, units, QUALITY, packing.shard_bytes, sizes])
+        self.common["made_of"] = hashlib.sha256(packed.encode()).hexdigest()
+
+    def shard(self, number: int, first: int) -> tuple[dict[str, Any], list[bytes]]:
+        """The index and the JPEGs of a shard that begins with the unit `first`."""
+        pieces = self._side.pieces
+        index = self.common | {"number": number, "first": first, "pictures": [], "pieces": []}
+        jpegs: list[bytes] = []
+        place: dict[int, int] = {}  # of a picture in the index
+        size, position = 0, first
+        for unit in self._units[first:]:
+            encoded = [_encoded(_piece(self._opened, pieces, piece)) for piece in unit]
+            of = int(pieces.picture[unit[0]])
+            picture = self._side.pictures[of]
+            row = [self._number_of_source[_source(picture)], self._names[of], picture.group]
+            size += sum((1 + -(-len(jpeg) // BLOCK)) * BLOCK + ROW_BYTES for jpeg in encoded)
+            size += len(json.dumps(row)) if of not in place else 0
+            if size > self._room and jpegs:
+                break
+            jpegs += encoded
+            position += 1
+            if of not in place:
+                place[of] = len(place)
+                index["pictures"].append(row)
+            for piece in unit:
+                height, width = (int(n) for n in pieces.sizes[piece])
+                index["pieces"].append([place[of], height, width, int(pieces.lossless[piece])])
+        index["next"] = position
+        return index, jpegs
 
 
 def _source(picture: Picture) -> Source:
@@ -174,7 +193,7 @@ def _piece(opened: Array, pieces: Pieces, number: int) -> Array:
 
 def _encoded(piece: Array) -> bytes:
     buffer = BytesIO()
-    # Optimal Huffman tables ask for all of the output in one buffer; noise fills more than Pillow expects.
+    # With optimised Huffman tables the output must fit in one buffer, and noise needs more than Pillow's default.
     ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 6 * SIDE * SIDE)
     Image.fromarray(piece).save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
     return buffer.getvalue()
@@ -193,6 +212,7 @@ def _write(path: Path, index: dict[str, Any], jpegs: Sequence[bytes]) -> None:
 
 
 def _written(path: Path) -> dict[str, Any] | None:
+    """The index of a shard; None if there is no complete shard."""
     try:
         return _opened(path)[0]
     except (FileNotFoundError, ShardError):
@@ -203,8 +223,8 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[int, int]]]:
     """The index of a shard, and the (offset, size) of each of its JPEGs.
 
     Raises:
-        ShardError: the file is no shard, or not a whole one.
-        FileNotFoundError: there is none.
+        ShardError: the file is not a complete shard.
+        FileNotFoundError: there is no such file.
     """
     try:
         with tarfile.open(path, "r:") as tar:
@@ -222,18 +242,16 @@ def _opened(path: Path) -> tuple[dict[str, Any], list[tuple[int, int]]]:
 
 
 class Store:
-    """A folder of pieces out of shards: what `train.photos.pieces` keeps there, and whose the pieces are.
+    """A folder of unpacked pieces, in the format of `train.photos.pieces`, with their pictures and sources.
 
     Attributes:
-        shards: names of the files that are in it.
-        source_of: number of each picture's source.
-        source_shares: how often a source is drawn, by its number; the sum over all sources is 1.
+        shards: names of the shards whose pieces are in the folder.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         """
         Raises:
-            ShardError: nothing has been unpacked there, and `create` is not set; or it is damaged.
+            ShardError: the folder holds no pieces, and `create` is not set; or it is damaged.
         """
         self.folder = folder
         empty: dict[str, Any] = {"made_of": None, "shards": [], "sources": [], "held_out": {}, "pictures": []}
@@ -249,12 +267,13 @@ class Store:
 
     @property
     def held_out(self) -> dict[str, list[str]]:
+        """See `train.photos.material.Material`."""
         names: dict[str, list[str]] = self._data["held_out"]
         return names
 
     @property
     def pictures(self) -> list[Picture]:
-        """Their paths are relative to the collection that the shards were packed from."""
+        """The pictures that the pieces are of, with paths relative to the collection's folder."""
         found = []
         for source, path, group in self._data["pictures"]:
             label, name, _ = self._data["sources"][source]
@@ -263,10 +282,12 @@ class Store:
 
     @property
     def source_of(self) -> list[int]:
+        """For each picture, the number of its source."""
         return [source for source, *_ in self._data["pictures"]]
 
     @property
     def source_shares(self) -> list[float]:
+        """By number of a source, its share of all draws; the sum over all sources is 1."""
         return [share for *_, share in self._data["sources"]]
 
     def pieces(self) -> Pieces:
@@ -281,7 +302,7 @@ class Store:
         """Decode a shard into the folder.
 
         Returns:
-            How many pieces came; 0 if they were there already.
+            The number of pieces added; 0 if they were there already.
 
         Raises:
             ShardError: the shard is damaged, or from another packing.
@@ -293,7 +314,7 @@ class Store:
             raise ShardError(f"{shard}: packed from other pictures or settings than what is in {self.folder}")
         first = len(self._data["picture"])
         with (self.folder / STORE).open("ab") as store:
-            store.truncate(first * SIDE * SIDE * 3)  # without what a call that was stopped has left
+            store.truncate(first * SIDE * SIDE * 3)  # drops the remains of a call that was stopped
             store.truncate((first + len(members)) * SIDE * SIDE * 3)
         jobs = [
             (shard, members[start : start + PER_JOB], self.folder / STORE, first + start)
@@ -320,10 +341,10 @@ class Store:
 
 
 def unpack(shards: Iterable[Path], out: Path, processes: int | None = None) -> Iterator[tuple[Path, int]]:
-    """Decode shards into `out/SIDE`, beside those that are there already.
+    """Decode shards into `out/SIDE`, and keep the pieces that are there already.
 
     Yields:
-        Each shard and how many pieces came of it; 0 if they were there already.
+        (shard, number of pieces added) for each shard; 0 if its pieces were there already.
 
     Raises:
         ShardError: a shard is damaged, or from another packing.
@@ -340,6 +361,14 @@ def unpack(shards: Iterable[Path], out: Path, processes: int | None = None) -> I
 
 
 def _decoded(job: tuple[Path, Sequence[tuple[int, int]], Path, int]) -> list[tuple[int, int]]:
+    """Decode JPEGs of a shard into a store; their sizes, (height, width).
+
+    Args:
+        job: (shard, (offset, size) of each JPEG, the store's file, index of the first piece there).
+
+    Raises:
+        ShardError: a JPEG is damaged.
+    """
     shard, members, store, first = job
     shape = (len(members), SIDE, SIDE, 3)
     slots = np.memmap(store, np.uint8, "r+", offset=first * SIDE * SIDE * 3, shape=shape)

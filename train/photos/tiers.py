@@ -1,4 +1,4 @@
-"""What becomes of a picture before it is measured: nothing, what sharing does to it, or one change of many."""
+"""Changes of a picture before it is measured: none, those of sharing (the tiers), or a single one (CHANGES)."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +20,7 @@ def _encoded(picture: Image.Image, format_: str, **options: Any) -> bytes:
 
 
 def _shared(picture: Image.Image, *, longest: int, quality: int) -> bytes:
-    """As a website or chat program passes it on: at most `longest` pixels a side, then JPEG."""
+    """The file that a website or chat program would pass on: at most `longest` pixels a side, then JPEG."""
     return _encoded(_scaled(picture, min(1.0, longest / max(picture.size))), "JPEG", quality=quality)
 
 
@@ -47,7 +47,7 @@ def _jpeg(picture: Image.Image, *, qualities: tuple[int, ...]) -> bytes:
     return data
 
 
-# The tiers that the bars are set for.
+# The tiers that every picture is measured in.
 TIERS: Mapping[str, Change | None] = {
     CLEAN: None,  # the file as it is
     "web": partial(_shared, longest=768, quality=60),
@@ -63,10 +63,14 @@ CHANGES: Mapping[str, Change] = {
 
 
 def changed(path: str, data: bytes, tier: str) -> bytes:
-    """The content of an image file after what a tier does to it.
+    """The content of an image file after the change of a tier.
+
+    Args:
+        path: names the image in errors.
+        tier: a name in TIERS or CHANGES.
 
     Raises:
-        UndecodableImageError: the content is no acceptable image.
+        UndecodableImageError: the content is not an acceptable image.
     """
     change = TIERS.get(tier) if tier in TIERS else CHANGES[tier]
     return data if change is None else change(preprocess.decoded(path, data)[0])

@@ -1,4 +1,4 @@
-"""What a picture file's encoding leaves behind: in the file itself, and in the pixels of a crop of it."""
+"""Features of a picture that its file format leaves behind: in the file, and in the pixels of a crop."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,16 +17,16 @@ _LUMINANCE_50 = 3688  # the sum of JPEG's luminance table for quality 50 (ITU-T 
 _ROW = np.arange(BLOCK)
 _DCT = np.cos(np.pi * (2 * _ROW + 1) * _ROW[:, None] / (2 * BLOCK)) / 2  # type II, orthonormal
 _DCT[0] /= np.sqrt(2)
-_DIAGONAL = np.add.outer(_ROW, _ROW)  # of each coefficient: its frequency
-_BANDS = ((1, 3), (3, 6), (6, 9), (9, 15))
+_DIAGONAL = np.add.outer(_ROW, _ROW)  # frequency of each coefficient of a block
+_BANDS = ((1, 3), (3, 6), (6, 9), (9, 15))  # ranges of frequencies
 
 FILE_TRACES = ("size in pixels", "format", "JPEG quality", "bits per pixel")
-GRID = "8 x 8 grid"  # how much stronger edges are on it: what only an encoder does
+GRID = "8 x 8 grid"  # how much stronger edges are on the grid of JPEG blocks; only an encoder makes them so
 CROP_TRACES = (GRID, "frequencies in its blocks", "bytes as PNG and JPEG 90", "clipped pixels")
 
 
 def of_file(path: Path) -> dict[str, list[float]]:
-    """Numbers by FILE_TRACES, from an image file's header and length.
+    """The features of FILE_TRACES, from an image file's header and length.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
@@ -50,13 +50,16 @@ def of_file(path: Path) -> dict[str, list[float]]:
 
 
 def _quality(steps: int) -> float:
-    """From the sum of a luminance table, as the Independent JPEG Group counts; an estimate for other encoders."""
+    """JPEG quality from the sum of a luminance table, by the formula of the Independent JPEG Group.
+
+    It is an estimate for files of other encoders.
+    """
     percent = 100 * steps / _LUMINANCE_50
     return (200 - percent) / 2 if percent <= 100 else 5000 / percent
 
 
 def of_crop(crop: Array) -> dict[str, list[float]]:
-    """Numbers by CROP_TRACES, from pixels alone: RGB, uint8, shape (height, width, 3)."""
+    """The features of CROP_TRACES, from RGB pixels: uint8, shape (height, width, 3)."""
     grey = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     strengths = [_phases(grey), _phases(grey.T)]
     left, top = (int(strength.argmax() + 1) % BLOCK for strength in strengths)
@@ -69,14 +72,14 @@ def of_crop(crop: Array) -> dict[str, list[float]]:
 
 
 def _phases(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """How strong the steps between columns 8k + phase and the next are, by phase, relative to their mean."""
+    """Mean step between columns 8k + phase and their right neighbours, for each phase, relative to the overall mean."""
     steps = np.abs(np.diff(grey, axis=1))
     steps = steps[:, : steps.shape[1] // BLOCK * BLOCK].mean(0).reshape(-1, BLOCK).mean(0)
     return np.asarray(steps / (steps.mean() + 1e-3), np.float32)
 
 
 def _frequencies(grey: npt.NDArray[np.float32]) -> list[float]:
-    """The logarithm of the energy in each of _BANDS, and the share of high coefficients that are as good as nothing."""
+    """Logarithm of the energy in each of _BANDS, and the share of near-zero coefficients in the upper two."""
     rows, columns = grey.shape[0] // BLOCK, grey.shape[1] // BLOCK
     blocks = grey[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
     coefficients = _DCT @ blocks @ _DCT.T

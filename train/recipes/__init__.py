@@ -1,4 +1,4 @@
-"""Recipes: each one a network and the settings it is trained with, short enough to read."""
+"""Recipes: each is a network with the settings that it is trained with."""
 
 from train.recipes import compact, photo, resnet50
 from train.recipes.recipe import P_REAL, Recipe

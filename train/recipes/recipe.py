@@ -1,4 +1,4 @@
-"""What a recipe is."""
+"""The type of a recipe: a network with the settings that it is trained with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -8,10 +8,9 @@ from edge.errors import EdgeDetectError
 from train.backend import keras
 
 OPTIMIZER_NAMES = ("adamw", "muon")
-P_REAL = "p_real"  # the last layer of every network: Dense, one sigmoid
+P_REAL = "p_real"  # name of the last layer of every network: Dense, one sigmoid
 
-
-# What may be changed for a run without writing a recipe of one's own, and from what text.
+# The settings that --set can change, each with the function that parses its text.
 CHANGEABLE: dict[str, Callable[[str], Any]] = {
     "optimizer": str,
     "subject_weight": float,
@@ -24,11 +23,11 @@ CHANGEABLE: dict[str, Callable[[str], Any]] = {
 
 
 class RecipeError(EdgeDetectError):
-    """A recipe was to be changed in a way that makes no sense."""
+    """A change of a recipe, or its combination with other settings, is invalid."""
 
 
 class WeightsError(EdgeDetectError):
-    """The pretrained weights that were asked for cannot be had."""
+    """The requested pretrained weights are missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +35,26 @@ class Recipe:
     """A network and how it is trained.
 
     Attributes:
-        build: from the ImageNet weights asked for ("imagenet", "none" or a
-            file; ignored by a network that has none) to an uncompiled model:
-            input NHWC RGB in [0, 1], output shape (n, 1), P(REAL).
-        weights: of the backbone, where the caller asks for none in particular.
+        build: makes the uncompiled network from the name of its weights: "imagenet", "none" or a file. Its input is
+            NHWC RGB in [0, 1], its output P(REAL), shape (n, 1).
+        weights: default of the weights to start from.
         size: (width, height) of the input in pixels.
-        learning_rate: the highest, reached after `warmup_epochs`, then cosine down to 0;
-            constant where `warmup_epochs` is None.
-        weight_decay: decoupled, as in AdamW; not on biases and normalisation.
-        crop_padding: pixels of random shift; 0 trains on the images as they are, unmirrored.
-        corrupted: share of the training images that are corrupted (`train.corruptions`), anew in every epoch.
-        mixed: share of the training images that a part of another is pasted into (`train.augment.cutmix`).
-        optimizer: "adamw", or "muon" for convolution kernels with AdamW for the rest.
-        subject_weight: of the loss of a second output, which names what the picture shows, where the file names of
-            the data set tell that. It exists in training only: a network that knows what it looks at judges better.
-        average_decay: what a step leaves of the running average of the weights, which is what is kept and
-            measured; None keeps the weights of the last step.
-        frozen: the layer, a network of its own, up to which pretrained weights are frozen. What comes out of it is
-            computed once an image and kept, instead of once an image and epoch; so images must not be augmented.
-        draws: crops of an epoch, for a recipe that judges crops of photos (`train.photos`); None for one that takes
-            each image whole, once an epoch.
-        views: of a picture, for such a recipe, as a model's description has them (`edge.inference.model.Views`).
+        learning_rate: the highest one, reached after `warmup_epochs`; then it falls as a cosine to 0. It is constant if
+            `warmup_epochs` is None.
+        weight_decay: decoupled, as in AdamW; biases and normalisation are exempt.
+        crop_padding: largest random shift in pixels; 0 neither shifts nor mirrors the images.
+        corrupted: share of the training images that are corrupted, other ones in each epoch (`train.corruptions`).
+        mixed: share of the training images that a part of another image is pasted into (`train.augment.cutmix`).
+        optimizer: "adamw"; or "muon", for convolution kernels, with AdamW for the rest.
+        subject_weight: weight of the loss of a second output, which says what the image shows, if the data set's file
+            names tell it. The output exists in training only; it makes the first one more accurate.
+        average_decay: share of the running average of the weights that is kept in each step. The average is measured
+            and saved. None measures and saves the weights of the last step.
+        frozen: name of the last frozen layer, a network itself. With pretrained weights its output is computed once
+            for each image, not in every epoch, so images must not be augmented. None freezes nothing.
+        draws: crops of an epoch, for a recipe that judges crops of photos (`train.photos`). None: the network takes
+            each image whole, once in an epoch.
+        views: the views of a picture, for such a recipe, in the JSON format of `edge.inference.model.Views`.
     """
 
     name: str
@@ -79,15 +77,18 @@ class Recipe:
     views: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What it is made of, but the network itself."""
+        """Its settings, without the function that builds the network."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "build"}
         return values | {"size": list(self.size)}
 
     def changed(self, changes: Mapping[str, str]) -> "Recipe":
-        """This recipe with other settings, each given as text.
+        """This recipe with changed settings.
+
+        Args:
+            changes: the new value as text, by name of the setting; see CHANGEABLE.
 
         Raises:
-            RecipeError: there is no such setting, or the text is no value for it.
+            RecipeError: there is no such setting, or the text is not a valid value.
         """
         values = {}
         for name, text in changes.items():
@@ -96,7 +97,7 @@ class Recipe:
             try:
                 values[name] = CHANGEABLE[name](text)
             except ValueError:
-                raise RecipeError(f"--set {name}={text}: not a value for it") from None
+                raise RecipeError(f"--set {name}={text}: not a value of {name}") from None
         recipe = replace(self, **values)
         if recipe.optimizer not in OPTIMIZER_NAMES:
             raise RecipeError(f"--set optimizer={recipe.optimizer}: none of {', '.join(OPTIMIZER_NAMES)}")
@@ -109,6 +110,6 @@ class Recipe:
             "weight_decay": (recipe.weight_decay, 100.0),
         }
         for name, (value, limit) in ranges.items():
-            if not 0 <= value < limit:  # a NaN is not, either
-                raise RecipeError(f"--set {name}={value}: not at least 0 and below {limit:g}")
+            if not 0 <= value < limit:  # refuses NaN, too
+                raise RecipeError(f"--set {name}={value}: must be at least 0 and below {limit:g}")
         return recipe

@@ -1,8 +1,9 @@
-"""`resnet50`: the recipe of the student project that this one grew out of, with its preprocessing done once.
+"""`resnet50`: the recipe of the student project that this project grew out of, with corrected preprocessing.
 
-There, images scaled to [0, 1] went through ResNet50's own preprocessing, which
-is made for 0-255: after subtracting means of about 104-124 the network saw a
-nearly constant image. Here [0, 1] is taken back to what ResNet50 learnt from.
+In the student project, images scaled to [0, 1] went through ResNet50's own
+preprocessing, which is made for 0-255: after subtracting means of about 104-124
+the network saw a nearly constant image. Here a layer converts [0, 1] to the
+range and channel order that ResNet50 was trained on.
 """
 
 import numpy as np
@@ -12,24 +13,24 @@ from train.recipes.recipe import P_REAL, Recipe, WeightsError
 
 # Mean of ImageNet in B, G, R, on 0-255: keras.applications.imagenet_utils, mode "caffe".
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
-LAST_FROZEN = "conv5_block2_out"  # after it come the last ten layers, the third block of the fifth stage
+LAST_FROZEN = "conv5_block2_out"  # ten layers follow: the third block of the fifth stage
 
 
 def build(weights: str = "imagenet") -> keras.Model:
-    """ResNet50 at 128x128, all but its last ten layers frozen.
+    """ResNet50 at 128x128 pixels, with all but its last ten layers frozen.
 
     Args:
-        weights: "imagenet" (Keras downloads them), a file of them, or "none";
-            without pretrained weights nothing is frozen, for there is nothing to keep.
+        weights: "imagenet" (Keras downloads them), a file of ImageNet weights without the top, or "none", which freezes
+            no layer.
 
     Raises:
-        WeightsError: the weights cannot be had, or are not ResNet50's without its top.
+        WeightsError: the weights cannot be downloaded or read, or are not those of ResNet50 without its top.
     """
     try:
         backbone = keras.applications.ResNet50(
             include_top=False, weights=None if weights == "none" else weights, input_shape=(128, 128, 3)
         )
-    except Exception as error:  # Keras raises just that for a download that failed
+    except Exception as error:  # Keras raises no narrower class if a download fails
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"--weights {weights}: {reason}") from error
     cut = backbone.get_layer(LAST_FROZEN).output
@@ -38,7 +39,7 @@ def build(weights: str = "imagenet") -> keras.Model:
     upper = keras.Model(cut, backbone.output, name="resnet50_upper")
 
     inputs = keras.Input((128, 128, 3), name="rgb")
-    # A fixed 1x1 convolution and not a slice and a subtraction: it quantises, and converts to one ordinary op.
+    # A fixed 1x1 convolution, because it quantises and converts to one operation, unlike a slice and a subtraction.
     to_imagenet = keras.layers.Conv2D(3, 1, trainable=False, name="rgb_to_imagenet_bgr")
     x = to_imagenet(inputs)
     to_imagenet.set_weights([255.0 * np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(IMAGENET_MEAN_BGR)])

@@ -1,4 +1,4 @@
-"""A collection of photos: how it is read, split, cut into pieces, augmented and dealt in batches."""
+"""A collection of photos is read, split, cut into pieces, augmented and made into batches."""
 
 import json
 import os
@@ -16,17 +16,18 @@ import pytest
 from PIL import Image
 
 from train import torch_weights
+from train.cli import _sides
 from train.photos import pieces as cutting
 from train.photos.augment import Augmentation, augmented
-from train.photos.batches import Crops
+from train.photos.batches import Crops, CropSettings
 from train.photos.collection import CollectionError, Picture, Split, read, shares, without_copies
-from train.photos.pieces import SIDE, Pieces, cut
+from train.photos.pieces import SIDE, Pieces, Side, cut
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def scene(width: int, height: int, seed: int) -> Image.Image:
-    """Smooth shapes with some grain, each seed others."""
+    """Smooth shapes with some grain, which depend on the seed."""
     random = np.random.default_rng(seed)
     small = Image.fromarray(random.integers(0, 256, (6, 6, 3), np.uint8))
     smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), int)
@@ -46,7 +47,7 @@ def picture(path: str, label: int = 0, **row: Any) -> Picture:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sources of each class, three pictures each; a manifest tells of some."""
+    """Three sources of each class with three pictures each, and a manifest."""
     folder = tmp_path_factory.mktemp("photos")
     rows = []
     for number, name in enumerate(("REAL/phone", "REAL/web", "REAL/film", "FAKE/one", "FAKE/two", "FAKE/three")):
@@ -74,7 +75,7 @@ def test_collection_gives_label_source_group_and_row_of_each_file(collection: Pa
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"label": "REAL"}'])
-def test_damaged_manifest_error_names_the_line(tmp_path: Path, line: str) -> None:
+def test_damaged_manifest_reports_its_line(tmp_path: Path, line: str) -> None:
     for label in ("REAL", "FAKE"):
         put(tmp_path / label / "source" / "x.png", 0)
     (tmp_path / "manifest.jsonl").write_text('{"id": "x"}\n' + line + "\n")
@@ -82,7 +83,7 @@ def test_damaged_manifest_error_names_the_line(tmp_path: Path, line: str) -> Non
         read(tmp_path)
 
 
-def test_class_without_pictures_is_an_error(tmp_path: Path) -> None:
+def test_class_without_pictures_raises_collection_error(tmp_path: Path) -> None:
     put(tmp_path / "REAL" / "source" / "x.png", 0)
     with pytest.raises(CollectionError, match=r"FAKE: no images"):
         read(tmp_path)
@@ -117,7 +118,7 @@ def test_random_split_is_by_group_and_reproducible(collection: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"weights": {"a": "heavy"}}', '{"test": 3}'])
-def test_damaged_split_raises_named_error(tmp_path: Path, text: str) -> None:
+def test_damaged_split_raises_collection_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(CollectionError, match=r"split\.json: not a split"):
         Split.from_file(tmp_path / "split.json")
@@ -149,6 +150,21 @@ def test_copies_of_measured_pictures_are_dropped_from_training(tmp_path: Path) -
     assert kept["validation"] == []
     assert kept["test"] == sides["test"]
     assert len(sides["train"]) == 5
+
+
+def test_calibrate_leaves_out_validation_pictures_that_the_test_also_has(tmp_path: Path) -> None:
+    for number, name in enumerate(("REAL/a", "REAL/b", "REAL/c", "FAKE/d", "FAKE/e", "FAKE/f")):
+        for index in range(2):
+            put(tmp_path / name / f"{name[5:]}{index}.png", 10 * number + index)
+    (tmp_path / "REAL" / "b" / "b0.png").write_bytes((tmp_path / "REAL" / "c" / "c0.png").read_bytes())
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"validation": ["REAL/b", "FAKE/e"], "test": ["REAL/c", "FAKE/f"]}))
+    validation = _sides(tmp_path, split, 0, "validation")["validation"]
+    assert [one.id for one in validation] == ["e0", "e1", "b1"]
+    assert [one.id for one in _sides(tmp_path, split, 0, "test")["test"]] == ["f0", "f1", "c0", "c1"]
+    both = _sides(tmp_path, split, 0, "train", "validation")
+    assert both["validation"] == validation
+    assert [one.id for one in both["train"]] == ["d0", "d1", "a0", "a1"]
 
 
 def test_hashes_are_cached_until_file_changes(tmp_path: Path) -> None:
@@ -188,7 +204,7 @@ def test_art_is_at_most_a_tenth_of_its_class() -> None:
 
 @pytest.fixture(scope="module")
 def some(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    """A large JPEG, a lossless one that is small, one of medium size, one that is tiny, and one that is none."""
+    """Pictures: a large JPEG, a medium WebP, a small and a tiny PNG, and a broken JPEG."""
     folder = tmp_path_factory.mktemp("some") / "source"
     put(folder / "large.jpg", 1, (2304, 2100), quality=90)
     put(folder / "medium.webp", 2, (300, 260), quality=80)
@@ -204,7 +220,7 @@ def store(some: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Piec
     return cut(some, tmp_path_factory.mktemp("pieces"), processes=1)
 
 
-def test_pieces_come_from_readable_and_large_enough_pictures(
+def test_pieces_are_cut_from_readable_pictures_that_are_large_enough(
     store: Pieces, some: list[Picture], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [some[index].id for index in np.unique(store.picture)] == ["large", "medium", "small"]
@@ -217,10 +233,10 @@ def test_pieces_come_from_readable_and_large_enough_pictures(
     assert np.array_equal(opened[-1, :100, :150], np.asarray(scene(150, 100, 3)))
     assert not opened[-1, 100:].any()
     cut(some[-1:] + some[:1], tmp_path, processes=1)
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == 2
-    assert "tiny.png: 80 x 300 pixels are too small" in told[0]
-    assert "broken.jpg" in told[1]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "tiny.png: 80 x 300 pixels are too small" in lines[0]
+    assert "broken.jpg" in lines[1]
 
 
 def test_large_pictures_are_halved_as_at_inference(some: list[Picture]) -> None:
@@ -229,7 +245,7 @@ def test_large_pictures_are_halved_as_at_inference(some: list[Picture]) -> None:
     assert not lossless
 
 
-def test_same_settings_take_pieces_from_cache(some: list[Picture], tmp_path: Path) -> None:
+def test_pieces_of_the_same_pictures_come_from_the_cache(some: list[Picture], tmp_path: Path) -> None:
     first = cut(some[3:4], tmp_path, processes=1)
     was = first.path.stat().st_mtime_ns
     again = cut(some[3:4], tmp_path, processes=1)
@@ -237,7 +253,7 @@ def test_same_settings_take_pieces_from_cache(some: list[Picture], tmp_path: Pat
     assert np.array_equal(again.sizes, first.sizes)
 
 
-def test_other_settings_keep_cached_pieces(some: list[Picture], tmp_path: Path) -> None:
+def test_pieces_with_another_seed_leave_the_cached_ones_unchanged(some: list[Picture], tmp_path: Path) -> None:
     first = cut(some[3:4], tmp_path, processes=1)
     was = first.opened().copy()
     other = cut(some[3:4], tmp_path, seed=1, processes=1)
@@ -245,7 +261,7 @@ def test_other_settings_keep_cached_pieces(some: list[Picture], tmp_path: Path) 
     assert np.array_equal(first.opened(), was)
 
 
-def test_interrupted_cut_begins_again(some: list[Picture], tmp_path: Path) -> None:
+def test_stopped_cut_starts_again(some: list[Picture], tmp_path: Path) -> None:
     stopped = cut(some[3:4], tmp_path, processes=1).path
     stopped.with_name(cutting.INDEX).unlink()
     stopped.write_bytes(b"half")
@@ -274,7 +290,7 @@ STEPS = ("first_jpeg", "native", "enlarged", "colour", "grey", "blurred", "sharp
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_each_augmentation_step_changes_crops_and_none_leaves_them(step: str) -> None:
+def test_each_step_changes_crops_and_without_steps_they_are_unchanged(step: str) -> None:
     nothing = dict.fromkeys(Augmentation.__dataclass_fields__, 0.0) | {"native": 1.0, "not_encoded": 1.0}
     piece = of_kind("large")
 
@@ -297,8 +313,9 @@ def crops(store: Pieces) -> Iterator[Crops]:
 
 
 def of_store(store: Pieces) -> Crops:
-    labels, shares = np.array([0, 1, 0, 1, 0], np.int8), np.array([0.0, 0.5, 0.25, 0.25, 0.0])
-    return Crops(store, labels, shares, size=32, batch_size=6, how=Augmentation(), seed=5, processes=1)
+    pictures = [picture(f"source/{number}", label) for number, label in enumerate((0, 1, 0, 1, 0))]
+    side = Side(pictures, store, np.array([0.0, 0.5, 0.25, 0.25, 0.0]))
+    return Crops(side, CropSettings(size=32, batch_size=6, seed=5), processes=1)
 
 
 def test_epoch_is_a_function_of_seed_and_number(crops: Crops, store: Pieces) -> None:
@@ -322,7 +339,7 @@ def test_pictures_are_drawn_by_share_and_not_by_number_of_pieces(crops: Crops) -
 
 
 class _Tensor:
-    """What PyTorch would write as a tensor."""
+    """A tensor for `_Pickler` to write as PyTorch does."""
 
     def __init__(self, key: str, kind: str, values: np.ndarray[Any, Any]) -> None:
         self.key, self.kind, self.values = key, kind, values
@@ -352,7 +369,7 @@ class _Pickler(pickle.Pickler):
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """A stand-in for PyTorch with the names that its files mention."""
+    """Stand-ins for the modules and names of PyTorch that its files refer to."""
     modules = {"torch": ModuleType("torch"), "torch._utils": ModuleType("torch._utils")}
     for name in ("FloatStorage", "LongStorage"):
         setattr(modules["torch"], name, type(name, (), {"__module__": "torch"}))
@@ -380,7 +397,7 @@ def weight_file(torch: dict[str, ModuleType], magic: int = 0x1950A86A20F9469CFC6
     return file.getvalue(), arrays
 
 
-def test_pytorch_weights_are_read_without_pytorch(tmp_path: Path, torch: dict[str, ModuleType]) -> None:
+def test_weights_of_pytorch_are_read_without_pytorch(tmp_path: Path, torch: dict[str, ModuleType]) -> None:
     content, arrays = weight_file(torch)
     (tmp_path / "w.pth").write_bytes(content)
     found = torch_weights.read(tmp_path / "w.pth")
@@ -398,7 +415,7 @@ class _Hostile:
         return os.mkdir, (str(self.path),)
 
 
-def test_hostile_pickle_is_refused_without_a_call(tmp_path: Path) -> None:
+def test_hostile_pickle_is_refused_without_calling_its_function(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(pickle.dumps(_Hostile(tmp_path / "made"), 2))
     with pytest.raises(ValueError, match=r"mkdir is not part of a weight file"):
         torch_weights.read(tmp_path / "w.pth")
@@ -413,5 +430,5 @@ def test_damaged_weight_files_are_refused(tmp_path: Path, torch: dict[str, Modul
     of_16_bits = content.replace(b"FloatStorage", b"HalfStorage")
     for damaged in (b"", b"no pickle", other, of_16_bits, content[::-1], content[:-3], *shorter):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError):  # noqa: PT011  # says which kind of file it is not, or numpy's own words
+        with pytest.raises(ValueError):  # noqa: PT011  # the message is ours or numpy's
             torch_weights.read(path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.inference.model import Fusion, Views, ViewSet
-from train.photos.calibrate import LEAST_PICTURES, from_logits, fused, pulls
+from train.photos.calibrate import LEAST_PICTURES, from_logits, fused, importances
 from train.photos.collection import CollectionError, Picture
 from train.photos.measures import parts, recall_at, tier
 from train.photos.scores import Scored
@@ -29,16 +29,16 @@ def answers(random: np.random.Generator, sources: int = 6, each: int = 40, apart
     ]
 
 
-def test_weights_are_equal_per_class_and_by_root_of_size_per_source() -> None:
+def test_importances_balance_classes_and_weigh_sources_by_the_root_of_their_size() -> None:
     labels = np.array([1] * 100 + [1] * 25 + [0] * 4, np.int8)
     sources = np.array(["a"] * 100 + ["b"] * 25 + ["c"] * 4)
-    weights = pulls(labels, sources)
+    weights = importances(labels, sources)
     assert weights[labels == 1].sum() == pytest.approx(0.5)
     assert weights[labels == 0].sum() == pytest.approx(0.5)
     assert weights[:100].sum() == pytest.approx(2 * weights[100:125].sum()), "by the root of 100 and of 25"
 
 
-def test_further_views_count_only_if_first_are_unsure() -> None:
+def test_further_views_count_only_if_the_first_are_unsure() -> None:
     sure, unsure = [4.0, 4.0, 4.0, -9.0, -9.0, -9.0], [0.1, 0.1, 0.1, -9.0, -9.0, -9.0]
     by_first, by_all = fused(np.array([sure, unsure]), VIEWS, Fusion(1.0, 0.0), 0.0)
     assert by_first == pytest.approx(1 / (1 + np.exp(-4)))
@@ -47,7 +47,7 @@ def test_further_views_count_only_if_first_are_unsure() -> None:
     assert fused(np.array([sure]), VIEWS, Fusion(10.0, 0.0), 0.01)[0] == 0.99
 
 
-def test_operating_points_hold_on_their_own_data() -> None:
+def test_operating_points_keep_their_limits_on_the_pictures_they_were_fitted_to() -> None:
     rows = answers(np.random.default_rng(1), apart=0.4)
     found = from_logits(rows, VIEWS, 0.001)
     assert [point.name for point in found.points] == ["1%", "3%", "10%"]
@@ -68,7 +68,7 @@ def test_operating_points_hold_on_their_own_data() -> None:
     assert below[0] < below[-1]
 
 
-def test_source_with_many_false_alarms_lowers_threshold() -> None:
+def test_source_with_many_false_alarms_lowers_the_threshold() -> None:
     random = np.random.default_rng(2)
     rows = answers(random, apart=0.6)
     odd = [scored(1, "odd", list(random.normal(-0.6, 1.0, 6))) for _ in range(LEAST_PICTURES)]
@@ -76,7 +76,7 @@ def test_source_with_many_false_alarms_lowers_threshold() -> None:
     assert with_odd.points[1].fake_below < plain.points[1].fake_below
 
 
-def test_well_separated_classes_leave_none_unsure() -> None:
+def test_separable_classes_get_one_threshold_and_no_unsure() -> None:
     found = from_logits(answers(np.random.default_rng(3), apart=5.0), VIEWS, 0.001)
     point = found.points[1]
     assert point.fake_below == point.real_above

@@ -1,4 +1,4 @@
-"""The bias probes: what tells the label of a file or a crop that should not."""
+"""The bias probe: features of files and crops that predict the label and should not."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def scene(width: int, height: int, seed: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same kind of picture of both classes; photographs are JPEGs of several sizes, the others square PNGs."""
+    """The same kind of picture in both classes; photographs are JPEGs of several sizes, the others square PNGs."""
     folder = tmp_path_factory.mktemp("photos")
     for source in range(SOURCES):
         for number in range(PICTURES):
@@ -51,7 +51,7 @@ def probe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "train", "probe", *map(os.fspath, arguments)],
         cwd=CHECKOUT,
-        env=environment(OPENBLAS_NUM_THREADS="1"),  # its threads wait for each other on a busy machine
+        env=environment(OPENBLAS_NUM_THREADS="1"),  # several threads wait for each other on a busy machine
         capture_output=True,
         text=True,
         timeout=110,
@@ -75,7 +75,7 @@ def figure(found: dict[str, Any], of: str, features: str) -> float:
     return float(row["balanced_accuracy"])
 
 
-def test_file_features_of_biased_collection_predict_label(found: dict[str, Any]) -> None:
+def test_files_of_a_biased_collection_predict_the_label(found: dict[str, Any]) -> None:
     assert figure(found, "files", "format") == 1.0
     assert figure(found, "files", "size in pixels") > 0.9
     assert figure(found, "files", "all of these") > 0.95
@@ -83,13 +83,13 @@ def test_file_features_of_biased_collection_predict_label(found: dict[str, Any])
     assert "broken.jpg" in reason
 
 
-def test_augmentation_removes_trace_of_format(found: dict[str, Any]) -> None:
+def test_augmentation_removes_the_trace_of_the_format(found: dict[str, Any]) -> None:
     assert figure(found, AS_CUT, GRID) > 0.65
     assert abs(figure(found, AS_SHOWN, GRID) - 0.5) < 0.1
     assert [row["is_format"] for row in found["told"] if row["features"] == GRID] == [True, True]
 
 
-def test_same_encoding_does_not_change_brightness_model(found: dict[str, Any]) -> None:
+def test_re_encoding_does_not_change_a_model_of_brightness(found: dict[str, Any]) -> None:
     assert [(row["encoding"], row["label"]) for row in found["shifts"]] == [
         ("JPEG 90", "FAKE"),
         ("WebP 90", "FAKE"),
@@ -102,12 +102,12 @@ def test_same_encoding_does_not_change_brightness_model(found: dict[str, Any]) -
         assert row["points"] == pytest.approx(100 * (row["right_after"] - row["right"]))
 
 
-def test_probe_prints_a_table() -> None:
-    told = [
+def test_table_lists_cues_shifts_and_unreadable_files() -> None:
+    cues = [
         LabelCue("files", "format", 9, 1.0, 0.9, 1.0),
         LabelCue(AS_SHOWN, GRID, 80, 0.52, 0.48, 0.57, is_format=True),
     ]
-    rows = table(Probe(told, [Shift("JPEG 90", "FAKE", 20, 0.8, 0.75, 0.04)], ["x.jpg: damaged"])).splitlines()
+    rows = table(Probe(cues, [Shift("JPEG 90", "FAKE", 20, 0.8, 0.75, 0.04)], ["x.jpg: damaged"])).splitlines()
     assert rows[1].split() == ["files:", "format", "9", "100.0%", "(90.0%-100.0%)"]
     assert rows[2].endswith("52.0% (48.0%-57.0%)  format: should be near 50%")
     assert rows[5].split() == ["JPEG", "90:", "FAKE", "20", "80.0%", "75.0%", "-5.0", "+0.040"]
@@ -122,7 +122,7 @@ def test_jpeg_quality_is_estimated(tmp_path: Path, quality: int) -> None:
     assert subsampling == 2
 
 
-def test_file_that_is_no_picture_raises_named_error(tmp_path: Path) -> None:
+def test_undecodable_file_raises_image_error(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("no image")
     with pytest.raises(ImageError, match=r"x\.jpg"):
         of_file(tmp_path / "x.jpg")
@@ -143,14 +143,14 @@ def test_jpeg_grid_is_found_at_any_offset(left: int, top: int) -> None:
     assert plain.max() < 1.1
 
 
-def test_probe_classifier_finds_signal_and_ignores_noise() -> None:
+def test_classifier_finds_informative_features_and_ignores_noise() -> None:
     random = np.random.default_rng(0)
     labels = np.tile(np.array([0, 1], np.int8), 300)
     groups = np.array([f"{label}-{number // 2 % 10}" for number, label in enumerate(labels)])
     noise = random.standard_normal((600, 4))
     of_group = random.standard_normal(20)[[int(label * 10 + number // 2 % 10) for number, label in enumerate(labels)]]
     scores = held_out_scores(np.column_stack([noise, of_group]), labels, groups, np.ones(600))
-    assert ((scores > 0.5) == labels).mean() < 0.65  # features of one group do not carry over to others
+    assert ((scores > 0.5) == labels).mean() < 0.65  # a feature of the group does not predict the label of other groups
     informed = np.column_stack([noise, np.where(labels == 1, 512.0, random.integers(400, 600, 600))])
     scores = held_out_scores(informed, labels, groups, np.ones(600))
     assert ((scores > 0.5) == labels).mean() > 0.9

@@ -1,4 +1,4 @@
-"""Pieces of photos on their way to another machine: packed, unpacked, and a training there that ends by the clock."""
+"""Pieces of photos packed into shards and unpacked, and training by the clock."""
 
 import json
 import tarfile
@@ -15,13 +15,12 @@ from PIL import Image
 from edge.inference.model import LABELS
 from train.checkpoint import ResumeError, Run, Settings
 from train.cli import main
-from train.photos.augment import Augmentation
-from train.photos.batches import Crops
+from train.photos.batches import Crops, CropSettings
 from train.photos.clock import LAST_RATE, Clock
 from train.photos.collection import Picture, shares
-from train.photos.material import VALIDATION, Material, Side, unpacked
-from train.photos.pieces import SIDE, STORE, Pieces
-from train.photos.shards import ShardError, Store, pack, unpack
+from train.photos.material import VALIDATION, Material, unpacked
+from train.photos.pieces import SIDE, STORE, Pieces, Side
+from train.photos.shards import Packing, ShardError, Store, pack, unpack
 
 ROOT = Path("/collection")
 COUNTS = {("REAL", "phone"): 20, ("REAL", "web"): 5, ("REAL", "film"): 1, ("FAKE", "one"): 9, ("FAKE", "two"): 4}
@@ -57,7 +56,7 @@ def side(folder: Path, seed: int = 0) -> Side:
 def packed(of: Side, out: Path, name: str = "train", **options: Any) -> list[Path]:
     out.mkdir(exist_ok=True)
     settings: dict[str, Any] = {"root": ROOT, "shard_bytes": SHARD_BYTES, "most": 100} | options
-    return [path for path, *_ in pack(name, of.pictures, of.shares, of.pieces, out, **settings)]
+    return [path for path, *_ in pack(name, of, out, Packing(**settings))]
 
 
 def taken(shards: list[Path], out: Path) -> list[int]:
@@ -124,7 +123,7 @@ def test_repacking_writes_nothing_and_other_folder_gets_same_bytes(
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_interrupted_packing_resumes(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_packing_continues_where_it_was_stopped(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     first, second = packed(whole, tmp_path, most=2)
     second.write_bytes(second.read_bytes()[:5000])
     kept = first.stat().st_mtime_ns
@@ -132,7 +131,7 @@ def test_interrupted_packing_resumes(whole: Side, shards: list[Path], tmp_path: 
     assert first.stat().st_mtime_ns == kept
 
 
-def test_unpacked_pieces_differ_only_by_codec_loss(whole: Side, shards: list[Path], tmp_path: Path) -> None:
+def test_unpacked_pieces_differ_only_by_the_loss_of_the_codec(whole: Side, shards: list[Path], tmp_path: Path) -> None:
     assert sum(taken(shards, tmp_path)) == len(whole.pieces.picture)
     store = Store(tmp_path / "train")
     pieces, opened, original = store.pieces(), store.pieces().opened(), whole.pieces.opened()
@@ -155,7 +154,7 @@ def test_unpacked_pieces_differ_only_by_codec_loss(whole: Side, shards: list[Pat
     assert len(met) == len(whole.pieces.picture)
 
 
-def test_shards_added_one_by_one_give_same_store(shards: list[Path], tmp_path: Path) -> None:
+def test_shards_unpacked_one_by_one_make_the_same_store(shards: list[Path], tmp_path: Path) -> None:
     taken(shards, tmp_path / "at-once")
     for shard in shards[:2]:
         taken([shard], tmp_path / "one-by-one")
@@ -242,7 +241,7 @@ def test_commands_pack_a_collection_and_unpack_it(tmp_path: Path) -> None:
     assert "no such file" in result.output
 
 
-def test_timed_run_ends_when_no_further_epoch_fits() -> None:
+def test_run_by_the_clock_ends_when_no_further_epoch_fits() -> None:
     clock = Clock(minutes=1, minutes_of_call=None)
     assert not clock.ends_run([])
     assert not clock.ends_run([{"seconds": 20}, {"seconds": 20}])
@@ -267,7 +266,7 @@ def test_learning_rate_rises_and_reaches_minimum_at_last_epoch() -> None:
     assert clock.rate(history, 1000) == pytest.approx(LAST_RATE)
 
 
-def test_checkpoint_of_another_backend_resumes_with_optimizer(tmp_path: Path) -> None:
+def test_checkpoint_of_another_backend_resumes_with_its_optimizer(tmp_path: Path) -> None:
     from train.backend import keras
     from train.photos.fit import _compiled, _resumed
     from train.recipes import RECIPES
@@ -299,16 +298,16 @@ def test_checkpoint_of_another_backend_resumes_with_optimizer(tmp_path: Path) ->
     assert all(np.array_equal(np.asarray(mine), np.asarray(kept)) for mine, kept in pairs)
 
 
-def test_run_resumes_with_other_processes_and_precision_but_not_seed(tmp_path: Path) -> None:
+def test_run_resumes_with_other_processes_and_precision_but_not_with_another_seed(tmp_path: Path) -> None:
     settings = Settings("photo", "none", 2, 4, 1e-3, draws=8, processes=14)
     Run(tmp_path, settings, {}, resume=False).write()
     (tmp_path / "checkpoint-0.keras").touch()
     Run(tmp_path, replace(settings, processes=2, precision="mixed_bfloat16"), {}, resume=True)
-    with pytest.raises(ResumeError, match="begun with another seed"):
+    with pytest.raises(ResumeError, match="began with another seed"):
         Run(tmp_path, replace(settings, seed=1), {}, resume=True)
 
 
-def test_weights_of_another_run_initialise_the_network(tmp_path: Path) -> None:
+def test_run_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
     from train.recipes import RECIPES
     from train.recipes.recipe import WeightsError
 
@@ -325,10 +324,8 @@ def test_weights_of_another_run_initialise_the_network(tmp_path: Path) -> None:
             RECIPES["photo"].build(str(tmp_path / name))
 
 
-def test_abandoned_epoch_leaves_next_epoch_complete(whole: Side) -> None:
-    labels = np.array([picture.label for picture in whole.pictures], np.int8)
-    options: dict[str, Any] = {"size": 32, "batch_size": 4, "how": Augmentation(), "seed": 0, "processes": 2}
-    crops, others = (Crops(whole.pieces, labels, whole.shares, **options) for _ in range(2))
+def test_abandoned_epoch_does_not_disturb_the_next_one(whole: Side) -> None:
+    crops, others = (Crops(whole, CropSettings(size=32, batch_size=4, seed=0), processes=2) for _ in range(2))
     try:
         for number in range(3):
             next(iter(crops.epoch(number, 12)))

@@ -207,7 +207,9 @@ def test_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> No
         (("--out", str(CHECKOUT / "setup.cfg")), "is a file"),
     ],
 )
-def test_invalid_arguments_report_one_line_error(run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+def test_invalid_arguments_report_one_line_error(
+    run: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str
+) -> None:
     named = [str(run) if word == "RUN" else str(tmp_path / "new") if word == "NEW" else word for word in arguments]
     done = train("fit", *FIT, *named)
     assert done.returncode == 2

@@ -23,7 +23,7 @@ def main() -> None:
     convert(prog_name=PROGRAM)
 
 
-def _sides(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def _pixel_range(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """Parse a range of pixels, LEAST-MOST."""
     if value is None:
         return None
@@ -54,7 +54,7 @@ def _sides(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--seed", default=0, type=click.IntRange(0), help="Seed of the choice of these images.")
 @click.option(
     "--domain",
-    callback=_sides,
+    callback=_pixel_range,
     metavar="LEAST-MOST",
     help="Range of the sides, in pixels, of the images that the model is for, such as 200-12000.  [default: the range "
     "of the images that verify the files]",

@@ -65,7 +65,7 @@ def write(models: Path, data: Path, run: Path, resnet50: Path | None = None) -> 
         }
     evaluations = {name: evaluation for name, (evaluation, _, _) in measured.items()}
     _, scores, test = measured["int8"]
-    figures.of_scores(scores, test.labels, test.paths, pictures, "test")
+    figures.score_figures(scores, test.labels, test.paths, pictures, "test")
     shutil.copy(run / "training.png", pictures)
 
     published = evaluations["int8"].as_published

@@ -13,7 +13,7 @@ from train.dataset import VALIDATION, Dataset
 
 RECORD = "run.json"
 MODEL = "model.keras"
-OF_A_MACHINE = ("processes", "precision")  # settings that a resumed run may change, on another machine
+MAY_CHANGE_ON_RESUME = ("processes", "precision")  # settings that a resumed run may have other values of
 
 
 class ResumeError(EdgeDetectError):
@@ -188,7 +188,7 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise ResumeError(f"{self.folder / RECORD}: damaged: {error}") from error
         begun_with = asdict(Settings(**begun_with))  # settings that later versions added had their defaults
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in OF_A_MACHINE}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in MAY_CHANGE_ON_RESUME}
         changed = [key for key, value in settings.items() if begun_with[key] != value]
         if changed:
             raise ResumeError(

@@ -224,9 +224,11 @@ def evaluate(
         evaluation, scores, test = evaluate_model(model, data, Path(scratch), run=run, corruptions=corruptions)
     click.echo(json.dumps(evaluation.as_json()) if as_json else _table(evaluation))
     if out:
-        from train.figures import of_scores
+        from train.figures import score_figures
 
-        of_scores(scores, test.labels, test.paths, out, "test" if run is None else "validation", evaluation.threshold)
+        score_figures(
+            scores, test.labels, test.paths, out, "test" if run is None else "validation", evaluation.threshold
+        )
 
 
 def _takes_views(model: Path) -> bool:

@@ -34,7 +34,7 @@ def training_curves(history: Sequence[dict[str, float]], out: Path) -> None:
     save(figure, out / "training.png")
 
 
-def of_scores(
+def score_figures(
     scores: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int8],
     paths: Sequence[Path],

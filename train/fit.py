@@ -209,7 +209,7 @@ def _finish(training: _Training) -> None:
     scores = predict(networks.whole, validation.pixels)
     measured = measure(scores, labels)
     figures.training_curves(run.history, run.folder)
-    figures.of_scores(scores, labels, validation.dataset.paths, run.folder, "validation")
+    figures.score_figures(scores, labels, validation.dataset.paths, run.folder, "validation")
     run.record["validation"] = asdict(measured)
     run.write()
     run.replace(MODEL, networks.whole.save)  # last: a folder with a model has a complete record

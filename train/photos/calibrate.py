@@ -21,7 +21,7 @@ from train.photos.scores import Scored, scored
 TIERS = ("clean", "web")
 POINTS = {"1%": 0.01, "3%": 0.03, "10%": 0.10}  # name: share of real pictures that may be called FAKE
 DEFAULT_POINT = "3%"
-OF_ONE_SOURCE = 8 / 3  # limit for a single source: this many times the share of false alarms of all sources
+SOURCE_FACTOR = 8 / 3  # limit for a single source: this many times the share of false alarms of all sources
 LEAST_PICTURES = 20  # pictures of a source that has this limit; in a smaller one a single picture would decide
 MISSES = 0.10  # share of generated pictures that may be called REAL
 STEPS = 50  # of Newton's method
@@ -143,7 +143,7 @@ def _points(
     points = []
     for name, share in POINTS.items():
         below = _quantile(scores[real], importance[real], share)
-        below = min([below, *(_quantile(of_source, None, OF_ONE_SOURCE * share) for of_source in large)])
+        below = min([below, *(_quantile(of_source, None, SOURCE_FACTOR * share) for of_source in large)])
         # The thresholds of a good model may cross. Then the point has one threshold, in the middle, and no UNSURE.
         low, high = (below, real_above) if below <= real_above else ((below + real_above) / 2,) * 2
         points.append(

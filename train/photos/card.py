@@ -76,12 +76,12 @@ def _of_model(models: Path, description: ModelDescription) -> dict[str, Any]:
         if (found := described(models / FILES[name])) and "accuracy" in found.measured
     ]
     by_keras = description.measured.get("accuracy_keras")
+    accuracies = ""
+    if by_keras:
+        listed = ", ".join([f"Keras {by_keras:.2%}", *formats])
+        accuracies = f"Accuracy on the validation pictures, mean of all views at one threshold: {listed}."
     return {
-        "formats": f"Accuracy on the validation pictures, mean of all views at one threshold: Keras {by_keras:.2%}, "
-        + ", ".join(formats)
-        + "."
-        if by_keras
-        else "",
+        "formats": accuracies,
         "width": description.width,
         "height": description.height,
         "reduce_above": views.reduce_above,

@@ -63,7 +63,7 @@ def evaluate(
         ModelError: the model cannot be run.
     """
     rows, unreadable = scored(model, pictures, list(TIERS), processes)
-    chosen = _some(pictures, some)
+    chosen = _from_sources_in_turns(pictures, some)
     more, still_unreadable = scored(model, chosen, [CLEAN, *CHANGES], processes) if chosen else ([], [])
     threshold = load(model).threshold
     clean = [row for row in rows if row.tier == CLEAN]
@@ -83,7 +83,7 @@ def evaluate(
     return evaluation, rows
 
 
-def _some(pictures: Sequence[Picture], count: int) -> list[Picture]:
+def _from_sources_in_turns(pictures: Sequence[Picture], count: int) -> list[Picture]:
     """`count` pictures of each class, taken from its sources in turns."""
     chosen: list[Picture] = []
     for label in (0, 1):

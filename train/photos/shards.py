@@ -55,7 +55,7 @@ class Packing:
         shard_bytes: largest size of a shard.
         most: largest number of shards; pieces that do not fit are left out.
         seed: seed of the order of the pieces.
-        together: see `dealt`.
+        together: see `packing_order`.
         held_out: copied to the index, see `train.photos.material.Material`.
     """
 
@@ -67,7 +67,7 @@ class Packing:
     held_out: dict[str, list[str]] = field(default_factory=dict)
 
 
-def dealt(side: Side, *, seed: int, together: int = 0) -> list[list[int]]:
+def packing_order(side: Side, *, seed: int, together: int = 0) -> list[list[int]]:
     """The order in which pieces are packed: at any time each source has about its share of the packed pieces.
 
     A source's pictures come in random order: first one piece of each picture, then a second one of each, and so on.
@@ -113,7 +113,7 @@ def pack(name: str, side: Side, out: Path, packing: Packing) -> Iterator[tuple[P
     Yields:
         (path, pieces in this shard, pieces that are in no shard yet) of each shard, once it is complete.
     """
-    units = dealt(side, seed=packing.seed, together=packing.together)
+    units = packing_order(side, seed=packing.seed, together=packing.together)
     packer = _Packer(name, side, units, packing)
     position = 0
     for number in range(packing.most):

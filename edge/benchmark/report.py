@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge.benchmark.board import Machine
 from edge.benchmark.commands import Backlog, Limit, StartUp
+from edge.benchmark.machine import Machine
 from edge.benchmark.rounds import Timing
 
 

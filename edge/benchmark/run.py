@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edge.benchmark import board, stages
+from edge.benchmark import machine, stages
 from edge.benchmark.commands import Limit, backlogs, nearest_folder, start_up
 from edge.benchmark.decoding import Decoding
 from edge.benchmark.report import Report, Runtime, WorkloadReport
@@ -91,10 +91,10 @@ def benchmark(setup: Setup, say: Say) -> Report:
             workloads = list(generated(Path(temporary), first.choose))
         else:
             workloads = of_folder(setup.folder, first.choose)
-        warnings = board.warnings()
+        warnings = machine.warnings()
         for warning in warnings:
             say(f"warning: {warning}")
-        here = board.machine()
+        here = machine.machine()
         inside = _in_process(setup, routers, workloads, here.cores, say)
         # The networks are closed: a Coral has one user at a time, and what follows runs in other processes.
         reports = [
@@ -106,7 +106,7 @@ def benchmark(setup: Setup, say: Say) -> Report:
         rounds = max(1, round(setup.seconds * 10))
         needed = [] if inside[0].is_compiled else [inside[0].model]
         start = start_up(one, needed, setup.options(min(setup.threads)), name, rounds)
-    warnings += [found for found in board.throttling() if found not in warnings]  # the board may have become hot
+    warnings += [found for found in machine.throttling() if found not in warnings]  # the board may have become hot
     return Report(here, Runtime(name, version(name)), warnings, start, reports)
 
 

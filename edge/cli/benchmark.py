@@ -57,7 +57,7 @@ def benchmark(
     import json
 
     from edge.benchmark import report, run
-    from edge.benchmark.board import machine, thread_counts
+    from edge.benchmark.machine import machine, thread_counts
     from edge.store.state import default_folder
 
     _end_by_signals()

@@ -18,9 +18,9 @@ import click
 import numpy as np
 from PIL import Image
 
-from edge.benchmark.board import machine
 from edge.benchmark.commands import Limit, backlogs, start_up
 from edge.benchmark.decoding import Decoding
+from edge.benchmark.machine import machine
 from edge.benchmark.rounds import Timing, Way, measure, steps
 from edge.benchmark.stages import BareInterpreter
 from edge.benchmark.workload import Workload, save

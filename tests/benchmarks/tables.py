@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge.benchmark.board import machine, warnings
+from edge.benchmark.machine import machine, warnings
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.benchmark import board, run
+from edge.benchmark import machine, run
 from edge.benchmark.commands import nearest_folder
 from edge.benchmark.report import table, text
 from edge.benchmark.rounds import Round, Timing, measure, steps
@@ -180,17 +180,17 @@ def test_conditions_that_slow_a_board_are_warnings(tmp_path: Path) -> None:
         path.write_text(text)
 
     imitated = Board(tmp_path, {"PATH": ""})
-    assert board.warnings(imitated, 0) == []
+    assert machine.warnings(imitated, 0) == []
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "600000\n")
     write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1800000\n")
     write("proc/loadavg", "99.50 3.00 1.00 2/300 4711\n")
-    told = board.warnings(imitated, 0)
+    told = machine.warnings(imitated, 0)
     for fragment in ("reports: under-voltage", "reports: throttled", "powersave", "600 of 1800 MHz", "99.50"):
         assert len([line for line in told if fragment in line]) == 1, told
     write("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n")  # it was so before, and is no more
-    assert board.throttling(imitated) == []
+    assert machine.throttling(imitated) == []
 
 
 def test_a_busy_processor_is_a_warning(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_busy_processor_is_a_warning(tmp_path: Path) -> None:
             f'echo "cpu 100 0 0 900 0 0 0 0 0 0" > "{stat}"; sleep 0.3; echo "cpu 150 0 0 930 0 0 0 20" > "{stat}"',
         ]
     )
-    told = board.warnings(Board(tmp_path, {"PATH": ""}), 0.2)
+    told = machine.warnings(Board(tmp_path, {"PATH": ""}), 0.2)
     writer.wait()
     assert told == [
         "other programs keep the processor 50% busy",
@@ -215,8 +215,8 @@ def test_a_busy_processor_is_a_warning(tmp_path: Path) -> None:
 def test_board_name_and_thread_counts(tmp_path: Path) -> None:
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("Raspberry Pi 4 Model B Rev 1.4\0")
-    assert board.machine(Board(tmp_path)).board == "Raspberry Pi 4 Model B Rev 1.4"
-    assert [board.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
+    assert machine.machine(Board(tmp_path)).board == "Raspberry Pi 4 Model B Rev 1.4"
+    assert [machine.thread_counts(cores) for cores in (1, 2, 3, 4, 6)] == [
         [1],
         [1, 2],
         [1, 2, 3],

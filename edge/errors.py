@@ -100,10 +100,10 @@ class SinkError(EdgeDetectError):
     """An output cannot be written.
 
     Attributes:
-        told: id of the last answer that was written nevertheless; None if none was.
+        delivered: id of the last answer that was written nevertheless; None if none was.
     """
 
-    told: int | None = None
+    delivered: int | None = None
 
 
 class NotRunnableError(SinkError):

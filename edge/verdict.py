@@ -133,14 +133,14 @@ class Recorded:
         id: in its ledger; later answers have greater ids.
         answered_at: seconds since the epoch.
         moved_to: path to which the file was sorted; None if it was not.
-        sighting: the camera's event or frame; None for a file. The answer's path is the camera's name then.
+        event: the camera's event or frame; None for a file. The answer's path is the camera's name then.
     """
 
     id: int
     answered_at: float
     answer: Answer
     moved_to: str | None
-    sighting: CameraEvent | None = None
+    event: CameraEvent | None = None
 
     @property
     def time(self) -> str:
@@ -151,8 +151,8 @@ class Recorded:
         fields: dict[str, Any] = {"id": self.id, "time": self.time, **self.answer.as_json()}
         if self.moved_to is not None:
             fields["moved_to"] = self.moved_to
-        if self.sighting is not None:
-            fields["event"] = self.sighting.as_json()
+        if self.event is not None:
+            fields["event"] = self.event.as_json()
         return fields
 
 

@@ -70,7 +70,7 @@ class EventRecorder:
         self._labels = network.labels
         self._is_real = self._labels.index(label) == 1
         self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
-        self._events = EventDetector(rules)
+        self._detector = EventDetector(rules)
         self._at_snapshots = Backoff(say, "; events have no picture until then")
         self._latest: Verdict | None = None
         self._begun: CameraEvent | None = None  # of the event that goes on
@@ -82,7 +82,7 @@ class EventRecorder:
     @property
     def smoothed(self) -> float | None:
         """The smoothed probability of the label that is looked for."""
-        return self._events.smoothed
+        return self._detector.smoothed
 
     @property
     def trouble(self) -> str:
@@ -100,33 +100,33 @@ class EventRecorder:
         self._latest = verdict
         seen = Seen(picture, verdict, _since_epoch(frame.seconds, is_live=is_live))
         probability = verdict.score if self._is_real else 1 - verdict.score
-        step = self._events.update(probability, frame.seconds, is_unsure=verdict.label not in self._labels)
+        step = self._detector.update(probability, frame.seconds, is_unsure=verdict.label not in self._labels)
         if step.ended:
             yield from self._record_end(step.ended, stop)
         if step.began:
             self.begun += 1
             seen = replace(seen, verdict=self._as_label(verdict, step.began.peak))
-            self._begun = _sighting(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
+            self._begun = _camera_event(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
             self._peak = None
             yield from self._record(seen.verdict, self._begun, stop)
         elif step.is_peak and self._snapshots:
-            assert self._events.current is not None
-            self._peak = replace(seen, verdict=self._as_label(verdict, self._events.current.peak))
+            assert self._detector.current is not None
+            self._peak = replace(seen, verdict=self._as_label(verdict, self._detector.current.peak))
         if self._record_seconds is not None and frame.seconds >= self._record_due:
             self._record_due = frame.seconds + self._record_seconds
-            yield from self._record(verdict, _sighting(FRAME, None, frame, None, is_live=is_live), stop)
+            yield from self._record(verdict, _camera_event(FRAME, None, frame, None, is_live=is_live), stop)
 
     def end(self, stop: threading.Event) -> Iterator[Stats]:
         """There are no more frames, or none for too long."""
-        if ended := self._events.end():
+        if ended := self._detector.end():
             yield from self._record_end(ended, stop)
 
     def finish_former(self, stop: threading.Event) -> Iterator[Stats]:
         """Record as interrupted an event that was open when a former run was killed."""
         ledger = self._recorder.ledger
         former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self._name), stop)
-        if former and former.sighting and isinstance(former.answer, Verdict):
-            yield from self._record(former.answer, replace(former.sighting, state=INTERRUPTED, seconds=None), stop)
+        if former and former.event and isinstance(former.answer, Verdict):
+            yield from self._record(former.answer, replace(former.event, state=INTERRUPTED, seconds=None), stop)
 
     def tidy(self, stop: threading.Event) -> Iterator[Stats]:
         """Delete old snapshots and old recorded frames; cheap enough to be called after each frame."""
@@ -155,13 +155,11 @@ class EventRecorder:
         ended = replace(begun, state=ENDED, seconds=event.seconds, peak=event.peak, snapshot=snapshot)
         yield from self._record(self._as_label(self._latest, event.peak), ended, stop)
 
-    def _record(self, answer: Verdict, sighting: CameraEvent, stop: threading.Event) -> Iterator[Stats]:
+    def _record(self, answer: Verdict, event: CameraEvent, stop: threading.Event) -> Iterator[Stats]:
         yield from self._recorder.look_after(stop)
         ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
         token = os.urandom(32)  # once, for an attempt that seemed to fail may have come to the disk
-        yield from self._recorder.persistently(
-            lambda: ledger.record_sighting(answer, sighting, model_sha256, token), stop
-        )
+        yield from self._recorder.persistently(lambda: ledger.record_event(answer, event, model_sha256, token), stop)
         self.has_new = True
 
     def _picture(self, seen: Seen, part: str) -> str | None:
@@ -181,7 +179,7 @@ class EventRecorder:
         return replace(verdict, label=self._label, is_real=self._is_real, score=score, confidence=probability)
 
 
-def _sighting(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> CameraEvent:
+def _camera_event(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> CameraEvent:
     at = event.began if event else frame.seconds
     return CameraEvent(
         state,

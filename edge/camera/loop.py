@@ -81,7 +81,7 @@ class CameraLoop:
         capture: Callable[[], Capture],
         network: RetryingClassifier,
         recorder: Recorder,
-        sightings: EventRecorder,
+        events: EventRecorder,
         *,
         view: Roi,
         pace: Pace,
@@ -98,7 +98,7 @@ class CameraLoop:
             ModelError, RuntimeMissingError, CoralError: it cannot be known what the models take.
         """
         self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
-        self._sightings, self._view, self._pace, self._schedule = sightings, view, pace, schedule
+        self._events, self._view, self._pace, self._schedule = events, view, pace, schedule
         self._is_patient = is_patient
         # Of what the models take, for the camera's thread prepares frames, and must not share the models with ours.
         self._choose = partial(choose, inputs=network.inputs)
@@ -124,14 +124,14 @@ class CameraLoop:
     @property
     def is_seeing(self) -> bool:
         """Whether a frame was classified recently, so that the latest verdict describes the present."""
-        return self.verdict is not None and time.monotonic() - self._looked_at < self._sightings.gap_seconds
+        return self.verdict is not None and time.monotonic() - self._looked_at < self._events.gap_seconds
 
     @property
     def trouble(self) -> str:
         """Present errors of camera, region, network, snapshots and sinks, joined; empty if there are none."""
         of_camera = self._capture.trouble if self._capture else ""
         own = (of_camera, self._at_closing.reason, self._at_view.reason, self._network.backoff.reason)
-        return "; ".join(reason for reason in (*own, self._sightings.trouble, self._recorder.trouble) if reason)
+        return "; ".join(reason for reason in (*own, self._events.trouble, self._recorder.trouble) if reason)
 
     @property
     def is_waiting(self) -> bool:
@@ -173,7 +173,7 @@ class CameraLoop:
             ModelError, RuntimeMissingError: a model cannot be had, or has failed.
         """
         yield self._recorder.stats
-        yield from self._sightings.finish_former(stop)
+        yield from self._events.finish_former(stop)
         yield from self._recorder.deliver(stop, has_new=True)
         try:
             yield from self._work(stop)
@@ -200,8 +200,8 @@ class CameraLoop:
                 yield from self._look(frame, stop)
             elif frame is None and self._capture.is_over:
                 return
-            if time.monotonic() - self._looked_at > self._sightings.gap_seconds:
-                yield from self._sightings.end(stop)
+            if time.monotonic() - self._looked_at > self._events.gap_seconds:
+                yield from self._events.end(stop)
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.stats
             if self.frames == self._pace.max_frames:
@@ -209,7 +209,7 @@ class CameraLoop:
             yield from self._pause(stop)
 
     def _finish(self, stop: threading.Event) -> Iterator[Stats]:
-        yield from self._sightings.end(stop)
+        yield from self._events.end(stop)
         yield from self._recorder.deliver(stop, has_new=True)
 
     def _rest(self, stop: threading.Event) -> Iterator[Stats]:
@@ -218,7 +218,7 @@ class CameraLoop:
         if self._capture:
             self._capture.close()
             self._capture = None
-        yield from self._sightings.end(stop)
+        yield from self._events.end(stop)
         while not stop.is_set() and not is_open(self._schedule, datetime.now()):
             yield from self._deliver_now_and_then(stop)
             yield self._recorder.stats
@@ -258,7 +258,7 @@ class CameraLoop:
         self.frames += 1
         self._recorder.stats.count(verdict)
         is_live, picture = self._capture.is_live, lambda: self._view.of(frame.pixels)
-        yield from self._sightings.follow(verdict, picture, frame, stop, is_live=is_live)
+        yield from self._events.follow(verdict, picture, frame, stop, is_live=is_live)
 
     def _seen(self, frame: Frame) -> tuple[Input, Taken] | None:
         """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
@@ -289,11 +289,11 @@ class CameraLoop:
 
     def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Stats]:
         """Deliver at once what was recorded; otherwise every DELIVERY_SECONDS, as it queries the ledger."""
-        now, has_new = time.monotonic(), self._sightings.has_new
+        now, has_new = time.monotonic(), self._events.has_new
         if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
-            self._delivered_at, self._sightings.has_new = now, False
+            self._delivered_at, self._events.has_new = now, False
             self._note_closing()
-            yield from self._sightings.tidy(stop)
+            yield from self._events.tidy(stop)
             yield from self._recorder.deliver(stop, has_new=has_new)
 
 

@@ -110,7 +110,7 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
             once=once,
         )
         network, pace = RetryingClassifier(router, console.say, once=once), settings.pace
-        sightings = EventRecorder(
+        events = EventRecorder(
             settings.name,
             network,
             recorder,
@@ -131,18 +131,18 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
             ),
             network,
             recorder,
-            sightings,
+            events,
             view=settings.view,
             pace=pace,
             schedule=settings.schedule,
             is_patient=notifier.is_listening and not is_reload,
             say=console.say,
         )
-        status = partial(_status, observer, sightings, stats, time.time())
+        status = partial(_status, observer, events, stats, time.time())
 
         def alive() -> None:
             if observer.is_healthy:
-                notifier.alive(_summary(observer, sightings, stats))
+                notifier.alive(_summary(observer, events, stats))
             session.server.serve(status)
 
         try:
@@ -157,7 +157,7 @@ def observe(settings: CameraSettings, requests: Requests, notifier: Notifier, be
                     continue
                 refreshed_at = time.monotonic()
                 if observer.is_seeing:
-                    console.progress.show(_line(observer, sightings, label))
+                    console.progress.show(_line(observer, events, label))
                 else:
                     console.progress.clear()
                 stats.sample()
@@ -227,10 +227,10 @@ def _opening(settings: CameraSettings, say: Say) -> Callable[[], Camera]:
     return opened
 
 
-def _line(observer: CameraLoop, sightings: EventRecorder, label: str) -> str:
+def _line(observer: CameraLoop, events: EventRecorder, label: str) -> str:
     """What a terminal shows all the time."""
     assert observer.verdict
-    figures, smoothed = observer.figures, sightings.smoothed or 0.0
+    figures, smoothed = observer.figures, events.smoothed or 0.0
     verdict = f"{observer.verdict.label:{len(UNSURE)}}"
     bar = "#" * round(smoothed * BAR)
     age = "" if figures.age_seconds is None else f"  age {figures.age_seconds * 1000:.0f} ms"
@@ -241,12 +241,12 @@ def _line(observer: CameraLoop, sightings: EventRecorder, label: str) -> str:
     )
 
 
-def _summary(observer: CameraLoop, sightings: EventRecorder, stats: Stats) -> str:
+def _summary(observer: CameraLoop, events: EventRecorder, stats: Stats) -> str:
     trouble = f"; {observer.trouble}" if observer.trouble else ""
-    return f"{stats}, {sightings.begun} events{trouble}"
+    return f"{stats}, {events.begun} events{trouble}"
 
 
-def _status(observer: CameraLoop, sightings: EventRecorder, stats: Stats, since: float) -> dict[str, Any]:
+def _status(observer: CameraLoop, events: EventRecorder, stats: Stats, since: float) -> dict[str, Any]:
     figures = observer.figures
     return {
         "folder": observer.name,
@@ -255,7 +255,7 @@ def _status(observer: CameraLoop, sightings: EventRecorder, stats: Stats, since:
         "since": since,
         **stats.as_json(),
         "waiting": 0,
-        "events": sightings.begun,
+        "events": events.begun,
         "skipped": observer.skipped,
         "capture_ms": round(observer.capture_milliseconds, 3),
         "network_ms": round(figures.network_seconds * 1000, 3),

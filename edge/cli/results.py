@@ -144,7 +144,7 @@ def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
                 output.write(recorded)
             else:
                 click.echo(f"{recorded.time}  {line_of(recorded)}")
-            event = recorded.sighting
+            event = recorded.event
             if event is None or event.state not in (ENDED, INTERRUPTED):  # an event counts once
                 stats.count(recorded.answer)
         if not as_json:

@@ -51,7 +51,7 @@ class Command:
         if self.label is None:
             return True
         # Of an event its beginning is enough; a frame is none.
-        is_news = recorded.sighting is None or recorded.sighting.state == BEGAN
+        is_news = recorded.event is None or recorded.event.state == BEGAN
         return is_news and isinstance(recorded.answer, Verdict) and recorded.answer.label == self.label
 
     def run(self, recorded: Recorded, stop: threading.Event) -> None:

@@ -39,10 +39,10 @@ class JournalLines:
             fields["EDGE_DETECT_ID"] = str(answer.id)
             if answer.moved_to is not None:
                 fields["EDGE_DETECT_MOVED_TO"] = printable(answer.moved_to)
-            if answer.sighting is not None:
-                fields["EDGE_DETECT_EVENT"] = answer.sighting.state
-                if answer.sighting.snapshot is not None:
-                    fields["EDGE_DETECT_SNAPSHOT"] = printable(answer.sighting.snapshot)
+            if answer.event is not None:
+                fields["EDGE_DETECT_EVENT"] = answer.event.state
+                if answer.event.snapshot is not None:
+                    fields["EDGE_DETECT_SNAPSHOT"] = printable(answer.event.snapshot)
             answer = answer.answer
         fields["EDGE_DETECT_PATH"] = printable(answer.path)
         if isinstance(answer, Failure):

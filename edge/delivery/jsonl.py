@@ -24,7 +24,7 @@ class JsonLog:
         self.name = f"log {printable(path.absolute())}"
         self._is_begun = False
 
-    def tell(self, batch: Sequence[Recorded]) -> None:
+    def emit(self, batch: Sequence[Recorded]) -> None:
         """
         Raises:
             SinkError: it cannot be written; nothing of the batch is in the file then.

@@ -38,15 +38,15 @@ class Outlet:
         if not (at_once or self.backoff.is_due):
             return False
         self._note()  # of the last delivery, if the ledger failed just then: else answers would be emitted twice
-        batch = self._ledger.untold(self._folder, self._sink.name)
+        batch = self._ledger.undelivered(self._folder, self._sink.name)
         if not batch:
             self.backoff.succeeded()
             return False
         try:
-            self._sink.tell(batch)
+            self._sink.emit(batch)
         except SinkError as error:
-            if error.told is not None:  # the sink took a part of the batch
-                self._accepted = self._ledger.identity, error.told
+            if error.delivered is not None:  # the sink took a part of the batch
+                self._accepted = self._ledger.identity, error.delivered
                 self._note()
             if at_once:
                 raise
@@ -58,7 +58,7 @@ class Outlet:
 
     def _note(self) -> None:
         if self._accepted and self._accepted[0] == self._ledger.identity:
-            self._ledger.told(self._folder, self._sink.name, self._accepted[1])
+            self._ledger.mark_delivered(self._folder, self._sink.name, self._accepted[1])
         self._accepted = None
 
 
@@ -138,11 +138,11 @@ class CommandOutlet:
         self._ledger = self._ledger or Ledger(self._state, check="")
         while self._ledger.remarks:
             self._say(self._ledger.remarks.pop(0))
-        while batch := self._ledger.untold(self._folder, self.name):
+        while batch := self._ledger.undelivered(self._folder, self.name):
             for recorded in batch:
                 if self._stop.is_set() or (self._command.wants(recorded) and self._has_run(recorded, ATTEMPTS) is None):
                     return
-                self._ledger.told(self._folder, self.name, recorded.id)
+                self._ledger.mark_delivered(self._folder, self.name, recorded.id)
         last = 0
         while again and (batch := self._ledger.given_up(self._folder, self.name, last)):
             for recorded in batch:

@@ -17,7 +17,7 @@ class Sink(Protocol):
 
     name: str
 
-    def tell(self, batch: Sequence[Recorded]) -> None:
+    def emit(self, batch: Sequence[Recorded]) -> None:
         """
         Raises:
             SinkError: they could not be written down.
@@ -57,7 +57,7 @@ def line_of(answer: Answer | Recorded) -> str:
     """One readable line; of a camera's record with what happened and when."""
     if not isinstance(answer, Recorded):
         return text(answer)
-    seen = answer.sighting
+    seen = answer.event
     if seen is None:
         return text(answer.answer)
     end = seen.seconds if seen.state == ENDED else None
@@ -105,13 +105,13 @@ class Output:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    def tell(self, batch: Sequence[Recorded]) -> None:
+    def emit(self, batch: Sequence[Recorded]) -> None:
         last = None
         for recorded in batch:
             try:
                 self._lines.write(recorded)
             except SinkError as error:
-                error.told = last
+                error.delivered = last
                 raise
             last = recorded.id
 

@@ -12,7 +12,7 @@ from edge.store.rows import ANSWER_COLUMNS, columns_of, recorded
 from edge.verdict import BEGAN, FRAME, Answer, CameraEvent, Failure, Recorded
 
 RECENT_NS = 2_000_000_000  # resolution of FAT's file times; no other file system's is coarser
-TOLD_AT_ONCE = 256
+DELIVERED_AT_ONCE = 256
 MOVED_AT_ONCE = 64
 FORGOTTEN_AT_ONCE = 1000
 NOTED_AT_ONCE = 128  # rows of four values; see below
@@ -182,19 +182,19 @@ class Ledger(Store):
                 self._note(entries[start : start + NOTED_AT_ONCE])
             return new
 
-    def record_sighting(self, answer: Answer, sighting: CameraEvent, model_sha256: str, token: bytes) -> None:
+    def record_event(self, answer: Answer, event: CameraEvent, model_sha256: str, token: bytes) -> None:
         """Commit a camera's event or frame.
 
         Args:
             answer: its path is the camera's name.
-            sighting: the event or frame.
+            event: the event or frame.
             model_sha256: of the model that answered.
             token: 32 random bytes for each event or frame. A second call with the same token records nothing, so an
                 attempt can be repeated of which it is unknown whether it succeeded.
         """
         camera = os.fsencode(answer.path)
         with self._transaction():
-            self._insert_answer(camera, token, answer, model_sha256, camera, sighting)
+            self._insert_answer(camera, token, answer, model_sha256, camera, event)
 
     def forget_frames(self, camera: str, older_than_seconds: float, limit: int = FORGOTTEN_AT_ONCE) -> int:
         """Delete some of a camera's oldest frames that every sink has received, and return how many."""
@@ -216,7 +216,7 @@ class Ledger(Store):
             os.fsencode(camera),
         )
         last = recorded(rows[0]) if rows else None
-        return last if last and last.sighting and last.sighting.state == BEGAN else None
+        return last if last and last.event and last.event.state == BEGAN else None
 
     def subscribe(self, folder: str, sink: str) -> None:
         """Deliver every answer in a folder to a sink; to a new sink, those from now on."""
@@ -236,7 +236,7 @@ class Ledger(Store):
                     self._database.execute(f"DELETE FROM {table} WHERE folder = ? AND sink = ?", (name, sink))
 
     def given_up(self, folder: str, sink: str, after: int = 0) -> list[Recorded]:
-        """Answers whose delivery to a sink was given up, the oldest first, at most TOLD_AT_ONCE.
+        """Answers whose delivery to a sink was given up, the oldest first, at most DELIVERED_AT_ONCE.
 
         Args:
             after: an id; only later answers are returned.
@@ -247,7 +247,7 @@ class Ledger(Store):
             after,
             os.fsencode(folder),
             sink,
-            TOLD_AT_ONCE,
+            DELIVERED_AT_ONCE,
         )
         return [recorded(row) for row in rows]
 
@@ -260,7 +260,7 @@ class Ledger(Store):
                 statement = "DELETE FROM given_up WHERE folder = ? AND sink = ? AND answer_id = ?"
             self._database.execute(statement, (os.fsencode(folder), sink, answer_id))
 
-    def untold(self, folder: str, sink: str, limit: int = TOLD_AT_ONCE) -> list[Recorded]:
+    def undelivered(self, folder: str, sink: str, limit: int = DELIVERED_AT_ONCE) -> list[Recorded]:
         """The answers in a folder that a sink has not received, the oldest first.
 
         A sink without subscription gets all: it subscribed to the ledger that this one replaced.
@@ -274,7 +274,7 @@ class Ledger(Store):
         )
         return [recorded(row) for row in rows]
 
-    def told(self, folder: str, sink: str, last: int) -> None:
+    def mark_delivered(self, folder: str, sink: str, last: int) -> None:
         """Record that a sink has received all answers up to an id.
 
         It does not wait for the disk: after a power cut, the last answers may be delivered a second time.
@@ -394,7 +394,7 @@ class Ledger(Store):
         answer: Answer,
         model_sha256: str,
         folder: bytes,
-        sighting: CameraEvent | None = None,
+        event: CameraEvent | None = None,
         id_: int | None = None,
     ) -> bool:
         """Insert an answer unless the same path and content have one; returns whether it was inserted."""
@@ -405,7 +405,7 @@ class Ledger(Store):
             "model_sha256": model_sha256,
             "answered_at": time.time(),
             "folder": folder,
-            **columns_of(answer, sighting),
+            **columns_of(answer, event),
         }
         marks = ", ".join("?" * len(columns))
         inserted = self._database.execute(

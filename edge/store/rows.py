@@ -11,7 +11,7 @@ ANSWER_COLUMNS = (
 )
 
 
-def columns_of(answer: Answer, sighting: CameraEvent | None) -> dict[str, object]:
+def columns_of(answer: Answer, event: CameraEvent | None) -> dict[str, object]:
     """The columns of an answer and, if it is a camera's, of its event or frame."""
     columns: dict[str, object]
     if isinstance(answer, Verdict):
@@ -25,14 +25,14 @@ def columns_of(answer: Answer, sighting: CameraEvent | None) -> dict[str, object
         }
     else:
         columns = {"error": answer.reason}
-    if sighting is not None:
+    if event is not None:
         columns |= {
-            "state": sighting.state,
-            "began_at": sighting.began_at,
-            "position": sighting.position,
-            "lasted_seconds": sighting.seconds,
-            "peak": sighting.peak,
-            "snapshot": None if sighting.snapshot is None else os.fsencode(sighting.snapshot),
+            "state": event.state,
+            "began_at": event.began_at,
+            "position": event.position,
+            "lasted_seconds": event.seconds,
+            "peak": event.peak,
+            "snapshot": None if event.snapshot is None else os.fsencode(event.snapshot),
         }
     return columns
 
@@ -50,12 +50,12 @@ def recorded(row: tuple[Any, ...]) -> Recorded:
         seconds = (elapsed_ms or 0) / 1000
         is_real = _is_real(label, score, confidence)
         answer = Verdict(name, label, is_real, score, confidence, outside, seconds, model or "")
-    sighting = None
+    event = None
     if state is not None:
         began_at, position, seconds, peak, snapshot = seen
         picture = None if snapshot is None else os.fsdecode(snapshot)
-        sighting = CameraEvent(state, began_at, position, seconds, peak, picture)
-    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to), sighting)
+        event = CameraEvent(state, began_at, position, seconds, peak, picture)
+    return Recorded(id_, answered_at, answer, None if moved_to is None else os.fsdecode(moved_to), event)
 
 
 def _is_real(label: str, score: float, confidence: float) -> bool:

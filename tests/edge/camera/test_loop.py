@@ -84,13 +84,13 @@ class DaemonSettings:
         self.states: list[str] = []
         self.is_full = False
 
-    def tell(self, batch: Any) -> None:
+    def emit(self, batch: Any) -> None:
         if self.is_full:
             raise SinkError("full")
         told: Recorded
         for told in batch:
-            assert told.sighting is not None
-            self.states.append(told.sighting.state)
+            assert told.event is not None
+            self.states.append(told.event.state)
 
 
 @dataclass

@@ -83,7 +83,7 @@ def test_camera_event_counts_once(tmp_path: Path, edge_detect: Run) -> None:
     fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
     with Ledger(tmp_path / "state") as ledger:
         for number, state in enumerate((BEGAN, ENDED, BEGAN)):
-            ledger.record_sighting(fake, CameraEvent(state, 1e9), "m", bytes([number]))
+            ledger.record_event(fake, CameraEvent(state, 1e9), "m", bytes([number]))
     done = edge_detect("results", "--state", "state")
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr == "2 FAKE\n"

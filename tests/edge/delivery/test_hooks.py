@@ -98,7 +98,7 @@ def test_a_command_that_runs_is_ended_with_us_and_run_again_by_the_next_start(tm
         began = time.monotonic()
         end(outlet, finish=False)
         assert time.monotonic() - began < 20
-        assert [told.id for told in ledger.untold(FOLDER, outlet._command.name)] == [1]
+        assert [told.id for told in ledger.undelivered(FOLDER, outlet._command.name)] == [1]
 
 
 def test_a_command_that_leaves_something_running_is_not_waited_for(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_command_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
 def test_a_command_is_not_run_again_because_that_could_not_be_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, attempts = Ledger.told, []
+    told, attempts = Ledger.mark_delivered, []
 
     def told_at_the_second_attempt(ledger: Ledger, *arguments: object) -> None:
         attempts.append(arguments)

@@ -25,7 +25,7 @@ class Listener:
         self.heard: list[str] = []
         self.is_deaf = False
 
-    def tell(self, batch: Sequence[Recorded]) -> None:
+    def emit(self, batch: Sequence[Recorded]) -> None:
         if self.is_deaf:
             raise SinkError("nobody hears")
         self.heard += [Path(told.answer.path).name for told in batch]
@@ -103,8 +103,8 @@ def test_a_log_that_was_written_but_not_noted_is_not_doubled_and_a_torn_line_is_
     with Ledger(tmp_path) as ledger:
         ledger.subscribe(FOLDER, JsonLog(log).name)
         record(ledger, "a", "b", "c")
-        batch = ledger.untold(FOLDER, JsonLog(log).name)
-        JsonLog(log).tell(batch[:2])  # and here it was killed, before it could note that
+        batch = ledger.undelivered(FOLDER, JsonLog(log).name)
+        JsonLog(log).emit(batch[:2])  # and here it was killed, before it could note that
         with log.open("a") as file:
             file.write('{"id": 3, "path": "/in')  # and here the power went
         deliver(Outlet(ledger, FOLDER, JsonLog(log), print))
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "log = JsonLog(Path(sys.argv[1]))\n"
         "for number in range(100):\n"
-        "    try:\n        log.tell([Recorded(number, 0.0, Failure('/in/x', 'bad'), None)])\n"
+        "    try:\n        log.emit([Recorded(number, 0.0, Failure('/in/x', 'bad'), None)])\n"
         "    except SinkError as error:\n        print(error)\n        break\n"
     )
     done = subprocess.run(

@@ -20,7 +20,7 @@ VERDICT = Verdict(CAMERA, "FAKE", False, 0.1, 0.9, None, 0.001)
 def see(ledger: Ledger, *states: str, camera: str = CAMERA) -> None:
     for number, state in enumerate(states):
         seen = Verdict(camera, "FAKE", False, 0.1, 0.9, None, 0.001)
-        ledger.record_sighting(seen, CameraEvent(state, 1e9), "m", f"{camera} {number} {state}".encode())
+        ledger.record_event(seen, CameraEvent(state, 1e9), "m", f"{camera} {number} {state}".encode())
 
 
 def states(folder: Path) -> list[str]:
@@ -31,7 +31,7 @@ def states(folder: Path) -> list[str]:
 def test_the_same_token_is_recorded_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for _ in range(2):
-            ledger.record_sighting(VERDICT, CameraEvent(BEGAN, 1e9), "m", b"the same")
+            ledger.record_event(VERDICT, CameraEvent(BEGAN, 1e9), "m", b"the same")
     assert states(tmp_path) == [BEGAN]
 
 
@@ -42,7 +42,7 @@ def test_old_frames_are_deleted_but_not_events_and_undelivered_frames(tmp_path: 
         see(ledger, FRAME, camera="other")
         assert ledger.forget_frames(CAMERA, 3600) == 0
         assert ledger.forget_frames(CAMERA, -1) == 0, "the log was not told of any"
-        ledger.told(CAMERA, "log", 4)
+        ledger.mark_delivered(CAMERA, "log", 4)
         assert ledger.forget_frames(CAMERA, -1, limit=1) == 1
         assert ledger.forget_frames(CAMERA, -1) == 1
         assert ledger.forget_frames("other", -1) == 0, "its id must not be given away again"

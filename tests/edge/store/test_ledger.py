@@ -132,7 +132,7 @@ def test_verdict_round_trips_through_ledger(tmp_path: Path, label: str, score: f
     verdict = Verdict("/in/a", label, is_real, score, confidence, None, 0.001, "photo_int8")
     with Ledger(tmp_path) as ledger:
         ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, verdict, "m")], "/in")
-        (told,) = ledger.untold("/in", "sink")
+        (told,) = ledger.undelivered("/in", "sink")
     assert told.answer == verdict
     assert told.as_json()["model"] == "photo_int8"
 
@@ -150,7 +150,7 @@ def test_an_old_answer_without_model_name_is_read(tmp_path: Path) -> None:
         database.commit()
     with Ledger(tmp_path) as migrated:
         migrated.record([entry("/in/bad.jpg", b"2")], "/in")
-        before, _ = migrated.untold("/in", "sink")
+        before, _ = migrated.undelivered("/in", "sink")
     assert before.answer == Verdict("/in/a.jpg", "FAKE", False, 0.25, 0.75, None, 0.0, "")
     assert before.as_json()["model"] is None
 

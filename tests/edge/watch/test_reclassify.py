@@ -80,14 +80,14 @@ def test_a_new_answer_takes_the_place_of_the_former_and_is_told_as_new(tmp_path:
     with Ledger(tmp_path) as ledger:
         ledger.subscribe(ROOT, "sink")
         ledger.record([entry("/in/a", "REAL", "old"), entry("/in/b", "FAKE", "old")], ROOT)
-        ledger.told(ROOT, "sink", 2)
+        ledger.mark_delivered(ROOT, "sink", 2)
         assert ledger.record([entry("/in/b", "UNSURE", "new")], ROOT) == []  # nobody has asked for it
         again = entry("/in/b", "UNSURE", "new")
         assert ledger.record([again], ROOT, reclassify=True) == [again]
         assert told(tmp_path) == [(1, "/in/a", "REAL"), (3, "/in/b", "UNSURE")]
-        (untold,) = ledger.untold(ROOT, "sink")
-        assert untold.id == 3
-        assert untold.answer == verdict("/in/b", "UNSURE", "new")
+        (undelivered,) = ledger.undelivered(ROOT, "sink")
+        assert undelivered.id == 3
+        assert undelivered.answer == verdict("/in/b", "UNSURE", "new")
         assert ledger.known([("/in/b", STAMP)]) == [AnsweredAs("/in/b", DIGEST, "UNSURE")]
         assert ledger.record([again], ROOT, reclassify=True) == []  # this model has answered
 
@@ -143,7 +143,7 @@ from tests.edge.watch.test_reclassify import ROOT, entry
 with Ledger(Path(sys.argv[1])) as ledger:
     ledger.subscribe(ROOT, "sink")
     ledger.record([entry("/in/a", "REAL", "old")], ROOT)
-    ledger.told(ROOT, "sink", 1)
+    ledger.mark_delivered(ROOT, "sink", 1)
     def kill(statement: str) -> None:
         if statement.startswith({moment!r}):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -160,7 +160,7 @@ with Ledger(Path(sys.argv[1])) as ledger:
     assert done.returncode == -signal.SIGKILL
     with Ledger(tmp_path) as ledger:
         assert told(tmp_path) == [(1, "/in/a", "REAL")]
-        assert (ledger.untold(ROOT, "sink"), ledger.moves(ROOT)) == ([], [])
+        assert (ledger.undelivered(ROOT, "sink"), ledger.moves(ROOT)) == ([], [])
         assert len(ledger.record([entry("/in/a", "FAKE", "new")], ROOT, reclassify=True)) == 1
 
 
@@ -173,7 +173,7 @@ from tests.edge.watch.test_reclassify import ROOT, entry
 with Ledger(Path(sys.argv[1])) as ledger:
     ledger.subscribe(ROOT, "sink")
     ledger.record([entry("/in/a", "REAL", "old")], ROOT)
-    ledger.told(ROOT, "sink", 1)
+    ledger.mark_delivered(ROOT, "sink", 1)
     ledger.record([entry("/in/a", "FAKE", "new")], ROOT, reclassify=True)
     os.kill(os.getpid(), {int(signal.SIGKILL)})
 """
@@ -186,5 +186,5 @@ with Ledger(Path(sys.argv[1])) as ledger:
     )
     assert done.returncode == -signal.SIGKILL
     with Ledger(tmp_path) as ledger:
-        assert [one.id for one in ledger.untold(ROOT, "sink")] == [2]
+        assert [one.id for one in ledger.undelivered(ROOT, "sink")] == [2]
     assert told(tmp_path) == [(2, "/in/a", "FAKE")]

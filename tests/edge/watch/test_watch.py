@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.store.ledger import TOLD_AT_ONCE
+from edge.store.ledger import DELIVERED_AT_ONCE
 from tests.conftest import Run, age, command, environment, picture, samples
 from tests.support.watching import PATIENCE, Watching
 
@@ -113,7 +113,7 @@ def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching:
     again._finished()
     second = set(again.names)
     # Killed while it printed, it may tell the last round once more, and never less than all.
-    assert len(first & second) <= TOLD_AT_ONCE
+    assert len(first & second) <= DELIVERED_AT_ONCE
     assert len(first | second) == 700
 
 

@@ -158,7 +158,7 @@ def test_a_command_is_not_run_again_because_that_could_not_be_noted(
             raise LedgerError("disk full")
         told(ledger, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Ledger, "told", told_at_the_second_attempt)
+    monkeypatch.setattr(Ledger, "mark_delivered", told_at_the_second_attempt)
     with Ledger(tmp_path / "state") as ledger:
         outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(writing(tmp_path / "heard"), None), print)
         record(ledger, "a")

@@ -142,7 +142,7 @@ def test_a_sink_that_was_told_is_not_told_again_because_that_could_not_be_noted(
         outlet = Outlet(ledger, FOLDER, listener, print)
         record(ledger, "a", "b")
         with monkeypatch.context() as broken:
-            broken.setattr(ledger, "told", _disk_full)
+            broken.setattr(ledger, "mark_delivered", _disk_full)
             with pytest.raises(LedgerError):
                 outlet.deliver()
         record(ledger, "c")

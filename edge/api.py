@@ -64,7 +64,7 @@ class Classifier:
             TypeError: an argument has another type.
         """
         path = None if model is None else Path(model)
-        return cls(router(path, tpu=_device(tpu), say=_log.warning))
+        return cls(router(path, tpu=_device(tpu)))
 
     def classify(self, image: Source) -> Verdict:
         """The verdict on one image.

@@ -146,11 +146,7 @@ def camera(context: click.Context, /, **options: Any) -> None:
     from edge.camera.run import observe
 
     _settings(options)  # a mistake of the user's should show before anything is begun
-    _, ended_by = run(
-        context,
-        options,
-        lambda options, requests, notifier, begun: observe(_settings(options), requests, notifier, begun),
-    )
+    _, ended_by = run(context, options, lambda options, life: observe(_settings(options), life))
     is_unfinished = ended_by is not None and (options["max_frames"] or _settings(options).is_recording)
     sys.exit(128 + ended_by if ended_by is not None and is_unfinished else 0)
 

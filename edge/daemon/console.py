@@ -28,6 +28,10 @@ class Progress:
         self._lines.write(answer)
 
     def show(self, text: str) -> None:
+        """Show the line; an empty text removes it."""
+        if not text:
+            self.clear()
+            return
         now = time.monotonic()
         if not self._is_terminal or (self._is_shown and now - self._shown_at < REDRAW_SECONDS):
             return

@@ -19,7 +19,7 @@ from edge.capture.capture import Capture, is_held
 from edge.capture.frame import Frame
 from edge.capture.roi import Roi, region
 from edge.delivery.outbox import Outlet
-from edge.delivery.recorder import Recorder
+from edge.daemon.recorder import Recorder
 from edge.errors import CameraError, CoralError, RoiError, SinkError
 from edge.imaging.preprocess import Pixels
 from edge.inference import model

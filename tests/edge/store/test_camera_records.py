@@ -6,7 +6,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from edge.delivery.recorder import Recorder
+from edge.daemon.recorder import Recorder
 from edge.errors import LedgerError
 from edge.stats import Stats
 from edge.store.ledger import Ledger

@@ -1,4 +1,4 @@
-"""Signals, noted for the loop that does the work."""
+"""Signals that stop the work or reload the settings."""
 
 import os
 import signal

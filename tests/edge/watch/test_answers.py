@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.daemon.signals import Requests
-from edge.daemon.systemd import Notifier
+from edge.daemon.lifecycle import Lifecycle
 from edge.delivery.stdout import JsonLines
 from edge.files import FileId
 from edge.inference.model import load
@@ -94,13 +93,13 @@ def test_however_little_room_there_is_everything_is_answered(
         os.link(inbox / "1.png", inbox / f"link {number}.png")
     out = StringIO()
     settings = WatchSettings(
-        router=lambda _: two_models(),
+        router=two_models,
         folder=str(inbox),
         state=inbox.parent / "state",
         lines=JsonLines(out),
         as_json=True,
         workers=2,
     )
-    watch(settings, Requests(), Notifier(), lambda: None, once=True)
+    watch(settings, Lifecycle(once=True))
     told = [Path(json.loads(line)["path"]).name for line in out.getvalue().splitlines()]
     assert sorted(told) == sorted(os.listdir(inbox))

@@ -165,8 +165,8 @@ class Capture:
                 except CameraError as error:
                     if not self._may_try_again():
                         raise
-                    self._is_lost = True
                     self._trouble.failed(error)
+                    self._is_lost = True
                     with self._changed:
                         self._changed.wait_for(lambda: self._is_stopped, self._trouble.seconds_left)
         except BaseException as error:  # not swallowed: raised where a frame is asked for

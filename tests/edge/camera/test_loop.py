@@ -20,7 +20,6 @@ from edge.capture.frame import Frame
 from edge.capture.roi import Roi, region
 from edge.daemon.lifecycle import Lifecycle
 from edge.daemon.recorder import Recorder
-from edge.daemon.systemd import Notifier
 from edge.delivery.outbox import Outlet
 from edge.errors import CameraError, CoralError, RoiError, SinkError
 from edge.imaging.preprocess import Pixels
@@ -122,9 +121,8 @@ def observed(
     view: Roi | None = None,
     pace: Pace | None = None,
     rules: Rules = RULES,
-    notifier: Notifier | None = None,
 ) -> Iterator[Work]:
-    scene, sink, coral, life = scene or Scene(), States(), Coral(model.load(brightness)), Lifecycle(notifier)
+    scene, sink, coral, life = scene or Scene(), States(), Coral(model.load(brightness)), Lifecycle()
     stats = Stats()
 
     @contextmanager
@@ -173,12 +171,14 @@ def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, 
         assert not work.loop.trouble
 
 
-def test_a_region_that_was_never_there_is_a_mistake_unless_a_service_waits(tmp_path: Path, brightness: Path) -> None:
+def test_a_region_that_was_never_there_is_a_mistake_unless_a_service_waits(
+    tmp_path: Path, brightness: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view = Roi(region("0,0,400,30"))
     with observed(tmp_path, brightness, view=view) as work, pytest.raises(RoiError):
         work.until(lambda: work.loop.frames)
-    service = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
-    with observed(tmp_path, brightness, view=view, notifier=service) as work:
+    monkeypatch.setattr(Lifecycle, "is_service", True)
+    with observed(tmp_path, brightness, view=view) as work:
         work.until(lambda: "does not lie within the picture" in work.loop.trouble)
 
 

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edge import redact
+from edge import redact, requirements
 from edge.capture.frame import Frame
 from edge.capture.libav_frames import Conversion
-from edge.errors import CameraError, NotInstalledError, printable, reason_of
+from edge.errors import CameraError, printable, reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -46,7 +46,7 @@ class LibavCamera:
             timeout_seconds: time limit of opening a stream or file, and of each frame; a V4L2 device has none.
 
         Raises:
-            NotInstalledError: PyAV is missing.
+            NotInstalledError: PyAV is missing or too old.
             CameraError: the source cannot be opened, or has no video.
         """
         av = _av()
@@ -253,11 +253,6 @@ def _tolerance(av: Any) -> dict[str, str]:
 
 
 def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalledError(
-            "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
-        ) from error
+    av = requirements.load("av")
     av.logging.set_level(None)  # FFmpeg would print addresses with passwords to stderr
     return av

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge import requirements
 from edge.board import Board
 from edge.capture.devices import Found, v4l2_devices
 from edge.errors import EdgeDetectError, printable, reason_of
@@ -61,7 +62,7 @@ class Host(Board):
     @property
     def python(self) -> str:
         """The Python interpreter that runs us, quoted for a shell."""
-        return shlex.quote(sys.executable or "python3")
+        return requirements.python()
 
     def may_use(self, absolute: str) -> bool:
         """Whether the user may read and write a device node."""

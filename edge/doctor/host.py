@@ -27,7 +27,15 @@ _PROBE = "from edge.doctor.probe import main; main()"
 
 
 class ProbeError(EdgeDetectError):
-    """A probe in a process of its own failed; the text is the reason."""
+    """A probe in a process of its own failed; the text is the reason.
+
+    Attributes:
+        fix: what helps; empty if the probe does not know it.
+    """
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class Host(Board):
         except ValueError:
             raise ProbeError(shortened(done.last_line) or f"exit status {done.status}, no output") from None
         if error_text := reply.get("error"):
-            raise ProbeError(shortened(error_text))
+            raise ProbeError(shortened(error_text), printable(reply.get("fix", "")))
         return reply["answer"]
 
     def _groups(self) -> list[tuple[str, int, tuple[str, ...]]]:

@@ -1,6 +1,7 @@
 """Probes that `edge.doctor.host.Host.ask` runs in a process of its own: the libraries may crash, hang or print.
 
-The arguments are the name of a probe and its own; it prints one JSON object, {"answer": ...} or {"error": "..."}.
+The arguments are the name of a probe and its own; it prints one JSON object, {"answer": ...} or
+{"error": "...", "fix": "..."}; an empty fix is unknown.
 """
 
 import json
@@ -15,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import EdgeDetectError
+from edge.errors import CoralError, EdgeDetectError
 
 if TYPE_CHECKING:
     from edge.imaging.inputs import Domain
@@ -203,7 +204,9 @@ def main() -> None:
             reply = {"answer": PROBES[name](*arguments)}
         except (EdgeDetectError, ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
             cause: BaseException = error
+            fix = error.fix if isinstance(error, CoralError) else ""
             while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in advice
                 cause = cause.__cause__
-            reply = {"error": str(cause).strip() or type(cause).__name__}
+            text = error.reason if isinstance(error, CoralError) else str(cause).strip()
+            reply = {"error": text or type(cause).__name__, "fix": fix}
         json.dump(reply, answers)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edge import requirements
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
+from edge.inference import edgetpu_fixes
 from edge.process.stderr import silenced
 
 # In order of preference if both are installed and the user chooses none.
@@ -101,10 +102,13 @@ def load_delegate(library: str, options: Mapping[str, str], runtime: str | None 
         delegate: object = load(library, dict(options))
     except (OSError, AttributeError) as error:  # no library; a library of something else
         reason = printable(" ".join(str(error).split()).removeprefix(f"{library}: "))
-        raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}") from error
+        fix = edgetpu_fixes.loading(reason, installed(runtime))
+        raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}", fix) from error
     except ValueError as error:
-        reason = printable(str(error).partition("\n")[2]) or "no reason given; is another process using it?"
-        raise CoralError(f"{printable(library)}: cannot open the Edge TPU: {reason}") from error
+        reason = printable(str(error).partition("\n")[2]) or "no reason given"
+        raise CoralError(
+            f"{printable(library)}: cannot open the Edge TPU: {reason}", edgetpu_fixes.opening()
+        ) from error
     return delegate
 
 

@@ -27,6 +27,25 @@ MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
 BEHIND_SECONDS = 2.0
 _WAITED_SECONDS = 0.002
 
+_UNAUTHORIZED, _INTERRUPTED = "HTTPUnauthorizedError", "ExitError"
+# What errors mean, by the name of the errno or of PyAV's class, and where they occur: "opening a device", "stream",
+# or "" for everywhere. The most specific place counts.
+_REASONS = {
+    (_UNAUTHORIZED, ""): "the user or the password is wrong or missing (401)",
+    ("InvalidDataError", ""): "no video, or damaged",
+    ("ProtocolNotFoundError", ""): "this PyAV does not support this kind of source",
+    ("DemuxerNotFoundError", ""): "this PyAV does not support this kind of source",
+    ("EINVAL", "opening a device"): "none of its pixel formats is supported",
+    ("EINVAL", "reading a device"): "the device was stopped",
+    ("EINVAL", "stream"): "invalid address, or unsupported content",
+    ("EINVAL", "file"): "unsupported content",
+    ("EIO", "opening a stream"): "cannot be reached, or sends no video",
+    ("EIO", "reading a stream"): "the connection broke off",
+    ("ENOTTY", ""): "not a camera",
+    ("EBUSY", ""): "another program uses it",
+    ("EACCES", "device"): "permission denied; the user must be in the group video",
+}
+
 
 class LibavCamera:
     """A V4L2 device (/dev/video0), a network stream (rtsp://, http:// ...), or a video file."""
@@ -78,8 +97,7 @@ class LibavCamera:
             raise
         except (av.FFmpegError, ValueError) as error:
             self.close()
-            # Not `from error`: its text has the whole address, with the password.
-            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
         stream = self._stream
@@ -145,7 +163,11 @@ class LibavCamera:
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as error:
-            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
+        if self._has_timed_out:
+            # For a codec with a parser, such as H.264, FFmpeg returns what the parser held back instead of an error,
+            # and the next read would wait for the time limit again.
+            raise self._timeout_error()
         now = time.monotonic()
         if now - self._began > _WAITED_SECONDS:
             self._last_wait = now
@@ -173,32 +195,24 @@ class LibavCamera:
         elif self._is_behind and not is_behind and packet.is_keyframe:
             self._is_behind, self._stream.codec_context.skip_frame = False, "DEFAULT"
 
-    def _reason(self, error: Exception) -> str:
-        """An error in words, without the address, which PyAV's texts contain."""
-        av = _av()
-        if isinstance(error, av.error.HTTPUnauthorizedError):
-            return "the user or the password is wrong or missing (401)"
-        # FFmpeg reports a time limit by several errors.
-        if self.is_live and time.monotonic() - self._began >= self._timeout_seconds:
-            return f"no answer for {self._timeout_seconds:g} s"
-        if isinstance(error, av.error.InvalidDataError):
-            return "no video, or damaged"
-        if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
-            return "this PyAV does not support this kind of source"
-        number = getattr(error, "errno", None)
-        if number == errno.EINVAL and self._is_device:
-            return "the device was stopped" if self._container else "none of its pixel formats is supported"
-        if number == errno.EINVAL:
-            return f"{'invalid address, or ' if self.is_live else ''}unsupported content"
-        if number == errno.EIO and not self._is_device:
-            return "the connection broke off" if self._container else "cannot be reached, or sends no video"
-        if number == errno.ENOTTY:
-            return "not a camera"
-        if number == errno.EBUSY:
-            return "another program uses it"
-        if number == errno.EACCES and self._is_device:
-            return "permission denied; the user must be in the group video"
-        return (getattr(error, "strerror", None) or "cannot be read").lower()
+    @property
+    def _has_timed_out(self) -> bool:
+        """Whether the present call of PyAV has reached the time limit, which a device does not have."""
+        return self.is_live and not self._is_device and time.monotonic() - self._began >= self._timeout_seconds
+
+    def _timeout_error(self) -> CameraError:
+        return CameraError(f"{self.name}: no answer for {self._timeout_seconds:g} s")
+
+    def _error(self, error: Exception) -> CameraError:
+        """A CameraError for an error of PyAV, whose text is not used: it has the whole address, with the password."""
+        code = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+        # PyAV interrupts FFmpeg at the time limit, which FFmpeg reports by several errors, or by a later call.
+        if code == _INTERRUPTED or (self._has_timed_out and code != _UNAUTHORIZED):
+            return self._timeout_error()
+        kind = "device" if self._is_device else "stream" if self.is_live else "file"
+        places = (f"{'reading' if self._container else 'opening'} a {kind}", kind, "")
+        known = next((_REASONS[code, place] for place in places if (code, place) in _REASONS), None)
+        return CameraError(f"{self.name}: {known or (getattr(error, 'strerror', None) or 'cannot be read').lower()}")
 
 
 def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:

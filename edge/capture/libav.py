@@ -23,9 +23,10 @@ TIMEOUT_SECONDS = 10.0
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
 STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
-# A reader that is slower than the camera gets ever older frames. The sign: it never has to wait for one.
+# A reader that is slower than the camera gets older and older frames. It is recognised by never having to wait for a
+# packet: longer than MIN_WAIT_SECONDS, within BEHIND_SECONDS.
 BEHIND_SECONDS = 2.0
-_WAITED_SECONDS = 0.002
+MIN_WAIT_SECONDS = 0.002
 
 _UNAUTHORIZED, _INTERRUPTED = "HTTPUnauthorizedError", "ExitError"
 # What errors mean, by the name of the errno or of PyAV's class, and where they occur: "opening a device", "stream",
@@ -104,11 +105,11 @@ class LibavCamera:
         self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
         self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
-        self._lead = 0.0  # seconds added to a recording's times, which went back
+        self._offset = 0.0  # seconds added to a recording's times, after they went back
         self._is_behind, self._last_wait = False, time.monotonic()
 
     def frame(self) -> Frame | None:
-        """The next frame; None at the end of a file. Its pixels are converted to RGB when they are asked for.
+        """The next frame; None at the end of a file. Its pixels are converted to RGB when `Frame.pixels` is read.
 
         Raises:
             CameraError: a live stream ended, failed, or sent nothing that can be decoded for two time limits; or no
@@ -129,7 +130,7 @@ class LibavCamera:
         return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
-        """When a frame was taken, see `Frame.seconds`. Times never go back, also in a file joined from several."""
+        """When a frame was taken, see `Frame.seconds`. Times never decrease, even in a file joined from several."""
         if self.is_live:
             return time.monotonic()
         following = self._seconds + self._frame_seconds if self._has_given else 0.0
@@ -137,9 +138,9 @@ class LibavCamera:
         if time_ is None:  # as in a bare H.264 stream
             return following
         position = time_ - self._start_seconds
-        if position + self._lead < self._seconds:
-            self._lead = following - position
-        return position + self._lead
+        if position + self._offset < self._seconds:
+            self._offset = following - position
+        return position + self._offset
 
     def close(self) -> None:
         # Packets of a V4L2 device lie in its memory, and must be released before that is unmapped.
@@ -149,7 +150,7 @@ class LibavCamera:
             container.close()
 
     def _read(self) -> bool:
-        """Decode the next packet; False at the end. It leaves no reference to a packet, see `close`."""
+        """Decode the next packet; False at the end. Keeps no reference to the packet, see `close`."""
         packet = self._next_packet()
         if packet is None:
             return False
@@ -169,7 +170,7 @@ class LibavCamera:
             # and the next read would wait for the time limit again.
             raise self._timeout_error()
         now = time.monotonic()
-        if now - self._began > _WAITED_SECONDS:
+        if now - self._began > MIN_WAIT_SECONDS:
             self._last_wait = now
         return packet
 
@@ -179,7 +180,7 @@ class LibavCamera:
         if self.is_live:
             self._keep_up(packet)
         if self._is_device:
-            if not packet.size:  # damaged, says the driver; a decoder would take it for the end
+            if not packet.size:  # the driver's mark of a damaged frame, and a decoder's mark of the end
                 return []
             packet = _copy(packet)
         try:
@@ -219,7 +220,7 @@ def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[st
     """The arguments of `av.open`: url, format, options of the container and of the decoders.
 
     FFmpeg's option nobuffer is not among them: it drops what was read while probing the stream, including the first key
-    frame. We read as fast as we can, so nothing stays in a buffer.
+    frame. It is not needed either: the stream is read without pauses, so that nothing stays in its buffers.
     """
     frames = {"max_pixels": str(MAX_PIXELS)}
     if redact.is_address(source):

@@ -129,7 +129,7 @@ def test_a_service_waits_for_the_folder_of_its_snapshots(observe: Callable[..., 
     with listening(tmp_path) as heard, served(tmp_path) as server:
         service = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         running = observe(server.address("/video"), "--snapshots", str(tmp_path / "disk/seen"), **service)
-        heard("cannot keep snapshots")
+        heard("cannot write snapshots")
         running.until(lambda running: states(running) == ["began"])
         (tmp_path / "disk").unlink()
         running.until(lambda running: (tmp_path / "disk/seen").is_dir())

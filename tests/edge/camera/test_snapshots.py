@@ -147,15 +147,15 @@ def test_tidying_is_done_once_a_minute_and_again_after_a_failure(tmp_path: Path)
     snapshots = Snapshots(tmp_path / "in", ROOMY)
     for _ in range(2):
         with pytest.raises(SinkError):
-            snapshots.tidy_now_and_then()
+            snapshots.tidy_if_due()
     (tmp_path / "in").unlink()
 
-    assert snapshots.tidy_now_and_then()
-    assert not snapshots.tidy_now_and_then()
+    assert snapshots.tidy_if_due()
+    assert not snapshots.tidy_if_due()
 
 
 def test_what_cannot_be_drawn_or_written_is_one_kind_of_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="cannot keep snapshots"):
+    with pytest.raises(SinkError, match="cannot write snapshots"):
         Snapshots(tmp_path, ROOMY).write(np.zeros((1, 65_501, 3), np.uint8), VERDICT, "began", NOW)
 
     for label in ("", "\N{SNOWMAN}\n"):
@@ -168,5 +168,5 @@ def test_what_cannot_be_drawn_or_written_is_one_kind_of_error(tmp_path: Path) ->
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
-    with pytest.raises(SinkError, match="cannot keep snapshots"):
+    with pytest.raises(SinkError, match="cannot write snapshots"):
         Snapshots(tmp_path / "file", ROOMY).prepare()

@@ -283,9 +283,7 @@ def test_each_frame_goes_to_model_for_its_size(tmp_path: Path, brightness: Path)
         assert not work.loop.trouble
 
 
-def test_frames_arriving_during_inference_are_skipped_but_the_newest(
-    tmp_path: Path, brightness: Path
-) -> None:
+def test_frames_arriving_during_inference_are_skipped_but_the_newest(tmp_path: Path, brightness: Path) -> None:
     class Slow(Classifier):
         def run(self, pixels: Pixels) -> float:
             time.sleep(0.02)  # for each of 5 to 13 views; a frame comes every hundredth of a second

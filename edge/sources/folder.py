@@ -1,7 +1,9 @@
 """A watched folder: the files in it, then those that arrive."""
 
 import contextlib
+import errno
 import heapq
+import logging
 import os
 import stat
 import threading
@@ -18,6 +20,8 @@ from edge.sources.files import entries
 from edge.sources.filters import Names
 from edge.sources.inotify import Happened, Inotify
 from edge.sources.mounts import MountTable, is_remote
+
+_log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0
 REMOTE_SETTLE_SECONDS = 5.0  # an NFS client caches times and sizes for about three seconds (nfs(5))
@@ -79,6 +83,7 @@ class Folder:
         self._names, self._except_folder = names or Names(), except_folder
         self._poll_seconds, self._rescan_seconds = poll_seconds, rescan_seconds
         self.failures: list[OSError] = []
+        self._is_limit_reported = False
         try:
             os.scandir(root).close()
             self._identity = inode(root)
@@ -225,8 +230,17 @@ class Folder:
             except OSError as error:
                 if folder == self.root:
                     raise
-                self.failures.append(error)  # its files are listed nevertheless
+                if error.errno == errno.ENOSPC:
+                    self._report_limit(error)
+                else:
+                    self.failures.append(error)
+                # Its files are listed nevertheless.
         self._listing = entries(folder, self.recursive, self._names, self.root)
+
+    def _report_limit(self, error: OSError) -> None:
+        if not self._is_limit_reported:
+            _log.warning("%s; in the others new files are found by a listing every hour", error.strerror)
+        self._is_limit_reported = True
 
     def _is_fresh(self, path: str) -> bool:
         try:
@@ -255,8 +269,8 @@ class Folder:
     def _note(self, events: Inotify) -> None:
         for event in events.read():
             if event.is_folder:
-                is_hidden = os.path.basename(event.path).startswith(".")
-                if self.recursive and not is_hidden and event.happened in (Happened.CREATED, Happened.COMPLETED):
+                is_new = event.happened in (Happened.CREATED, Happened.COMPLETED)
+                if self.recursive and is_new and self._names.admit_folder(event.path, self.root):
                     self._enter(event.path)
             elif event.happened is Happened.OPENED:
                 if event.path in self._created:

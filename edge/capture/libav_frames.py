@@ -17,9 +17,10 @@ _BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
 class _Scaling(threading.local):
-    """libswscale contexts, which are reused for frames of the same kind; each thread has its own.
+    """libswscale contexts, one pair for each thread; they are reused for frames of the same kind.
 
-    BT.709 has its own too: before PyAV 17, a context that was once used for BT.709 treats all later frames as such.
+    Frames in BT.709 have a context of their own: before PyAV 17, a context that was used for BT.709 once treats all
+    later frames as BT.709.
     """
 
     def __init__(self) -> None:
@@ -34,20 +35,20 @@ class Conversion:
     def __init__(self, name: str) -> None:
         """
         Args:
-            name: of the stream, for error messages.
+            name: name of the stream, for error messages.
         """
         import av
 
         self._name, self._scaling = name, _Scaling()
-        # From PyAV 17 on it would start threads, which cost more than they save.
+        # PyAV 17 and later start threads by default, which cost more than they save.
         self._options: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
     def frame(self, decoded: "VideoFrame", seconds: float) -> Frame:
-        """A frame that is converted when its pixels are asked for, rotated as the recording's metadata says.
+        """A frame that is converted when it is used, and rotated according to the recording's metadata.
 
         Args:
-            decoded: from PyAV.
-            seconds: see `edge.capture.frame.Frame`.
+            decoded: PyAV's frame.
+            seconds: when the frame was taken, see `edge.capture.frame.Frame`.
         """
         turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 lacks it
 
@@ -67,7 +68,11 @@ class Conversion:
         )
 
     def _rgb(self, frame: "VideoFrame", size: Size | None = None) -> Pixels:
-        """The frame in RGB, not rotated; reduced to a (width, height) if one is given."""
+        """The frame in RGB, not rotated.
+
+        Args:
+            size: (width, height) in pixels to reduce it to; None: its own.
+        """
         import av
 
         wanted, scaling = self._options | {"format": "rgb24"}, self._scaling.plain

@@ -223,8 +223,8 @@ class _Reader(threading.Thread):
                 # Not a recording: it would start from its beginning.
                 if not self.is_live or not (self._waits_at_start or self._slot.received):
                     raise
-                self.is_lost = True
                 self.backoff.failed(error)
+                self.is_lost = True
                 self._stop_requested.wait(self.backoff.seconds_left)
 
     def _read(self) -> None:

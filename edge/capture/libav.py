@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 TIMEOUT_SECONDS = 10.0
 # Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
@@ -26,6 +27,7 @@ MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
 # A reader that is slower than the camera gets older and older frames. It is recognised by never having to wait for a
 # packet: longer than MIN_WAIT_SECONDS, within BEHIND_SECONDS.
 BEHIND_SECONDS = 2.0
+REORDERED_SECONDS = 1.0  # by less than this, times may go back in an AVI whose frames were coded out of order
 MIN_WAIT_SECONDS = 0.002
 
 _UNAUTHORIZED, _INTERRUPTED = "HTTPUnauthorizedError", "ExitError"
@@ -91,7 +93,7 @@ class LibavCamera:
             )
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: has no video")
-            self._stream = self._container.streams.video[0]
+            self._stream = _main_stream(self._container, is_live=self.is_live)
             self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except CameraError:
             self.close()
@@ -105,6 +107,8 @@ class LibavCamera:
         self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
         self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
+        has_no_order = self._container.format.name == "avi"
+        self._reordered_seconds = REORDERED_SECONDS if has_no_order else 0.0
         self._offset = 0.0  # seconds added to a recording's times, after they went back
         self._is_behind, self._last_wait = False, time.monotonic()
 
@@ -130,17 +134,23 @@ class LibavCamera:
         return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
-        """When a frame was taken, see `Frame.seconds`. Times never decrease, even in a file joined from several."""
+        """When a frame was taken, see `Frame.seconds`. Times never go back.
+
+        AVI has no presentation times: frames that were coded in another order have exchanged times there, and the
+        greatest so far is within a few frames of the right one. Any other step back is that of a file joined from
+        several, whose later times are shifted.
+        """
         if self.is_live:
             return time.monotonic()
         following = self._seconds + self._frame_seconds if self._has_given else 0.0
         time_ = frame.time
         if time_ is None:  # as in a bare H.264 stream
             return following
-        position = time_ - self._start_seconds
-        if position + self._offset < self._seconds:
-            self._offset = following - position
-        return position + self._offset
+        position = time_ - self._start_seconds + self._offset
+        if self._seconds - position > self._reordered_seconds:
+            self._offset += following - position
+            position = following
+        return max(self._seconds, position)
 
     def close(self) -> None:
         # Packets of a V4L2 device lie in its memory, and must be released before that is unmapped.
@@ -233,6 +243,12 @@ def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[st
         return source, "v4l2", frames
     limits = {"protocol_whitelist": "file", "format_whitelist": RECORDINGS, **frames}
     return f"file:{os.path.abspath(source)}", None, limits
+
+
+def _main_stream(container: "InputContainer", *, is_live: bool) -> "VideoStream":
+    """The video stream to read; in a file it may not be the first one, which may be a cover picture."""
+    best = None if is_live else container.streams.best("video")  # FFmpeg's choice, as that of players
+    return best or container.streams.video[0]  # type: ignore[return-value]
 
 
 def _copy(packet: "Packet[Any]") -> "Packet[Any]":

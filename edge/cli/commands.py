@@ -3,11 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge.errors import EdgeDetectError, SinkError, printable, reason_of
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+    Choice = click.Choice[Any]
+else:  # the classes of click 8.1 take no type argument
+    ParamType, Choice = click.ParamType, click.Choice
 
 _ARGUMENTS = f"{__name__}.arguments"
 PREFIX = "EDGE_DETECT_"  # of environment variables that set options

@@ -1,5 +1,7 @@
 """Settings: options, environment, file; and a reload."""
 
+import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import age, command, environment, picture
-from tests.support.watching import PATIENCE, Watching
+from tests.support.watching import PATIENCE, Running, Watching
 
 
 def watch(inbox: Path, model: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -28,8 +30,6 @@ def fill(inbox: Path) -> None:
 
 
 def names(done: subprocess.CompletedProcess[str]) -> list[str]:
-    import json
-
     assert done.returncode == 0, done.stderr
     return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
 
@@ -89,8 +89,6 @@ def test_a_named_settings_file_must_exist(inbox: Path) -> None:
 def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     inbox: Path, watching: Callable[..., Watching]
 ) -> None:
-    import signal
-
     settings = inbox.parent / ".config" / "edge-detect.toml"
     settings.parent.mkdir()
     settings.write_text('[watch]\nexclude = ["no*"]\n')
@@ -112,3 +110,33 @@ def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     assert watcher.process.wait(PATIENCE) == 0
     assert "the settings stay as they were" in said
     assert "unknown setting exlude" in said
+
+
+def test_camera_keeps_its_settings_if_the_reloaded_ones_are_invalid(tmp_path: Path, brightness: Path) -> None:
+    settings = tmp_path / ".config" / "edge-detect.toml"
+    settings.parent.mkdir()
+    settings.write_text("[camera]\nrotate = 90\n")
+    hour = (time.localtime().tm_hour + 2) % 24
+    closed = f"{hour:02}:00-{hour:02}:30"  # begins in an hour at the earliest: no camera is opened
+    camera = Running(
+        tmp_path, "camera", "--source", "http://127.0.0.1:9/video", "--schedule", closed, "--model", brightness
+    )
+    try:
+        time.sleep(1.5)
+        for text in ("rotate = 45", "leave = 0.9", "fps = 1\ninterval = 1", 'region = "all"', 'schedule = "8-9"'):
+            settings.write_text(f"[camera]\n{text}\n")
+            camera.process.send_signal(signal.SIGHUP)
+            time.sleep(1)
+            assert camera.process.poll() is None, text
+        said = camera.stop()
+    finally:
+        camera.kill()
+    assert camera.process.returncode == 0
+    for reason in (
+        "'45' is not one of '0', '90', '180', '270'",
+        "--leave must not be above --enter",
+        "--interval and --fps exclude each other",
+        "all: invalid region",
+    ):
+        assert sum("the settings stay as they were: " in line and reason in line for line in said.splitlines()) == 1
+    assert said.count("the settings stay as they were") == 4, "the option --schedule has precedence over the file"

@@ -11,7 +11,7 @@ from edge.cli.options import option
 
 
 @click.command(
-    epilog="Exit status: 0 all watchers work, 1 one reports a problem or does not answer, 3 none is running."
+    epilog="Exit status: 0 all work, 1 one reports a problem or does not answer, 3 none is running."
 )
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def status(as_json: bool) -> None:
@@ -25,7 +25,7 @@ def status(as_json: bool) -> None:
         else:
             click.echo(json.dumps(one) if as_json else _text(one))
     if not statuses:
-        click.echo("edge-detect: no watcher is running that this account may ask", err=True)
+        click.echo("edge-detect: no watcher or camera of this account is running; use sudo to include the services", err=True)
         sys.exit(3)
     sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in statuses) else 0)
 
@@ -43,7 +43,7 @@ def _text(one: dict[str, Any]) -> str:
         f"  {one['waiting']} waiting, {one['per_second']:.1f} a second in the last minute",
     ]
     if "events" in one:  # a camera
-        age = "" if one["age_ms"] is None else f", a frame is {one['age_ms']:.0f} ms old at its verdict"
+        age = "" if one["age_ms"] is None else f", {one['age_ms']:.0f} ms from a frame to its verdict"
         lines.append(f"  {one['events']} events, {one['skipped']} frames skipped{age}")
     if last := one["last"]:
         lines.append(f"  last: {last['label']} {printable(last['path'])}")

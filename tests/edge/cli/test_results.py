@@ -70,7 +70,7 @@ def test_unsure_answers_are_listed_and_counted_with_their_model(tmp_path: Path, 
     assert line.split("Z  ")[1] == "UNSURE  (58.3% FAKE)  /in/b"
     assert unsure.stderr == "1 UNSURE\n"
     assert edge_detect("results", "--state", "state").stderr == "1 FAKE, 2 REAL, 1 UNSURE, 1 failed\n"
-    assert edge_detect("results", "--state", "state", "--label", "OTHER").stderr == "nothing\n"
+    assert edge_detect("results", "--state", "state", "--label", "OTHER").stderr == "no answers\n"
     as_json = edge_detect("results", "--state", "state", "--label", "UNSURE", "--json")
     assert as_json.stderr == ""
     told = json.loads(as_json.stdout)

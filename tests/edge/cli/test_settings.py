@@ -1,4 +1,4 @@
-"""Settings: options, environment, file; and a reload."""
+"""Settings by option, environment variable and file, and their reload."""
 
 import json
 import signal
@@ -34,7 +34,7 @@ def names(done: subprocess.CompletedProcess[str]) -> list[str]:
     return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
 
 
-def test_the_option_wins_over_the_environment_and_that_over_the_file(inbox: Path, brightness: Path) -> None:
+def test_option_has_precedence_over_environment_and_environment_over_file(inbox: Path, brightness: Path) -> None:
     fill(inbox)
     (inbox.parent / ".config").mkdir()
     (inbox.parent / ".config" / "edge-detect.toml").write_text('[watch]\nexclude = ["a*", "b*"]\n')
@@ -63,7 +63,7 @@ def test_include_selects_names_but_never_unfinished_files(inbox: Path, brightnes
         ("[watch]\npoll = 0\n", "0.1"),
     ],
 )
-def test_an_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: Path, text: str, reason: str) -> None:
+def test_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: Path, text: str, reason: str) -> None:
     file = inbox.parent / "settings.toml"
     file.write_text(text)
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_an_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: P
     assert "Traceback" not in done.stderr
 
 
-def test_a_named_settings_file_must_exist(inbox: Path) -> None:
+def test_missing_settings_file_is_an_error_if_named_by_config(inbox: Path) -> None:
     done = subprocess.run(
         command("--config", inbox / "none.toml", "watch", inbox), env=environment(), capture_output=True, text=True
     )

@@ -242,6 +242,14 @@ def test_service_show_prints_a_unit_that_starts_this_installation(edge_detect: R
     assert "@EDGE_DETECT@" not in unit
 
 
+def last_line_of(program: str, folder: Path, *arguments: str) -> str:
+    """Run a Python program in a folder; the last line that it prints."""
+    words = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
 def test_cli_imports_no_numpy_and_classify_and_watch_no_training_library(tmp_path: Path, brightness: Path) -> None:
     program = f"""
 import sys, edge.cli
@@ -254,16 +262,7 @@ print(sorted(set(sys.modules) & {{*{(*HEAVY, "train", "convert")}}}))
 """
     picture(tmp_path / "x.png")
     for arguments in (["classify", "x.png", "--figure"], ["watch", ".", "--once", "--state", "state"]):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments, "--model", str(brightness)],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "[]"
+        assert last_line_of(program, tmp_path, *arguments, "--model", str(brightness)) == "[]"
 
 
 def test_each_command_imports_only_the_modules_it_needs(tmp_path: Path, brightness: Path) -> None:
@@ -274,19 +273,17 @@ try:
     edge.__main__.run()
 except SystemExit as end:
     assert not end.code
-looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.cli.watch".split()
+looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.camera edge.capture edge.cli.watch".split()
 print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
 """
     picture(tmp_path / "x.png")
 
     def imported(*arguments: str) -> str:
-        words = [sys.executable, "-c", program, *arguments]
-        done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()[-1]
+        return last_line_of(program, tmp_path, *arguments)
 
     assert imported("--version") == "[]"
     assert imported("watch", "--help") == '["edge.cli.watch"]'
+    assert imported("camera", "--help") == "[]"
     assert "edge.cli.watch" in imported("--help")  # which lists the help of all commands
     assert "numpy" not in imported("--help")
     Ledger(tmp_path / "state").close()

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -112,22 +113,27 @@ def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     assert "unknown setting exlude" in said
 
 
-def test_camera_keeps_its_settings_if_the_reloaded_ones_are_invalid(tmp_path: Path, brightness: Path) -> None:
+def test_camera_keeps_its_settings_if_the_reloaded_ones_are_invalid(
+    tmp_path: Path, brightness: Path, listener: socket.socket
+) -> None:
     settings = tmp_path / ".config" / "edge-detect.toml"
     settings.parent.mkdir()
     settings.write_text("[camera]\nrotate = 90\n")
     hour = (time.localtime().tm_hour + 2) % 24
     closed = f"{hour:02}:00-{hour:02}:30"  # begins in an hour at the earliest: no camera is opened
-    camera = Running(
-        tmp_path, "camera", "--source", "http://127.0.0.1:9/video", "--schedule", closed, "--model", brightness
-    )
+    arguments = ("camera", "--source", "http://127.0.0.1:9/video", "--schedule", closed, "--model", brightness)
+    camera = Running(tmp_path, *arguments, NOTIFY_SOCKET=str(tmp_path / "notify"))
+
+    def wait_until_ready() -> None:
+        while b"READY=1" not in listener.recv(4096).splitlines():
+            pass
+
     try:
-        time.sleep(1.5)
+        wait_until_ready()
         for text in ("rotate = 45", "leave = 0.9", "fps = 1\ninterval = 1", 'region = "all"', 'schedule = "8-9"'):
             settings.write_text(f"[camera]\n{text}\n")
             camera.process.send_signal(signal.SIGHUP)
-            time.sleep(1)
-            assert camera.process.poll() is None, text
+            wait_until_ready()
         said = camera.stop()
     finally:
         camera.kill()

@@ -1,12 +1,12 @@
 """Retry with exponential back-off; logs the first error and the recovery."""
 
+import logging
 import time
-from collections.abc import Callable
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 60.0
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 class Backoff:
@@ -16,12 +16,12 @@ class Backoff:
         reason: the present error; empty after a success.
     """
 
-    def __init__(self, say: Say, what_it_means: str = "") -> None:
+    def __init__(self, consequence: str = "") -> None:
         """
         Args:
-            what_it_means: appended to the logged error.
+            consequence: appended to the logged error, such as "; trying again".
         """
-        self._say, self._what_it_means = say, what_it_means
+        self._consequence = consequence
         self.reason = ""
         self._wait_seconds = FIRST_SECONDS
         self._due = 0.0
@@ -37,14 +37,15 @@ class Backoff:
 
     def failed(self, error: Exception) -> None:
         """Note a failed attempt; logs the error unless it is the same as the last."""
-        if str(error) != self.reason:
-            self._say(f"{error}{self._what_it_means}")
+        is_new = str(error) != self.reason
         self.reason = str(error)
+        if is_new:
+            _log.warning("%s%s", error, self._consequence)
         self._due = time.monotonic() + self._wait_seconds
         self._wait_seconds = min(2 * self._wait_seconds, LONGEST_SECONDS)
 
     def succeeded(self) -> None:
         """Note a successful attempt; logs the recovery after failures."""
         if self.reason:
-            self._say(f"recovered: {self.reason}")
+            _log.info("recovered: %s", self.reason)
         self.reason, self._wait_seconds, self._due = "", FIRST_SECONDS, 0.0

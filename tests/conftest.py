@@ -1,6 +1,7 @@
 """What the tests share: real files, real processes, small real models."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -136,6 +137,24 @@ def command(*arguments: str | Path) -> list[str]:
 def environment(**changes: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("EDGE_DETECT", "XDG_", "STATE_DIR"))}
     return kept | {"PYTHONPATH": str(CHECKOUT)} | changes
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The messages that the package has logged so far, of whatever thread."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    log, handler = logging.getLogger("edge"), Listener()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield messages
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 @pytest.fixture

@@ -1,20 +1,18 @@
 """Records events that a camera's verdicts form over time, with snapshots."""
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge.camera.event_detector import Event, EventDetector, Rules
 from edge.camera.snapshots import Snapshots
 from edge.capture.frame import Frame
-from edge.delivery.recorder import Recorder
+from edge.daemon.recorder import Recorder
 from edge.errors import CameraError, SinkError
 from edge.imaging.preprocess import Pixels
 from edge.inference.retrying import RetryingClassifier
-from edge.retry import Backoff, Say
-from edge.stats import Stats
+from edge.retry import Backoff
 from edge.store.ledger import FORGOTTEN_AT_ONCE
 from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, CameraEvent, Recorded, Verdict
 
@@ -38,9 +36,8 @@ class Seen:
 class EventRecorder:
     """Turns verdicts into events, and records them in the ledger.
 
-    Its methods are generators like the recorder's, which yield the stats while they wait.
-
     Attributes:
+        label: the label that makes an event.
         gap_seconds: without a frame, after which an event ends.
         begun: how many events have begun.
         has_new: whether something was recorded since the last delivery; whoever delivers clears it.
@@ -48,30 +45,29 @@ class EventRecorder:
 
     def __init__(
         self,
-        name: str,
-        network: RetryingClassifier,
         recorder: Recorder,
+        network: RetryingClassifier,
         *,
         label: str,
         rules: Rules,
-        record_seconds: float | None,
+        snapshots: Snapshots | None = None,
+        record_seconds: float | None = None,
         keep_seconds: float,
-        snapshots: Snapshots | None,
-        say: Say,
     ) -> None:
         """
         Args:
-            name: of the camera.
-            label: the one whose events are looked for.
+            recorder: its root is the camera's name.
+            label: the label that makes an event.
+            snapshots: writes the pictures of events; None: events have none.
             record_seconds: record the verdict of one frame every so many seconds; None records events only.
             keep_seconds: age at which a recorded frame is deleted.
         """
-        self._name, self._network, self._recorder, self._label = name, network, recorder, label
+        self._recorder, self._network, self.label = recorder, network, label
         self._labels = network.labels
         self._is_real = self._labels.index(label) == 1
         self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
         self._detector = EventDetector(rules)
-        self._at_snapshots = Backoff(say, "; events have no picture until then")
+        self._at_snapshots = Backoff("; events have no picture until then")
         self._latest: Verdict | None = None
         self._begun: CameraEvent | None = None  # of the event that goes on
         self._peak: Seen | None = None  # since then
@@ -89,9 +85,7 @@ class EventRecorder:
         """Why snapshots cannot be written at present; empty if they can."""
         return self._at_snapshots.reason
 
-    def follow(
-        self, verdict: Verdict, picture: Callable[[], Pixels], frame: Frame, stop: threading.Event, *, is_live: bool
-    ) -> Iterator[Stats]:
+    def follow(self, verdict: Verdict, picture: Callable[[], Pixels], frame: Frame, *, is_live: bool) -> None:
         """What one frame means for events.
 
         Args:
@@ -102,33 +96,33 @@ class EventRecorder:
         probability = verdict.score if self._is_real else 1 - verdict.score
         step = self._detector.update(probability, frame.seconds, is_unsure=verdict.label not in self._labels)
         if step.ended:
-            yield from self._record_end(step.ended, stop)
+            self._record_end(step.ended)
         if step.began:
             self.begun += 1
             seen = replace(seen, verdict=self._as_label(verdict, step.began.peak))
             self._begun = _camera_event(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
             self._peak = None
-            yield from self._record(seen.verdict, self._begun, stop)
+            self._record(seen.verdict, self._begun)
         elif step.is_peak and self._snapshots:
             assert self._detector.current is not None
             self._peak = replace(seen, verdict=self._as_label(verdict, self._detector.current.peak))
         if self._record_seconds is not None and frame.seconds >= self._record_due:
             self._record_due = frame.seconds + self._record_seconds
-            yield from self._record(verdict, _camera_event(FRAME, None, frame, None, is_live=is_live), stop)
+            self._record(verdict, _camera_event(FRAME, None, frame, None, is_live=is_live))
 
-    def end(self, stop: threading.Event) -> Iterator[Stats]:
+    def end(self) -> None:
         """There are no more frames, or none for too long."""
         if ended := self._detector.end():
-            yield from self._record_end(ended, stop)
+            self._record_end(ended)
 
-    def finish_former(self, stop: threading.Event) -> Iterator[Stats]:
+    def finish_former(self) -> None:
         """Record as interrupted an event that was open when a former run was killed."""
         ledger = self._recorder.ledger
-        former: Recorded | None = yield from self._recorder.persistently(lambda: ledger.unfinished(self._name), stop)
+        former: Recorded | None = self._recorder.retry(lambda: ledger.unfinished(self._recorder.root))
         if former and former.event and isinstance(former.answer, Verdict):
-            yield from self._record(former.answer, replace(former.event, state=INTERRUPTED, seconds=None), stop)
+            self._record(former.answer, replace(former.event, state=INTERRUPTED, seconds=None))
 
-    def tidy(self, stop: threading.Event) -> Iterator[Stats]:
+    def tidy(self) -> None:
         """Delete old snapshots and old recorded frames; cheap enough to be called after each frame."""
         if self._snapshots and self._at_snapshots.is_due:
             try:
@@ -138,13 +132,11 @@ class EventRecorder:
                 self._at_snapshots.failed(error)
         now, ledger = time.monotonic(), self._recorder.ledger
         if now - self._forgotten_at >= FORGET_SECONDS:
-            forgotten = yield from self._recorder.persistently(
-                lambda: ledger.forget_frames(self._name, self._keep_seconds), stop
-            )
+            forgotten = self._recorder.retry(lambda: ledger.forget_frames(self._recorder.root, self._keep_seconds))
             if forgotten != FORGOTTEN_AT_ONCE:  # else there are more
                 self._forgotten_at = now
 
-    def _record_end(self, event: Event, stop: threading.Event) -> Iterator[Stats]:
+    def _record_end(self, event: Event) -> None:
         begun = self._begun
         assert begun is not None
         assert self._latest is not None
@@ -153,13 +145,13 @@ class EventRecorder:
             snapshot = self._picture(self._peak, "peak") or snapshot
         self._begun = self._peak = None
         ended = replace(begun, state=ENDED, seconds=event.seconds, peak=event.peak, snapshot=snapshot)
-        yield from self._record(self._as_label(self._latest, event.peak), ended, stop)
+        self._record(self._as_label(self._latest, event.peak), ended)
 
-    def _record(self, answer: Verdict, event: CameraEvent, stop: threading.Event) -> Iterator[Stats]:
-        yield from self._recorder.look_after(stop)
+    def _record(self, answer: Verdict, event: CameraEvent) -> None:
+        self._recorder.replace_lost_ledger()
         ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
         token = os.urandom(32)  # once, for an attempt that seemed to fail may have come to the disk
-        yield from self._recorder.persistently(lambda: ledger.record_event(answer, event, model_sha256, token), stop)
+        self._recorder.retry(lambda: ledger.record_event(answer, event, model_sha256, token))
         self.has_new = True
 
     def _picture(self, seen: Seen, part: str) -> str | None:
@@ -176,7 +168,7 @@ class EventRecorder:
     def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
         """A verdict for the label that is looked for, with this confidence."""
         score = probability if self._is_real else 1 - probability
-        return replace(verdict, label=self._label, is_real=self._is_real, score=score, confidence=probability)
+        return replace(verdict, label=self.label, is_real=self._is_real, score=score, confidence=probability)
 
 
 def _camera_event(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> CameraEvent:

@@ -1,8 +1,7 @@
 """The camera's loop: from the newest frame to its verdict, and on to events and sinks."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,16 +12,15 @@ from edge.camera.schedule import Span, is_open
 from edge.capture.capture import Capture, is_held
 from edge.capture.frame import Frame
 from edge.capture.roi import Roi
-from edge.delivery.recorder import Recorder
+from edge.daemon.lifecycle import WAIT_SECONDS, Stopped
+from edge.daemon.recorder import Recorder
 from edge.errors import CameraError, EdgeDetectError, LedgerError, RoiError, SinkError, printable
 from edge.imaging.inputs import Input, choose
 from edge.imaging.views import Taken
 from edge.inference.retrying import RetryingClassifier
-from edge.retry import Backoff, Say
-from edge.stats import Stats
+from edge.retry import Backoff
 from edge.verdict import Verdict
 
-WAIT_SECONDS = 0.5  # at most, between two heartbeats
 PATIENCE_SECONDS = 30.0  # for a first or a next frame, before the camera counts as frozen
 FROZEN_SECONDS = 45.0  # in one call of a camera's; their timeouts are shorter
 DELIVERY_SECONDS = 1.0
@@ -70,43 +68,43 @@ class CameraLoop:
     """Classifies a camera's newest frames, and passes the verdicts to the event recorder.
 
     Attributes:
-        name: of the camera, in every report and record.
+        name: the camera's, in every report and record.
         verdict: on the latest frame.
-        frames: how many have been classified.
+        frames: number of frames classified.
+        figures: running means; they start again after a pause without frames.
+        is_resting: whether the schedule keeps the camera closed.
     """
 
     def __init__(
         self,
-        name: str,
-        capture: Callable[[], Capture],
-        network: RetryingClassifier,
         recorder: Recorder,
+        network: RetryingClassifier,
         events: EventRecorder,
+        open_capture: Callable[["CameraLoop"], Capture],
         *,
         view: Roi,
         pace: Pace,
-        schedule: Sequence[Span],
-        is_patient: bool,
-        say: Say,
+        schedule: Sequence[Span] = (),
     ) -> None:
         """
         Args:
-            capture: opens the camera; called again after each pause of the schedule.
-            is_patient: keep waiting if the first frame of a live camera does not contain the region.
+            recorder: its root is the camera's name.
+            open_capture: opens the camera for this loop; called again after each pause of the schedule.
 
         Raises:
-            ModelError, RuntimeMissingError, CoralError: it cannot be known what the models take.
+            ModelError, RuntimeMissingError, CoralError: a model cannot be had, so that its input is not known.
         """
-        self.name, self._make_capture, self._network, self._recorder = name, capture, network, recorder
-        self._events, self._view, self._pace, self._schedule = events, view, pace, schedule
-        self._is_patient = is_patient
-        # Of what the models take, for the camera's thread prepares frames, and must not share the models with ours.
+        self._recorder, self._life, self._network, self._events = recorder, recorder.life, network, events
+        self._open_capture, self._view, self._pace, self._schedule = open_capture, view, pace, schedule
+        self.name = recorder.root
+        # Only of the models' inputs: the capture thread prepares frames, and must not share the models with this one.
         self._choose = partial(choose, inputs=network.inputs)
         self._capture: Capture | None = None
-        self._at_closing, self._at_view = Backoff(say), Backoff(say, "; frames are skipped until then")
-        self._looked_at = self._met_at = self._delivered_at = time.monotonic()  # classified, or skipped with a reason
+        self._at_closing, self._at_view = Backoff(), Backoff("; frames are skipped until then")
+        # When a frame was classified; the same, or was skipped for a known reason; when answers were delivered.
+        self._classified_at = self._handled_at = self._delivered_at = time.monotonic()
         self._due = float("-inf")  # by the camera's clock
-        self._is_resting = False
+        self.is_resting = False
         self.frames = 0
         self.figures = Figures()
         self.verdict: Verdict | None = None
@@ -124,7 +122,7 @@ class CameraLoop:
     @property
     def is_seeing(self) -> bool:
         """Whether a frame was classified recently, so that the latest verdict describes the present."""
-        return self.verdict is not None and time.monotonic() - self._looked_at < self._events.gap_seconds
+        return self.verdict is not None and time.monotonic() - self._classified_at < self._events.gap_seconds
 
     @property
     def trouble(self) -> str:
@@ -138,7 +136,16 @@ class CameraLoop:
         """Whether a known, handled condition explains that no frames are classified at present."""
         capture = self._capture
         is_lost = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
-        return self._is_resting or is_lost or bool(self._network.backoff.reason) or self._recorder.is_waiting
+        return self.is_resting or is_lost or bool(self._network.backoff.reason) or self._recorder.is_waiting
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the settings have proved to work: by a frame; in a service also if no frame is not their fault.
+
+        A camera that is lost right after a reload may be the fault of the new settings: only a service that was
+        started waits for it.
+        """
+        return self.frames > 0 or (self._life.is_service and (self.is_waiting or not self._life.is_reload))
 
     @property
     def is_healthy(self) -> bool:
@@ -149,7 +156,7 @@ class CameraLoop:
         if is_held():
             return False
         patience_seconds = PATIENCE_SECONDS + 2 * self._pace.interval_seconds
-        return self.is_waiting or time.monotonic() - self._met_at < patience_seconds
+        return self.is_waiting or time.monotonic() - self._handled_at < patience_seconds
 
     def prepare(self, frame: Frame) -> None:
         """Compute what `run` needs of a frame, on the thread of `Capture`; some of it may not be used.
@@ -161,88 +168,86 @@ class CameraLoop:
             with suppress(RoiError):  # which comes again when the frame is looked at
                 frame.seen(self._view, self._choose)
 
-    def run(self, stop: threading.Event) -> Iterator[Stats]:
-        """Work until `stop` is set, a recording has ended, or so many frames are done as were asked for.
-
-        Yields the stats first of all, then after each frame and, when there is none, twice a second.
+    def run(self) -> None:
+        """Work until stopped, until a recording has ended, or until `pace.max_frames` frames are classified.
 
         Raises:
-            CameraError: the camera cannot be opened at the start, and we do not wait for it.
-            LedgerError, SinkError: if the recorder raises what goes wrong.
+            CameraError: the camera cannot be opened at the start, and this is no service.
+            LedgerError, SinkError: with `once`.
             RoiError: the region does not lie within a recording's picture, or a camera's first one.
             ModelError, RuntimeMissingError: a model cannot be had, or has failed.
         """
-        yield self._recorder.stats
-        yield from self._events.finish_former(stop)
-        yield from self._recorder.deliver(stop, has_new=True)
         try:
-            yield from self._work(stop)
-            yield from self._finish(stop)
+            with suppress(Stopped):
+                self._events.finish_former()
+                self._recorder.deliver(has_new=True)
+                self._work()
         except (LedgerError, SinkError):
-            raise
+            raise  # nothing more can be recorded or delivered
         except EdgeDetectError:
-            yield from self._finish(stop)  # events seen so far are still delivered
+            self._finish()
             raise
+        else:
+            self._finish()
         finally:
             if self._capture:
                 self._capture.close()
 
-    def _work(self, stop: threading.Event) -> Iterator[Stats]:
-        while not stop.is_set():
+    def _work(self) -> None:
+        """The loop: take the newest frame, classify it, record events, deliver, and wait for the next one."""
+        while not self._life.stopping:
             if not is_open(self._schedule, datetime.now()):
-                yield from self._rest(stop)
+                self._rest()
                 continue
             if self._capture is None:
-                self._capture = self._make_capture()
-                self._looked_at = self._met_at = time.monotonic()
+                self._capture = self._open_capture(self)
+                self._classified_at = self._handled_at = time.monotonic()
             frame = self._capture.latest(WAIT_SECONDS)
             if frame is not None and self._is_due(frame):
-                yield from self._look(frame, stop)
+                self._classify(frame, self._capture)
             elif frame is None and self._capture.is_over:
                 return
-            if time.monotonic() - self._looked_at > self._events.gap_seconds:
-                yield from self._events.end(stop)
-            yield from self._deliver_now_and_then(stop)
-            yield self._recorder.stats
+            if time.monotonic() - self._classified_at > self._events.gap_seconds:
+                self._events.end()
+                self.figures = Figures()
+            self._deliver_now_and_then()
+            self._life.heartbeat()
             if self.frames == self._pace.max_frames:
                 return
-            yield from self._pause(stop)
+            self._wait_for_next(self._capture)
 
-    def _finish(self, stop: threading.Event) -> Iterator[Stats]:
-        yield from self._events.end(stop)
-        yield from self._recorder.deliver(stop, has_new=True)
+    def _finish(self) -> None:
+        """End and deliver what has begun."""
+        with suppress(Stopped):
+            self._events.end()
+            self._recorder.deliver(has_new=True)
 
-    def _rest(self, stop: threading.Event) -> Iterator[Stats]:
-        """Outside the schedule: close the camera, so that others can use it."""
-        self._is_resting = True
+    def _rest(self) -> None:
+        """Outside the schedule: close the camera, so that other programs can use it."""
+        self.is_resting = True
         if self._capture:
             self._capture.close()
             self._capture = None
-        yield from self._events.end(stop)
-        while not stop.is_set() and not is_open(self._schedule, datetime.now()):
-            yield from self._deliver_now_and_then(stop)
-            yield self._recorder.stats
-            stop.wait(WAIT_SECONDS)
-        self._is_resting, self._due = False, float("-inf")
+        self._events.end()
+        while not is_open(self._schedule, datetime.now()):
+            self._deliver_now_and_then()
+            self._life.sleep(WAIT_SECONDS)
+        self.is_resting, self._due = False, float("-inf")
 
-    def _pause(self, stop: threading.Event) -> Iterator[Stats]:
+    def _wait_for_next(self, capture: Capture) -> None:
         """Sleep until the next frame of a live camera is due, or the schedule ends."""
-        if self._capture is None or not self._capture.is_live:
-            return
-        while not stop.is_set() and (left := self._due - time.monotonic()) > 0:
+        while capture.is_live and (left := self._due - time.monotonic()) > 0:
             if not is_open(self._schedule, datetime.now()):
                 return
-            stop.wait(min(left, WAIT_SECONDS))
-            yield from self._deliver_now_and_then(stop)
-            yield self._recorder.stats
+            self._life.sleep(min(left, WAIT_SECONDS))
+            self._deliver_now_and_then()
 
-    def _look(self, frame: Frame, stop: threading.Event) -> Iterator[Stats]:
-        assert self._capture is not None
+    def _classify(self, frame: Frame, capture: Capture) -> None:
         backoff = self._network.backoff
         if not backoff.is_due:  # the next attempt takes a newer frame
-            stop.wait(min(backoff.seconds_left, WAIT_SECONDS))
+            self._life.sleep(min(backoff.seconds_left, WAIT_SECONDS))
             return
-        seen = self._seen(frame)
+        seen = self._seen(frame, capture)
         if seen is None:
             return
         chosen, (pixels, own_size, _) = seen
@@ -250,26 +255,25 @@ class CameraLoop:
         if verdict is None:
             return
         now = time.monotonic()
-        age = now - frame.seconds if self._capture.is_live else None
-        self.figures.note(verdict.elapsed_seconds, age, now - self._looked_at)
-        self._looked_at = now
-        self._met(frame)
+        age = now - frame.seconds if capture.is_live else None
+        self.figures.note(verdict.elapsed_seconds, age, now - self._classified_at)
+        self._classified_at = now
+        self._handled(frame)
         self.verdict = verdict
         self.frames += 1
         self._recorder.stats.count(verdict)
-        is_live, picture = self._capture.is_live, lambda: self._view.of(frame.pixels)
-        yield from self._events.follow(verdict, picture, frame, stop, is_live=is_live)
+        self._events.follow(verdict, lambda: self._view.of(frame.pixels), frame, is_live=capture.is_live)
 
-    def _seen(self, frame: Frame) -> tuple[Input, Taken] | None:
+    def _seen(self, frame: Frame, capture: Capture) -> tuple[Input, Taken] | None:
         """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
-        assert self._capture is not None
         try:
             seen = frame.seen(self._view, self._choose)
         except RoiError as error:
-            if not (self._capture.is_live and (self._is_patient or self.frames)):
+            waits = self.frames > 0 or (self._life.is_service and not self._life.is_reload)
+            if not (capture.is_live and waits):
                 raise
             self._at_view.failed(error)
-            self._met(frame)
+            self._handled(frame)
             return None
         self._at_view.succeeded()
         return seen
@@ -277,8 +281,8 @@ class CameraLoop:
     def _is_due(self, frame: Frame) -> bool:
         return frame.seconds >= self._due - EARLY * self._pace.interval_seconds
 
-    def _met(self, frame: Frame) -> None:
-        self._met_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
+    def _handled(self, frame: Frame) -> None:
+        self._handled_at, self._due = time.monotonic(), max(self._due, frame.seconds) + self._pace.interval_seconds
 
     def _note_closing(self) -> None:
         """Report a camera that does not close; `Capture` reports one that gives no frames."""
@@ -287,14 +291,14 @@ class CameraLoop:
         else:
             self._at_closing.succeeded()
 
-    def _deliver_now_and_then(self, stop: threading.Event) -> Iterator[Stats]:
+    def _deliver_now_and_then(self) -> None:
         """Deliver at once what was recorded; otherwise every DELIVERY_SECONDS, as it queries the ledger."""
         now, has_new = time.monotonic(), self._events.has_new
         if has_new or now - self._delivered_at >= DELIVERY_SECONDS:
             self._delivered_at, self._events.has_new = now, False
             self._note_closing()
-            yield from self._events.tidy(stop)
-            yield from self._recorder.deliver(stop, has_new=has_new)
+            self._events.tidy()
+            self._recorder.deliver(has_new=has_new)
 
 
 def _mean(before: float, now: float) -> float:

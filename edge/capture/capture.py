@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from edge.capture.frame import Camera, Frame
 from edge.errors import CameraError
-from edge.retry import Backoff, Say
+from edge.retry import Backoff
 
 RECENT = 30  # frames that the figures are made of
 AHEAD = 4  # frames of a recording that are made ready before they are asked for
@@ -40,7 +40,6 @@ class Capture:
     def __init__(
         self,
         open_: Callable[[], Camera],
-        say: Say,
         *,
         prepare: Callable[[Frame], object] = lambda frame: frame.pixels,
         is_patient: bool = False,
@@ -49,13 +48,12 @@ class Capture:
         """
         Args:
             open_: opens the camera; called again when it was lost.
-            say: logs errors of the camera and its recovery; called from the capture thread too.
             prepare: makes of a frame what is wanted of it, if that is not made yet. Called for each frame of a live
                 camera that is asked for; of a recording by our own thread, for frames that have to wait anyway.
             is_patient: keep trying if the camera cannot be opened at the start, as a service does.
             silence_seconds: duration of one camera call after which it is reported.
         """
-        self._open, self._trouble, self._silence = open_, Backoff(say, "; trying again"), Backoff(say)
+        self._open, self._trouble, self._silence = open_, Backoff("; trying again"), Backoff()
         self._prepare = prepare
         self._is_patient, self._silence_seconds = is_patient, silence_seconds
         self.name, self.captured, self.skipped = "", 0, 0
@@ -167,8 +165,8 @@ class Capture:
                 except CameraError as error:
                     if not self._may_try_again():
                         raise
-                    self._is_lost = True
                     self._trouble.failed(error)
+                    self._is_lost = True
                     with self._changed:
                         self._changed.wait_for(lambda: self._is_stopped, self._trouble.seconds_left)
         except BaseException as error:  # not swallowed: raised where a frame is asked for

@@ -1,13 +1,15 @@
 """Image files instead of a camera, for tests and to try settings."""
 
+import logging
 import os
-from collections.abc import Callable
 
 import numpy as np
 
 from edge.capture.frame import Frame
 from edge.errors import CameraError, ImageError, printable, reason_of
 from edge.imaging import preprocess
+
+_log = logging.getLogger(__name__)
 
 LONGEST_SIDE = 4096  # pixels, about a camera's; a larger image is scaled down to it
 
@@ -21,19 +23,17 @@ class ImageFolder:
         self,
         path: str | os.PathLike[str],
         frames_per_second: float = 1.0,
-        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """
         Args:
             path: an image file or a folder.
             frames_per_second: the times of the frames follow it.
-            say: reports each image that is skipped because it cannot be decoded.
 
         Raises:
             CameraError: there is no such file, or no image in the folder.
         """
         self.name = printable(path)
-        self._say, self._frames_per_second = say, frames_per_second
+        self._frames_per_second = frames_per_second
         self._position = 0
         try:
             self._paths = _images(os.fspath(path))
@@ -57,7 +57,7 @@ class ImageFolder:
             except ImageError as error:
                 if self._is_still:
                     raise CameraError(str(error)) from error
-                self._say(f"{error}; skipping it")
+                _log.warning("%s; skipping it", error)
             else:
                 return Frame(pixels, position / self._frames_per_second)
         return None

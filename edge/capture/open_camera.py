@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 
 from edge import redact
 from edge.capture.devices import found_cameras, picamera2_problem
@@ -20,7 +19,6 @@ def open_camera(
     source: str,
     size: tuple[int, int] | None = None,
     frames_per_second: float | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Camera:
     """Open a camera, stream, recording or folder of images.
 
@@ -28,7 +26,6 @@ def open_camera(
         source: one of SOURCES.
         size: (width, height) in pixels to request from a camera of this machine.
         frames_per_second: to request from it; of images, how many make a second.
-        say: reports images of a folder that are skipped.
 
     Raises:
         CameraError: it cannot be opened.
@@ -42,7 +39,7 @@ def open_camera(
         raise CameraError(f"{printable(source)}: no such device; {_seen()}")
     is_image = os.path.splitext(source)[1].lower() in preprocess.SUFFIXES
     if os.path.isdir(source) or (is_image and os.path.exists(source)):
-        return ImageFolder(source, frames_per_second or 1.0, say)
+        return ImageFolder(source, frames_per_second or 1.0)
     if not os.path.lexists(source):
         raise CameraError(f"{redact.shown(source)}: no such file or camera; a camera is {SOURCES}")
     return LibavCamera(source, size, frames_per_second)

@@ -209,11 +209,7 @@ def camera(context: click.Context, /, **options: Any) -> None:
     from edge.camera.run import observe
 
     settings = _settings(options)
-    _, ended_by = run(
-        context,
-        options,
-        lambda options, requests, notifier, begun: observe(_settings(options), requests, notifier, begun),
-    )
+    _, ended_by = run(context, options, lambda options, life: observe(_settings(options), life))
     has_end = settings.is_recording or settings.pace.max_frames is not None
     sys.exit(128 + ended_by if ended_by is not None and has_end else 0)
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edge.delivery.stdout import Lines
     from edge.inference.classifier import Classifier
     from edge.inference.router import Router
-    from edge.retry import Say
 
 FAILED = 1  # exit status: an image could not be classified (UNUSABLE is in edge.cli.commands)
 
@@ -145,17 +144,17 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def with_router(options: dict[str, Any]) -> dict[str, Any]:
     """Replace the options of `model_options` by `router`, a function that makes a router.
 
-    Its argument is a function that reports problems of a Coral; the default prints them to standard error.
-
     Raises:
         click.UsageError: the options contradict each other.
     """
     others, chosen = _split(options)
 
-    def router(say: "Say" = _say) -> "Router":
+    def router() -> "Router":
+        from edge.cli.log import log_to_stderr
         from edge.inference.router import router as routed
 
-        made = routed(**chosen, say=say)
+        log_to_stderr()
+        made = routed(**chosen)
         if chosen["model"] is not None:
             made.classifier()  # loaded at once, so that an error does not wait for the first image
         return made
@@ -167,11 +166,13 @@ def with_classifier(options: dict[str, Any]) -> dict[str, Any]:
     """Like `with_router`, for a command with a single model: `classifier` makes the chosen or the default one."""
     others, chosen = _split(options)
 
-    def classifier(say: "Say" = _say) -> "Classifier":
+    def classifier() -> "Classifier":
+        from edge.cli.log import log_to_stderr
         from edge.inference.model import default_path
         from edge.inference.router import router
 
-        return router(**chosen | {"model": chosen["model"] or default_path()}, say=say).classifier()
+        log_to_stderr()
+        return router(**chosen | {"model": chosen["model"] or default_path()}).classifier()
 
     return others | {"classifier": classifier}
 
@@ -189,10 +190,6 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
         chosen["operating_point"] = NO_UNSURE
     return others, chosen
-
-
-def _say(line: str) -> None:
-    click.echo(f"edge-detect: {line}", err=True)
 
 
 def state_option(command: Callable[..., Any]) -> Callable[..., Any]:

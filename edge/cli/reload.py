@@ -1,5 +1,6 @@
 """Run until stopped, reloading the settings at SIGHUP."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,13 @@ import click
 from edge.cli.commands import read_again
 from edge.cli.options import with_router
 
+_log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
-    from edge.daemon.signals import Requests
-    from edge.daemon.systemd import Notifier
+    from edge.daemon.lifecycle import Lifecycle
     from edge.stats import Stats
 
-    Work = Callable[[dict[str, Any], Requests, Notifier, Callable[[], None]], Stats]
+    Work = Callable[[dict[str, Any], Lifecycle], Stats]
 
 
 def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple["Stats", int | None]:
@@ -24,43 +26,37 @@ def run(context: click.Context, options: dict[str, Any], work: "Work") -> tuple[
     Args:
         context: of a `ReloadableCommand`.
         options: its parameters, with a router.
-        work: called with the options, the requests by signal, the systemd notifier, and a function to call once the
-            work has begun.
 
     Returns:
         The stats, and the signal that ended it, if one did.
     """
-    from edge.daemon.signals import noted
+    from edge.cli.log import log_to_stderr
+    from edge.daemon.lifecycle import Lifecycle
+    from edge.daemon.signals import handled
     from edge.daemon.systemd import Notifier
     from edge.errors import EdgeDetectError
 
-    notifier = Notifier()
-    former: dict[str, Any] | None = None  # the fallback until the new settings are confirmed
-
-    def begun() -> None:
-        nonlocal former
-        former = None
-        notifier.ready()
-
-    with noted() as requests:
-        requests.is_patient = notifier.is_listening
+    log_to_stderr()
+    life = Lifecycle(Notifier())
+    former: dict[str, Any] | None = None  # the fallback until the new settings have proved to work
+    with handled(life):
         while True:
             try:
-                stats = work(options, requests, notifier, begun)
+                stats = work(options, life)
             except EdgeDetectError as error:
-                if former is None:
+                if former is None or life.is_ready:
                     raise
-                click.echo(f"edge-detect: the settings stay as they were: {error}", err=True)
-                options, former, requests.is_patient = former, None, True
+                _log.warning("the settings stay as they were: %s", error)
+                options, former = former, None
+                life.begin(waits_at_start=True)
                 continue
-            if not requests.reload or requests.ended_by is not None:
+            if not life.reload or life.ended_by is not None:
                 break
-            notifier.reloading()
+            life.reloading()
             former, options = options, _read_again(context, options) or options
-            requests.is_patient = False  # new settings that need something missing are rejected
-            requests.reloaded()
-        notifier.stopping()
-    return stats, requests.ended_by
+            life.begin(waits_at_start=False)  # new settings that need something missing are rejected
+        life.notifier.stopping()
+    return stats, life.ended_by
 
 
 def _read_again(context: click.Context, before: dict[str, Any]) -> dict[str, Any] | None:
@@ -77,6 +73,6 @@ def _read_again(context: click.Context, before: dict[str, Any]) -> dict[str, Any
     except (click.ClickException, EdgeDetectError) as error:
         group.default_map = former
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"edge-detect: the settings stay as they were: {text}", err=True)
+        _log.warning("the settings stay as they were: %s", text)
         return None
     return {name: value for name, value in options.items() if name in before}

@@ -11,6 +11,8 @@ from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options,
 from edge.cli.reload import run
 
 if TYPE_CHECKING:
+    from edge.daemon.lifecycle import Lifecycle
+    from edge.stats import Stats
     from edge.watch.run import WatchSettings
 
 PATTERN = "Examples: '*.jpg', 'drafts/*'. Case is ignored; may be repeated."
@@ -87,13 +89,11 @@ def watch(context: click.Context, /, once: bool, **settings: Any) -> None:
     """
     from edge.watch.run import watch as watch_folder
 
-    stats, ended_by = run(
-        context,
-        settings,
-        lambda options, requests, notifier, begun: watch_folder(
-            _settings(options), requests, notifier, begun, once=once
-        ),
-    )
+    def work(options: dict[str, Any], life: "Lifecycle") -> "Stats":
+        life.once = once
+        return watch_folder(_settings(options), life)
+
+    stats, ended_by = run(context, settings, work)
     if once and ended_by is not None:
         sys.exit(128 + ended_by)  # the folder is not done
     sys.exit(FAILED if once and stats.failures else 0)

@@ -8,11 +8,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Sends datagrams to the service manager that started us, if there is one.
-
-    Attributes:
-        is_reloading: whether new settings were read that have not been confirmed by `ready` yet.
-    """
+    """Sends datagrams to the service manager that started us, if there is one."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -23,7 +19,6 @@ class Notifier:
         self._ping_seconds = watchdog_seconds / 2
         self._pinged_at = 0.0
         self._status = ""
-        self.is_reloading = False
 
     @property
     def is_listening(self) -> bool:
@@ -31,11 +26,9 @@ class Notifier:
         return self._socket is not None
 
     def ready(self) -> None:
-        self.is_reloading = False
         self._send("READY=1")
 
     def reloading(self) -> None:
-        self.is_reloading = True
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:

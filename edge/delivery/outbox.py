@@ -1,14 +1,17 @@
 """Delivers answers from the ledger to the sinks: each once, also across sink failures and restarts."""
 
+import logging
 import threading
 from pathlib import Path
 
 from edge.delivery.hooks import Command
 from edge.delivery.stdout import Sink
 from edge.errors import CommandStoppedError, EdgeDetectError, NotRunnableError, SinkError, printable
-from edge.retry import Backoff, Say
+from edge.retry import Backoff
 from edge.store.ledger import Ledger
 from edge.verdict import Recorded
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # at a command for one answer
 LOOK_SECONDS = 60.0  # between two looks of a command's thread, for what was recorded while the ledger was locked
@@ -22,11 +25,11 @@ class Outlet:
         backoff: after a failure of the sink, the time of the next attempt.
     """
 
-    def __init__(self, ledger: Ledger, folder: str, sink: Sink, say: Say) -> None:
+    def __init__(self, ledger: Ledger, folder: str, sink: Sink) -> None:
         self._ledger, self._folder, self._sink = ledger, folder, sink
         self._accepted: tuple[tuple[int, int], int] | None = None  # which ledger's answers the sink has, up to which
         self.name = sink.name
-        self.backoff = Backoff(say, "; it receives pending answers on retry")
+        self.backoff = Backoff("; it receives pending answers on retry")
         ledger.subscribe(folder, sink.name)
 
     def deliver(self, *, at_once: bool = False) -> bool:
@@ -71,15 +74,15 @@ class CommandOutlet:
         failed: answers for which it was given up until the next start.
     """
 
-    def __init__(self, state: Path, folder: str, command: Command, say: Say) -> None:
-        self._state, self._folder, self._command, self._say = state, folder, command, say
+    def __init__(self, state: Path, folder: str, command: Command) -> None:
+        self._state, self._folder, self._command = state, folder, command
         self._wake, self._stop, self._finish = threading.Event(), threading.Event(), threading.Event()
         self._ledger: Ledger | None = None
         # Which ledger's answer it was run for at last, and whether that worked: so that it is known if noting fails.
         self._done: tuple[tuple[tuple[int, int], int], bool] | None = None
         self.name = command.name
         self.failed = 0
-        self.backoff = Backoff(say)
+        self.backoff = Backoff()
         with Ledger(state, check="") as ledger:
             ledger.subscribe(folder, command.name)
         self._thread = threading.Thread(target=self._run, name=command.name, daemon=True)
@@ -136,8 +139,6 @@ class CommandOutlet:
         if self._ledger and not self._ledger.is_there:
             self._close()
         self._ledger = self._ledger or Ledger(self._state, check="")
-        while self._ledger.remarks:
-            self._say(self._ledger.remarks.pop(0))
         while batch := self._ledger.undelivered(self._folder, self.name):
             for recorded in batch:
                 if self._stop.is_set() or (self._command.wants(recorded) and self._has_run(recorded, ATTEMPTS) is None):
@@ -163,7 +164,7 @@ class CommandOutlet:
         return self._done[1]
 
     def _attempted(self, recorded: Recorded, attempts: int) -> bool | None:
-        backoff = Backoff(self._say, f" ({printable(recorded.answer.path)})")
+        backoff = Backoff(f" ({printable(recorded.answer.path)})")
         while attempts:
             if self._stop.wait(backoff.seconds_left):
                 return None
@@ -180,5 +181,5 @@ class CommandOutlet:
                 backoff.failed(error)
                 attempts -= 1
         self.failed += 1
-        self._say(f"given up until the next start: {backoff.reason} ({printable(recorded.answer.path)})")
+        _log.warning("given up until the next start: %s (%s)", backoff.reason, printable(recorded.answer.path))
         return False

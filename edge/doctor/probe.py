@@ -109,7 +109,7 @@ def coral(path: str, name: str, library: str) -> dict[str, Any]:
     """Run the compiled form of a model on a Coral, see `_answers`."""
     from edge.inference.failover import ANY, classifier
 
-    return _answers(classifier(Path(path), 1, name or None, ANY, library, lambda line: None))
+    return _answers(classifier(Path(path), 1, name or None, ANY, library))
 
 
 def _answers(classifier: "Classifier") -> dict[str, Any]:

@@ -1,13 +1,11 @@
-"""A network on a Coral: tried beforehand in a process of its own, and what follows when the Coral goes."""
+"""A network on a Coral, tried beforehand in a process of its own."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from edge.errors import CoralError, printable
-from edge.imaging.preprocess import Pixels
 from edge.inference.classifier import Classifier
 from edge.inference.edgetpu import (
     LIBRARY,
@@ -128,15 +126,13 @@ def classifier(
     runtime: str | None,
     tpu: str,
     library: str | None,
-    say: Callable[[str], None],
     operating_point: str | None = None,
 ) -> Classifier:
     """A classifier on a Coral.
 
     Args:
         path: of a model or of its compiled form; None is the default model.
-        tpu: which Coral: ANY, a device of `edge.inference.edgetpu.device_option`; or AUTO, which takes the processor
-            if there is none, or none any more, and says so.
+        tpu: which Coral: ANY or AUTO, or a device of `edge.inference.edgetpu.device_option`.
         library: None is Google's.
         operating_point: see `edge.inference.classifier.Classifier`.
 
@@ -148,17 +144,8 @@ def classifier(
     device = "" if tpu in (ANY, AUTO) else device_option(tpu)
     assert device is not None  # the command line has seen to that
     accelerator = Accelerator(device, library or LIBRARY)
-    if tpu != AUTO:
-        model = load_compiled(path)
-        return Classifier(model, threads, runtime, partial(accelerator.taken, model, runtime), operating_point)
-    plain = load(plain_path(path))
-    try:
-        model = load_compiled(path)
-        delegate = partial(accelerator.taken, model, runtime)
-        return _OrProcessor(model, threads, runtime, delegate, plain, say, operating_point)
-    except CoralError as error:
-        say(_instead(error))
-        return Classifier(plain, threads, runtime, operating_point=operating_point)
+    model = load_compiled(path)
+    return Classifier(model, threads, runtime, partial(accelerator.taken, model, runtime), operating_point)
 
 
 def load_compiled(path: Path) -> Model:
@@ -179,47 +166,6 @@ def load_compiled(path: Path) -> Model:
         return model
     origin = load(plain_path(path)).description
     return replace(model, description=replace(origin, name=compiled.stem, sha256=model.sha256) if origin else None)
-
-
-class _OrProcessor(Classifier):
-    """Goes on without the Coral when that has gone, and says so."""
-
-    def __init__(
-        self,
-        model: Model,
-        threads: int,
-        runtime: str | None,
-        delegate: Callable[[], object],
-        plain: Model,
-        say: Callable[[str], None],
-        operating_point: str | None,
-    ) -> None:
-        super().__init__(model, threads, runtime, delegate, operating_point)
-        self._plain, self._say = plain, say
-
-    def run(self, pixels: Pixels) -> float:
-        try:
-            return super().run(pixels)
-        except CoralError as error:
-            self._goes_on_without(error)
-        return super().run(pixels)
-
-    def reopen(self) -> None:
-        try:
-            super().reopen()
-        except CoralError as error:
-            self._goes_on_without(error)
-
-    def _goes_on_without(self, error: CoralError) -> None:
-        self._say(_instead(error))
-        size = self.size
-        super().__init__(self._plain, self.threads, self._runtime, operating_point=self._operating_point)
-        if self.size != size:
-            raise CoralError(f"{printable(self._plain.path)}: takes another size of images than its compiled form")
-
-
-def _instead(error: CoralError) -> str:
-    return f"{error}; the processor does the work instead"
 
 
 def _how_to_compile(path: Path) -> str:

@@ -4,7 +4,7 @@ from edge.errors import CoralError
 from edge.imaging.inputs import Input
 from edge.imaging.preprocess import Pixels
 from edge.inference.router import Router
-from edge.retry import Backoff, Say
+from edge.retry import Backoff
 from edge.verdict import Verdict
 
 
@@ -15,14 +15,14 @@ class RetryingClassifier:
         backoff: after a failure of the Coral, the time of the next attempt.
     """
 
-    def __init__(self, router: Router, say: Say, *, once: bool) -> None:
+    def __init__(self, router: Router, *, once: bool) -> None:
         """
         Args:
             once: raise errors of the Coral instead of retrying.
         """
         self._router, self._once = router, once
         self._answered_by = ""  # the digest of a model
-        self.backoff = Backoff(say, "; trying again")
+        self.backoff = Backoff("; trying again")
 
     @property
     def inputs(self) -> tuple[Input, ...]:

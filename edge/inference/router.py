@@ -6,6 +6,7 @@ is read, and not even that while the models before it take every image.
 
 import contextlib
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edge.errors import ImageError, ModelError, UnreadableFileError, printable
+from edge.errors import CoralError, ImageError, ModelError, UnreadableFileError, printable
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input, choose, take
 from edge.imaging.preprocess import Pixels
@@ -21,6 +22,8 @@ from edge.inference.classifier import Classifier
 from edge.inference.description import ModelDescription
 from edge.inference.model import bundled_paths, described, load
 from edge.verdict import Answer, Failure, Verdict
+
+_log = logging.getLogger(__name__)
 
 # Makes the classifier of a model file; the description is given if it has been read already.
 Make = Callable[[Path, ModelDescription | None], Classifier]
@@ -46,15 +49,23 @@ class _Slot:
 class Router:
     """An ordered list of models; each image goes to one of them. For one thread at a time."""
 
-    def __init__(self, paths: Sequence[Path], make: Make, make_another: Make | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        make: Make,
+        make_another: Make | None = None,
+        make_fallback: Make | None = None,
+    ) -> None:
         """
         Args:
             paths: of the model files, at least one. A single one gets every image.
             make: makes the classifier of a model file when it is first needed.
             make_another: the same for the routers of other threads; None: `make`.
+            make_fallback: makes the classifier that takes over, for good, when a Coral is missing or fails; None: a
+                CoralError is raised.
         """
         self._slots = [_Slot(path) for path in paths]
-        self._make, self._make_another = make, make_another or make
+        self._make, self._make_another, self._make_fallback = make, make_another or make, make_fallback
         self._latest = 0  # index of the model that was used last
 
     @classmethod
@@ -143,10 +154,13 @@ class Router:
             return slot.classifier
         self._close_others(slot)
         if slot.classifier is not None:
-            slot.classifier.reopen()
+            self.reopen()
             return slot.classifier
         origin = slot.source.classifier if slot.source else None
-        slot.classifier = (origin and origin.another()) or self._make(slot.path, slot.description)
+        try:
+            slot.classifier = (origin and origin.another()) or self._make(slot.path, slot.description)
+        except CoralError as error:
+            slot.classifier = self._fallback(slot, error)
         return slot.classifier
 
     def another(self) -> "Router | None":
@@ -169,9 +183,13 @@ class Router:
             CoralError: it cannot be opened (yet).
         """
         slot = self._slots[self._latest]
-        if slot.classifier is not None:  # else `classifier` makes it
-            self._close_others(slot)
+        if slot.classifier is None:  # `classifier` makes it
+            return
+        self._close_others(slot)
+        try:
             slot.classifier.reopen()
+        except CoralError as error:
+            slot.classifier = self._fallback(slot, error)
 
     def close(self) -> None:
         """Release the delegates for other users."""
@@ -216,7 +234,12 @@ class Router:
         Raises:
             ModelError, RuntimeMissingError, CoralError: see `classify`.
         """
-        return self.classifier(model).verdict(path, pixels, own_size, seconds, explain=explain)
+        classifier = self.classifier(model)
+        try:
+            return classifier.verdict(path, pixels, own_size, seconds, explain=explain)
+        except CoralError as error:
+            self._slots[model].classifier = fallback = self._fallback(self._slots[model], error)
+        return fallback.verdict(path, pixels, own_size, seconds, explain=explain)
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
         """Like `classify`, but returns a Failure for a bad image.
@@ -228,6 +251,20 @@ class Router:
             return self.classify(path, data, explain=explain)
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
+
+    def _fallback(self, slot: _Slot, error: CoralError) -> Classifier:
+        """The classifier that takes over from a Coral. Raises the error if there is none."""
+        if self._make_fallback is None:
+            raise error
+        _log.warning("%s; the processor does the work instead", error)
+        if slot.classifier is not None:
+            slot.classifier.close()
+        fallback = self._make_fallback(slot.path, None)
+        if slot.input is not None and fallback.size != slot.input.size:
+            raise CoralError(
+                f"{printable(fallback.model.path)}: takes another size of images than its compiled form"
+            ) from error
+        return fallback
 
     def _close_others(self, slot: _Slot) -> None:
         """Close the other models on a Coral, which has one user at a time."""
@@ -260,15 +297,14 @@ def router(
     operating_point: str | None = None,
     tpu: str | None = None,
     library: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Router:
     """A router over the bundled models, or over one model that gets every image.
 
     Args:
         model: the file of the one model; None: the bundled ones.
         threads, runtime, operating_point: see `edge.inference.classifier.Classifier`.
-        tpu, library, say: see `edge.inference.failover.classifier`; a model is tried on the Coral when it is first
-            needed. None for `tpu`: the processor.
+        tpu, library: see `edge.inference.failover.classifier`; a model is tried on the Coral when it is first
+            needed. "auto": the processor takes over if there is no Coral, or none any more. None: the processor.
 
     Raises:
         ModelError: no model has the operating point, or a description cannot be read.
@@ -280,11 +316,15 @@ def router(
     if tpu is None:
         return Router(paths, plain)
     from edge.inference import failover
+    from edge.inference.edgetpu import plain_path
 
     def on_coral(path: Path, _: ModelDescription | None) -> Classifier:
-        return failover.classifier(path, threads, runtime, tpu, library, say, operating_point)
+        return failover.classifier(path, threads, runtime, tpu, library, operating_point)
 
-    return Router(paths, on_coral, plain)
+    def instead(path: Path, _: ModelDescription | None) -> Classifier:
+        return plain(plain_path(path), None)
+
+    return Router(paths, on_coral, plain, instead if tpu == failover.AUTO else None)
 
 
 def _of_processor(threads: int, runtime: str | None, operating_point: str | None) -> Make:

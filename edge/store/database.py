@@ -15,7 +15,6 @@ class Store:
 
     Attributes:
         path: of the file.
-        remarks: damage that was found and repaired, in words; whoever reports them clears them.
         identity: (device, inode number) of the open file.
     """
 
@@ -26,12 +25,11 @@ class Store:
             check: see `schema.opened`; "" if the file has just been checked.
         """
         self.path = folder / schema.FILE
-        self.remarks: list[str] = []
         self._folder = folder
         self._open(check=check)
 
     def _open(self, *, check: str) -> None:
-        self._database = schema.opened(self._folder, say=self.remarks, check=check)
+        self._database = schema.opened(self._folder, check=check)
         self.identity = self._identity_on_disk()
 
     def close(self) -> None:

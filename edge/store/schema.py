@@ -1,6 +1,7 @@
 """The ledger's file: tables, migrations, and what happens to a damaged one."""
 
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge.errors import LedgerError, printable, reason_of
+
+_log = logging.getLogger(__name__)
 
 FILE = "ledger.sqlite3"
 BUSY_SECONDS = 10.0
@@ -95,12 +98,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(MIGRATIONS)
 
 
-def opened(folder: Path, *, say: list[str], check: str = QUICK) -> sqlite3.Connection:
+def opened(folder: Path, *, check: str = QUICK) -> sqlite3.Connection:
     """Open the ledger of a state folder, check it and migrate it. A damaged file is renamed, and a new one is made.
 
     Args:
         folder: made if it is missing.
-        say: gets a line if the file was damaged.
         check: QUICK checks the file for damage, about one second for some hundred megabytes; THOROUGH also checks the
             indices, many seconds; "" checks nothing.
 
@@ -119,9 +121,11 @@ def opened(folder: Path, *, say: list[str], check: str = QUICK) -> sqlite3.Conne
             if not is_damage(error):
                 raise
             aside = _set_aside(path)
-            say.append(
-                f"{printable(path)}: damaged ({error}); renamed to {printable(aside.name)}, and a new ledger"
-                " begun: the files in the folder are answered again"
+            _log.warning(
+                "%s: damaged (%s); renamed to %s, and a new ledger begun: the files in the folder are answered again",
+                printable(path),
+                error,
+                printable(aside.name),
             )
             return _connected(path, check="")
 

@@ -25,6 +25,11 @@ class Answers:
         # image outside of all domains: it would be decoded again at each listing.
         self._confirmed: OrderedDict[int, None] = OrderedDict()
 
+    @property
+    def model_sha256(self) -> str:
+        """SHA-256 of the model that answered last, see `RetryingClassifier.model_sha256`."""
+        return self._network.model_sha256
+
     def known(self, files: Sequence[tuple[str, FileId]]) -> list[AnsweredAs | None]:
         """See `Ledger.known`."""
         found = self._ledger.known(files, self._models)

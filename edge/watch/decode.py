@@ -1,5 +1,6 @@
 """From a file in a watched folder to what its model needs of it: bytes, digest, pixels."""
 
+import functools
 import hashlib
 import os
 import stat
@@ -10,10 +11,12 @@ from functools import partial
 from typing import TypeVar
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.files import FileId
+from edge.files import FileId, has_writer
 from edge.imaging import heic, preprocess
 from edge.imaging.inputs import Input, choose, take
 from edge.imaging.preprocess import Pixels
+from edge.sources.folder import OPEN_SECONDS
+from edge.sources.mounts import is_remote
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
             raise UnreadableFileError(path, "is not a regular file")
         if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(root.rstrip("/") + "/"):
             raise UnreadableFileError(path, "is a link that leads out of the folder")
-        if FileId.of(status) != stamp:
+        if FileId.of(status) != stamp or _is_being_written(descriptor, status):
             return Changed()
         if status.st_size > preprocess.MAX_BYTES:
             raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {preprocess.MAX_BYTES}")
@@ -140,6 +143,19 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
         raise UnreadableFileError(path, reason_of(error)) from error
     finally:
         os.close(descriptor)
+
+
+def _is_being_written(descriptor: int, status: os.stat_result) -> bool:
+    """Whether a program holds an open file for writing that was written to not long ago."""
+    is_recent = 0 <= time.time() - status.st_mtime < OPEN_SECONDS
+    return (
+        is_recent
+        and not _is_remote(os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}")))
+        and has_writer(descriptor)
+    )
+
+
+_is_remote = functools.lru_cache(maxsize=256)(is_remote)
 
 
 def unprepared(root: str, task: Task, reason: str) -> Outcome:

@@ -308,6 +308,7 @@ def _serve(connection: Connection, finished: _Count, root: str, inputs: Sequence
     """The life of a process: until the other end is closed, by whatever happens there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `edge.files.has_writer`
     gc.freeze()  # what the server has loaded is no garbage: left alone, its memory stays shared
     room = OVERHEAD_BYTES + limits.bytes
     _, most = resource.getrlimit(resource.RLIMIT_AS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.errors import SinkError
 from edge.files import FileId
-from edge.retry import Backoff, Say
+from edge.retry import Backoff
 from edge.verdict import Failure
 
 REMEMBERED = 100_000  # reported errors, two hashes each
@@ -21,7 +21,7 @@ class ErrorReport:
         backoff: when the output that reports errors has failed, the time of the next attempt.
     """
 
-    def __init__(self, emit: Callable[[Failure], None], say: Say, *, once: bool) -> None:
+    def __init__(self, emit: Callable[[Failure], None], *, once: bool) -> None:
         """
         Args:
             emit: writes one error to the output.
@@ -30,7 +30,7 @@ class ErrorReport:
         self._emit, self._once = emit, once
         self._reported: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
         self._put_off: OrderedDict[tuple[str, FileId], float] = OrderedDict()  # until when
-        self.backoff = Backoff(say)
+        self.backoff = Backoff()
 
     def report(self, path: str, reason: str) -> Failure | None:
         """Report a file; returns None if it was reported before, or if the output failed.

@@ -1,23 +1,23 @@
 """The watcher's loop: from a folder to the ledger, and from the ledger to the sinks."""
 
+import logging
 import os
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
-from edge.delivery.outbox import CommandOutlet, Outlet
-from edge.delivery.recorder import Recorder, wait_for
+from edge.daemon.lifecycle import Stopped
+from edge.daemon.recorder import Recorder
 from edge.errors import MovedAwayError, SourceError, printable, reason_of
 from edge.files import FileId
-from edge.inference.retrying import RetryingClassifier
-from edge.retry import Backoff, Say
+from edge.retry import Backoff
 from edge.sources.folder import Folder, Waitable
-from edge.stats import Stats
-from edge.store.ledger import ASKED_AT_ONCE, AnsweredAs, Entry, Ledger
+from edge.store.ledger import ASKED_AT_ONCE, AnsweredAs, Entry
 from edge.verdict import Answer, Failure
+from edge.watch import quiet
 from edge.watch.answers import Answers
 from edge.watch.batch import Batch
 from edge.watch.decode import Changed, Died, Prepared, Task
@@ -27,14 +27,19 @@ from edge.watch.inference_pool import MOST_ROOM, InferencePool
 from edge.watch.move import Sorter
 from edge.watch.sort import Mover
 
-MET_AT_ONCE = 32  # files of one question to the ledger, and of one round of the loop
+_log = logging.getLogger(__name__)
+
+WRITER_SECONDS = 60.0  # with `once`, to wait for a file that another program is writing
+FOUND_AT_ONCE = 32  # files of one query to the ledger, and of one round of the loop
 
 
 class WatchLoop:
     """Answers every file of a folder once.
 
-    A verdict is committed to the ledger before it is delivered, and what
-    follows from it, a move or a command, is in the ledger until it is done.
+    A file found in the folder is looked up in the ledger, decoded, classified,
+    and added to a batch; the batch is committed, and its answers are delivered.
+    A verdict is committed before it is delivered, and what follows from it, a
+    move or a command, is in the ledger until it is done.
 
     Attributes:
         is_watching: whether the folder has been listed at least once.
@@ -42,54 +47,44 @@ class WatchLoop:
 
     def __init__(
         self,
-        folder: str,
-        source: Callable[[], Folder],
-        network: RetryingClassifier,
+        recorder: Recorder,
+        open_folder: Callable[[], Folder],
+        answers: Answers,
+        decoders: DecodePool,
         inference: InferencePool,
-        ledger: Ledger,
-        workers: DecodePool,
-        outlets: Sequence[Outlet | CommandOutlet],
-        *,
-        emit_error: Callable[[Failure], None],
-        say: Say,
-        alive: Callable[[], None] = lambda: None,
+        errors: ErrorReport,
         sorter: Sorter | None = None,
-        reclassify: bool = False,
-        is_patient: bool = False,
-        once: bool = False,
     ) -> None:
         """
         Args:
-            folder: as the user spelt it; its real path must stay the same while we run.
-            source: opens the folder; called again after the folder was lost.
-            emit_error: writes the error of a file that could not be read, and so has no answer yet.
-            alive: called during long work, so that the watchdog hears of us.
-            reclassify: classify files again that another model has answered.
-            is_patient: wait for a folder that is missing at the start.
-            once: end when every file is answered, and raise errors instead of retrying.
+            open_folder: opens the folder; called again after the folder was lost.
+            answers: the ledger's answers that need not be given again.
+            errors: reports a file that could not be read, and so has no answer yet.
+            sorter: decides where answered files are moved; None: they stay.
         """
-        self._folder, self._root = folder, os.path.realpath(folder)
-        self._within = self._root.rstrip(os.sep) + os.sep
-        self._make_source = source
-        self._source: Folder | None = None
-        self._ledger, self._workers = ledger, workers
-        self._answers = Answers(ledger, self._root, network, reclassify=reclassify)
-        self._sorter, self._is_patient, self._once = sorter, is_patient, once
-        self.stats = Stats()
-        self._recorder = Recorder(ledger, self._root, outlets, self.stats, say, once=once)
-        self._mover = Mover(self._recorder, say, alive)
-        self._network, self._inference = network, inference
-        self._met: list[Task] = []  # since the last step
+        self._recorder, self._life, self._stats = recorder, recorder.life, recorder.stats
+        self._within = recorder.root.rstrip(os.sep) + os.sep
+        self._open_folder = open_folder
+        self._folder: Folder | None = None
+        self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
+        self._sorter, self._mover = sorter, Mover(recorder)
+        self._found: list[Task] = []  # since the last step
+        self._written_since: dict[str, float] = {}  # files that changed or had a writer at the first attempt to read
+        self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer
         self._pending = Batch()
-        self._at_source = Backoff(say, "; trying again")
-        self._complaints = ErrorReport(emit_error, say, once=once)
+        self._backoff = Backoff("; trying again")  # of the folder
         self.is_watching = False
 
     @property
     def queue(self) -> int:
         """Number of files that wait or are being processed."""
-        at_work = self._workers.in_flight + self._inference.in_flight + len(self._pending)
-        return (self._source.queue if self._source else 0) + at_work
+        in_work = self._decoders.in_flight + self._inference.in_flight + len(self._pending)
+        return (self._folder.queue if self._folder else 0) + in_work
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder is being watched; a service also waits for a folder that is missing."""
+        return self.is_watching or self._life.is_service
 
     @property
     def is_healthy(self) -> bool:
@@ -99,63 +94,92 @@ class WatchLoop:
     @property
     def trouble(self) -> str:
         """Present errors of the folder, the network, the moves and the sinks, joined; empty if there are none."""
-        own = [backoff.reason for backoff in (self._at_source, self._mover.backoff, self._complaints.backoff)]
+        own = [backoff.reason for backoff in (self._backoff, self._mover.backoff, self._errors.backoff)]
         return "; ".join(reason for reason in (self._inference.trouble, *own, self._recorder.trouble) if reason)
 
-    def run(self, stop: threading.Event) -> Iterator[Stats]:
-        """Work until `stop` is set or, with `once`, until the folder is done.
+    @property
+    def summary(self) -> str:
+        """See `edge.daemon.session.Work`, as for the next two properties."""
+        return f"{self.queue} waiting"
 
-        Yields the stats first of all, then after each step and, when there is nothing to do, twice a second.
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"waiting": self.queue}
+
+    @property
+    def progress(self) -> str:
+        return str(self._stats)
+
+    def run(self) -> None:
+        """Work until stopped or, with `once`, until every file is answered.
 
         Raises:
-            SourceError: the folder cannot be watched in the beginning, or with `once` later; else that is said, and
-                tried again.
-            LedgerError, SinkError: likewise with `once` of the ledger or an output.
-            MovedAwayError: the name of the folder leads elsewhere now.
+            SourceError: the folder cannot be watched at the start, or with `once` later; otherwise the error is
+                logged, and the folder opened again.
+            LedgerError, SinkError: with `once`, from the ledger or an output.
             ModelError, WorkerError: the network has failed, or a process cannot be started.
         """
-        yield self.stats
-        yield from self._flush(stop)  # what a former run left in the ledger
-        while not stop.is_set():
+        try:
+            with suppress(Stopped):
+                self._flush()  # what a former run left in the ledger
+                self._answer_all()
+        except MovedAwayError as error:
+            _log.warning("%s; starting again there", error)
+            self._life.reload = True
+            return
+        with suppress(Stopped):
+            self._flush()
+
+    def _answer_all(self) -> None:
+        """Answer the files, and open the folder again whenever it is lost."""
+        life = self._life
+        while not life.stopping:
             try:
-                yield from self._work(stop)
-                break
+                self._answer_files()
+                return
             except MovedAwayError:
                 raise
             except SourceError as error:
-                self._source = None
-                if self._once or not (self.is_watching or self._is_patient):
+                self._folder = None
+                if life.once or not (self.is_watching or life.is_service):
                     raise
-                yield from self._flush(stop)
-                self._at_source.failed(error)
-                yield from wait_for(self._at_source, stop, self.stats)
-        yield from self._flush(stop)
+                self._flush()
+                self._backoff.failed(error)
+                life.wait_for(self._backoff)
 
-    def _work(self, stop: threading.Event) -> Iterator[Stats]:
-        self._source = self._make_source()
-        if self._source.real_root != self._root:
-            raise MovedAwayError(f"{printable(self._folder)}: leads to {printable(self._source.real_root)} now")
-        passed = 0
-        for path in self._source.files(stop, once=self._once, busy=self._busy):
+    def _answer_files(self) -> None:
+        """The loop: take the files from the folder as they come; a step handles a few of them."""
+        self._folder = self._open_folder()
+        if self._folder.real_root != self._recorder.root:
+            raise MovedAwayError(f"{printable(self._folder.root)}: leads to {printable(self._folder.real_root)} now")
+        count = 0  # of paths since the last step
+        for path in self._folder.files(self._life.stop, once=self._life.once, busy=self._busy):
             self.is_watching = True
-            self._at_source.succeeded()
+            self._backoff.succeeded()
             if path:
-                self._meet(path)
-                passed += 1
-            if not path or passed >= MET_AT_ONCE:
-                passed = 0
-                yield from self._step(stop, is_idle=path is None)
+                self._find(path)
+                count += 1
+            if not path or count >= FOUND_AT_ONCE:
+                count = 0
+                self._step(is_idle=path is None)
+
+    def _step(self, *, is_idle: bool) -> None:
+        """One round: new files go to the decoders, decoded ones to the network, answers to the ledger."""
+        self._look_up()
+        self._collect(0.0)
+        self._flush_if_due(is_idle=is_idle)
+        self._life.heartbeat()
 
     def _busy(self) -> Sequence[Waitable]:
         """What becomes readable when there is more to do; empty if all files found so far are done."""
-        is_working = self._inference.in_flight or self._met or self._pending.held
-        waitables = self._workers.waitables if self._room_bytes > 0 else ()
+        is_working = self._inference.in_flight or self._found or self._pending.held
+        waitables = self._decoders.waitables if self._room_bytes > 0 else ()
         return [*waitables, *([self._inference.waitable] if is_working else [])]
 
     @property
     def _has_room(self) -> bool:
         waiting = self._inference.in_flight + len(self._pending.held)
-        return self._workers.has_room and waiting < MOST_ROOM and self._room_bytes > 0
+        return self._decoders.has_room and waiting < MOST_ROOM and self._room_bytes > 0
 
     @property
     def _room_bytes(self) -> int:
@@ -164,95 +188,112 @@ class WatchLoop:
 
     @property
     def _is_working(self) -> bool:
-        return bool(self._workers.in_flight or self._inference.in_flight)
+        return bool(self._decoders.in_flight or self._inference.in_flight)
 
-    def _step(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Stats]:
-        """One round: new files go to the decoders, decoded ones to the network, answers to the ledger."""
-        yield from self._look_up(stop)
-        yield from self._collect(0.0, stop)
-        yield from self._flush_if_due(stop, is_idle=is_idle)
-        self.stats.sample()
-        yield self.stats
-
-    def _flush_if_due(self, stop: threading.Event, *, is_idle: bool) -> Iterator[Stats]:
+    def _flush_if_due(self, *, is_idle: bool) -> None:
         if not self._is_due(is_idle=is_idle):
             return
-        yield from self._flush(stop)
-        while self._pending.held and not stop.is_set():  # what was recorded just now may be the same files
-            yield from self._ask(self._pending.release(), stop)
+        self._flush()
+        while self._pending.held and not self._life.stopping:  # what was recorded just now may be the same files
+            self._ask(self._pending.release())
             if self._is_working or not self._pending.group:
                 break
-            yield from self._flush(stop)
+            self._flush()
 
-    def _meet(self, path: str) -> None:
+    def _find(self, path: str) -> None:
+        """Note a file that the folder has yielded, for the next step."""
         try:
             status, seen_ns = os.stat(path), time.time_ns()
         except OSError as error:
             if os.path.lexists(path):
-                self._complain(path, reason_of(error))
+                self._report(path, reason_of(error))
             return
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
         task = Task(path, FileId.of(status), seen_ns)
-        if not self._complaints.is_put_off(path, task.stamp):
-            self._met.append(task)
-
-    def _look_up(self, stop: threading.Event) -> Iterator[Stats]:
-        """Send on what was met, except for what the ledger knows already."""
-        met, self._met = self._met, []
-        if not met:
+        if self._errors.is_put_off(path, task.stamp):
             return
-        files = [(self._absolute(task.path), task.stamp) for task in met]
-        found = yield from self._recorder.persistently(lambda: self._answers.known(files), stop)
-        for task, known in zip(met, found or [], strict=bool(found)):
-            if known is not None:
-                yield from self._meet_again(task, known, stop)
-                continue
-            while not self._has_room and not stop.is_set():
-                yield from self._collect(0.5, stop)
-                yield from self._flush_if_due(stop, is_idle=True)  # for what is held takes room, too
-                yield self.stats
-            if not stop.is_set():
-                self._workers.submit(task)
-        self._workers.send()
+        if left := quiet.before_reading(path, task.stamp):
+            self._defer(path, left)
+        else:
+            self._found.append(task)
 
-    def _meet_again(self, task: Task, known: AnsweredAs, stop: threading.Event) -> Iterator[Stats]:
-        """A file that was answered, and may have to be sorted still."""
-        self.stats.known += 1
+    def _look_up(self) -> None:
+        """Submit the files found to the decoders, except those that the ledger has answered."""
+        tasks, self._found = self._found, []
+        if not tasks:
+            return
+        files = [(self._absolute(task.path), task.stamp) for task in tasks]
+        for task, known in zip(tasks, self._recorder.retry(lambda: self._answers.known(files)), strict=True):
+            if known is not None:
+                self._pass_over(task, known)
+                continue
+            while not self._has_room and not self._life.stopping:
+                self._collect(0.5)
+                self._flush_if_due(is_idle=True)  # for what is held takes room, too
+                self._life.heartbeat()
+            if not self._life.stopping:
+                self._decoders.submit(task)
+        self._decoders.send()
+
+    def _pass_over(self, task: Task, known: AnsweredAs) -> None:
+        """A file that was answered before: it may still have to be sorted."""
+        if task.path in self._to_move:
+            self._to_move.discard(task.path)
+        else:
+            self._stats.known += 1
         if self._sorter and not os.path.islink(task.path):
-            is_waiting = yield from self._recorder.persistently(
-                lambda: self._ledger.is_to_be_moved(known.path, task.stamp), stop
-            )
-            if not is_waiting:
+            ledger = self._recorder.ledger
+            if not self._recorder.retry(lambda: ledger.is_to_be_moved(known.path, task.stamp)):
                 self._add(task, known.path, known.sha256, known)
 
-    def _collect(self, seconds: float, stop: threading.Event) -> Iterator[Stats]:
+    def _collect(self, seconds: float) -> None:
         """Take finished work of decoders and network, waiting up to `seconds` for the first."""
         if seconds and self._is_working:
             wait(list[Any](self._busy()), seconds)
         read = []
-        for task, outcome in self._workers.outcomes(room_bytes=self._room_bytes):
+        for task, outcome in self._decoders.outcomes(room_bytes=self._room_bytes):
             if isinstance(outcome, Changed):
-                if self._source:
-                    self._source.defer(task.path)
+                self._wait_for_writer(task)
             elif isinstance(outcome, Prepared):
-                self._complaints.forget(task.path)
-                read.append((task, outcome))
+                self._errors.forget(task.path)
+                self._written_since.pop(task.path, None)
+                left = quiet.before_answer(task.stamp) if outcome.pixels is None else 0.0
+                if not (left and self._defer(task.path, left)):
+                    read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: a later listing tries again.
                 if isinstance(outcome, Died):
-                    self._complaints.put_off(task.path, task.stamp)
-                self._complain(task.path, outcome.reason)
-        yield from self._ask(read, stop)
+                    self._errors.put_off(task.path, task.stamp)
+                self._report(task.path, outcome.reason)
+        self._ask(read)
         for done in self._inference.outcomes():
             self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
-    def _ask(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Stats]:
+    def _defer(self, path: str, seconds: float) -> bool:
+        """Let the folder yield a file again when it has been quiet; false if too many wait already."""
+        if self._folder is None or not self._folder.has_room:
+            return False
+        self._folder.defer(path, seconds)
+        return True
+
+    def _wait_for_writer(self, task: Task) -> None:
+        """A file that changed while it was read, or is open for writing: read it again later.
+
+        With `once` the wait is limited: the file gets no answer then, and a later run finds it complete.
+        """
+        since = self._written_since.setdefault(task.path, time.monotonic())
+        if self._life.once and time.monotonic() - since > WRITER_SECONDS:
+            self._report(task.path, "is still being written by another program")
+        elif self._folder:
+            self._folder.defer(task.path)
+
+    def _ask(self, read: list[tuple[Task, Prepared]]) -> None:
         """Submit decoded files to the network, except contents that the ledger has answered."""
         for start in range(0, len(read), ASKED_AT_ONCE):
-            yield from self._ask_some(read[start : start + ASKED_AT_ONCE], stop)
+            self._ask_some(read[start : start + ASKED_AT_ONCE])
 
-    def _ask_some(self, read: list[tuple[Task, Prepared]], stop: threading.Event) -> Iterator[Stats]:
+    def _ask_some(self, read: list[tuple[Task, Prepared]]) -> None:
         fresh = []
         for task, prepared in read:
             absolute = self._absolute(task.path)
@@ -261,10 +302,10 @@ class WatchLoop:
         if not fresh:
             return
         files = [(absolute, task.stamp, prepared) for task, absolute, prepared in fresh]
-        found = yield from self._recorder.persistently(lambda: self._answers.answered_as(files), stop)
-        for (task, absolute, prepared), known in zip(fresh, found or [], strict=bool(found)):
+        answers = self._recorder.retry(lambda: self._answers.answered_as(files))
+        for (task, absolute, prepared), known in zip(fresh, answers, strict=True):
             if known is not None:
-                self.stats.known += 1
+                self._stats.known += 1
                 if known.path != absolute and os.path.lexists(known.path):  # renamed, and met there meanwhile
                     self._pending.drop(absolute, task.stamp)
                 else:
@@ -283,9 +324,14 @@ class WatchLoop:
             model_sha256: of the model that gave the verdict; None for the default.
         """
         label = None if isinstance(answer, Failure) else answer.label
-        is_sorted = self._sorter and not os.path.islink(task.path)
-        target = self._sorter.target(absolute, label) if self._sorter and is_sorted else None
-        model_sha256 = model_sha256 or self._network.model_sha256
+        target = None
+        if self._sorter and not os.path.islink(task.path):
+            left = quiet.before_move(task.stamp) if label is None else 0.0
+            if not left:
+                target = self._sorter.target(absolute, label)
+            elif not self._life.once and self._defer(task.path, left):  # else a later run moves it
+                self._to_move.add(task.path)
+        model_sha256 = model_sha256 or self._answers.model_sha256
         self._pending.add(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
 
     def _is_due(self, *, is_idle: bool) -> bool:
@@ -295,30 +341,29 @@ class WatchLoop:
             return True  # held files fill the memory limit until the batch is recorded
         return self._pending.is_due
 
-    def _flush(self, stop: threading.Event) -> Iterator[Stats]:
+    def _flush(self) -> None:
         """Commit the batch, perform its moves, and deliver its answers."""
-        yield from self._recorder.look_after(stop)
+        self._recorder.replace_lost_ledger()
         has_new = False
         if group := self._pending.group:
-            new = yield from self._recorder.persistently(lambda: self._answers.record(group), stop)
-            if new is None:
-                return  # stopped before the commit: the next start answers these files
+            new = self._recorder.retry(lambda: self._answers.record(group))
             self._pending.recorded()
             has_new = bool(new)
             for entry in new:
                 if not isinstance(entry.answer, AnsweredAs):
-                    self.stats.count(entry.answer)
+                    self._stats.count(entry.answer)
         if self._sorter:
-            yield from self._mover.move(stop)
-        yield from self._recorder.deliver(stop, has_new=has_new)
-        while self._source and self._source.failures:
-            error = self._source.failures.pop(0)
-            self._complain(os.fsdecode(error.filename), (error.strerror or str(error)).lower())
+            self._mover.move()
+        self._recorder.deliver(has_new=has_new)
+        while self._folder and self._folder.failures:
+            error = self._folder.failures.pop(0)
+            self._report(os.fsdecode(error.filename), reason_of(error))
 
-    def _complain(self, path: str, reason: str) -> None:
-        if failure := self._complaints.report(path, reason):
-            self.stats.count(failure)
+    def _report(self, path: str, reason: str) -> None:
+        if failure := self._errors.report(path, reason):
+            self._stats.count(failure)
 
     def _absolute(self, path: str) -> str:
-        """The same name for a file, whichever way its folder was spelt."""
-        return self._within + path[len(self._folder) :].lstrip(os.sep)
+        """The path below the folder's real path, however the user spelt the folder."""
+        assert self._folder is not None
+        return self._within + path[len(self._folder.root) :].lstrip(os.sep)

@@ -1,25 +1,22 @@
 """`watch`, composed: models, ledger, decoders, loop; released in reverse order at the end."""
 
 import os
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from edge import __version__
-from edge.daemon.session import Console, DaemonSettings, open_session, with_retries
-from edge.daemon.signals import Requests
-from edge.daemon.systemd import Notifier
-from edge.errors import MovedAwayError, SourceError, printable
+from edge.daemon.lifecycle import Lifecycle, Stopped
+from edge.daemon.session import DaemonSettings, open_session
+from edge.errors import SourceError, printable
 from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
 from edge.process.forkserver import start_server
 from edge.sources.filters import Names
 from edge.sources.folder import Folder
 from edge.stats import Stats
+from edge.watch.answers import Answers
 from edge.watch.decode_pool import PRELOADED, DecodeLimits, DecodePool, usual_count
+from edge.watch.error_report import ErrorReport
 from edge.watch.inference_pool import InferencePool
 from edge.watch.loop import WatchLoop
 from edge.watch.move import Sorter
@@ -42,21 +39,15 @@ class WatchSettings(DaemonSettings):
     reclassify: bool = False
 
 
-def watch(
-    settings: WatchSettings, requests: Requests, notifier: Notifier, begun: Callable[[], None], *, once: bool
-) -> Stats:
-    """Watch a folder until we are asked to stop or, with `once`, until it is done.
-
-    Args:
-        begun: called once the folder is being watched.
+def watch(settings: WatchSettings, life: Lifecycle) -> Stats:
+    """Watch a folder until stopped or, with `life.once`, until every file is answered.
 
     Raises:
-        EdgeDetectError: it cannot begin, or not go on.
+        EdgeDetectError: the work cannot start or go on.
     """
-    console, commands = Console(settings), settings.commands
-    real_root = os.path.realpath(settings.folder)
-    sorter = _sorter(settings.sort_into, real_root)
-    source = partial(
+    stats, root, commands = Stats(), os.path.realpath(settings.folder), settings.commands
+    sorter = _sorter(settings.sort_into, root)
+    open_folder = partial(
         Folder,
         settings.folder,
         settings.recursive,
@@ -64,61 +55,21 @@ def watch(
         except_folder=sorter.directory if sorter else None,
         poll_seconds=settings.poll,
     )
-    if not notifier.is_listening:
-        source()  # a wrong folder is reported before anything starts
+    if not life.is_service:
+        open_folder()  # a wrong folder is reported before anything starts
     start_server(PRELOADED)
-    with ExitStack() as stack:
-        router = with_retries(
-            lambda: _ready(settings.router(console.say), every_model=settings.reclassify), console, requests, notifier
-        )
-        if router is None:
-            return Stats()
+    with suppress(Stopped), ExitStack() as stack:
+        router = life.at_start(lambda: _ready(settings.router(), every_model=settings.reclassify))
         stack.callback(router.close)  # so that a run with reloaded settings can open the Coral
-        session = stack.enter_context(open_session(settings, real_root, commands, console, requests, notifier))
-        if session is None:
-            return Stats()
-        networks = [RetryingClassifier(one, console.say, once=once) for one in _side_by_side(router)]
+        session = stack.enter_context(open_session(settings, root, commands, life, stats))
+        networks = [RetryingClassifier(one, once=life.once) for one in _side_by_side(router)]
+        answers = Answers(session.recorder.ledger, root, networks[0], reclassify=settings.reclassify)
         limits = DecodeLimits(seconds=settings.decode_seconds)
-        workers = stack.enter_context(DecodePool(settings.workers or usual_count(), real_root, router.inputs, limits))
-        watcher = WatchLoop(
-            settings.folder,
-            source,
-            networks[0],
-            stack.enter_context(InferencePool(networks)),
-            session.ledger,
-            workers,
-            session.outlets,
-            emit_error=console.progress.write,
-            say=console.say,
-            alive=lambda: alive(),
-            sorter=sorter,
-            reclassify=settings.reclassify,
-            is_patient=notifier.is_listening,
-            once=once,
-        )
-        status = partial(_status, watcher, real_root, time.time())
-
-        def alive() -> None:
-            if watcher.is_healthy:
-                notifier.alive(_summary(watcher))
-            session.server.serve(status)
-
-        try:
-            is_begun = False
-            for stats in watcher.run(requests.stop):
-                if not is_begun and (watcher.is_watching or notifier.is_listening):
-                    is_begun = True
-                    begun()
-                console.progress.show(str(stats))
-                alive()
-        except MovedAwayError as error:
-            console.say(f"{error}; starting again there")
-            requests.reload = True
-        finally:
-            console.progress.clear()
-            session.end(requests, alive, finish=once)
-            console.conclude(watcher.stats, requests)
-        return watcher.stats
+        decoders = stack.enter_context(DecodePool(settings.workers or usual_count(), root, router.inputs, limits))
+        inference = stack.enter_context(InferencePool(networks))
+        errors = ErrorReport(session.write, once=life.once)
+        session.run(WatchLoop(session.recorder, open_folder, answers, decoders, inference, errors, sorter))
+    return stats
 
 
 def _ready(router: Router, *, every_model: bool) -> Router:
@@ -147,21 +98,3 @@ def _sorter(directory: str | None, real_root: str) -> Sorter | None:
     if os.path.commonpath((sorter.directory, real_root)) == sorter.directory:
         raise SourceError(f"{printable(directory)}: cannot sort into the folder that is watched, or one above it")
     return sorter
-
-
-def _summary(watcher: WatchLoop) -> str:
-    trouble = f"; {watcher.trouble}" if watcher.trouble else ""
-    return f"{watcher.stats}, {watcher.queue} waiting{trouble}"
-
-
-def _status(watcher: WatchLoop, real_root: str, since: float) -> dict[str, Any]:
-    stats = watcher.stats
-    return {
-        "folder": real_root,
-        "pid": os.getpid(),
-        "version": __version__,
-        "since": since,
-        **stats.as_json(),
-        "waiting": watcher.queue,
-        "trouble": watcher.trouble or None,
-    }

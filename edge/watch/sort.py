@@ -2,18 +2,15 @@
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
 from functools import partial
 
-from edge.delivery.recorder import Recorder
-from edge.errors import SinkError, printable
-from edge.retry import Backoff, Say
-from edge.stats import Stats
+from edge.daemon.recorder import Recorder
+from edge.errors import SinkError, printable, reason_of
+from edge.retry import Backoff
 from edge.store.ledger import Move
 from edge.watch.move import perform
 
-REFUSED_AT_ONCE = 100  # failed moves that end a pass
+MOST_FAILURES = 100  # failed moves that end a pass
 NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
@@ -24,45 +21,54 @@ class Mover:
         backoff: after a failed pass, the time of the next one.
     """
 
-    def __init__(self, recorder: Recorder, say: Say, alive: Callable[[], None]) -> None:
-        self._recorder, self._alive = recorder, alive
-        self._moved_up_to = ""
-        self.backoff = Backoff(say, "; the files stay where they are until then")
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder, self._life = recorder, recorder.life
+        self._tried_up_to = ""  # kept across passes, so that failing moves do not block the rest
+        self._failures = 0  # of this pass; a full disk counts as MOST_FAILURES
+        self._error: SinkError | None = None  # the first of this pass
+        self.backoff = Backoff("; the files stay where they are until then")
 
-    def move(self, stop: threading.Event) -> Iterator[Stats]:
-        """Perform the recorded moves; ends early when the disk is full or many moves fail.
+    def move(self) -> None:
+        """Perform the recorded moves, unless a failed pass has to wait; ends early on a full disk or many failures.
 
         Raises:
-            LedgerError, SinkError: if the recorder raises what goes wrong.
+            LedgerError, SinkError: with `once`.
+            Stopped: while waiting for the ledger.
         """
-        recorder = self._recorder
-        if not (recorder.once or self.backoff.is_due):
+        recorder, once = self._recorder, self._life.once
+        if not (once or self.backoff.is_due):
             return
-        refused: SinkError | None = None
-        refusals = 0
-        while moves := (
-            yield from recorder.persistently(partial(recorder.ledger.moves, recorder.root, self._moved_up_to), stop)
-        ):
-            done: list[tuple[Move, str | None]] = []
-            for move in moves:
-                self._moved_up_to = move.source  # kept across passes, so that failing moves do not block the rest
-                try:
-                    done.append((move, perform(move, self._alive)))
-                except OSError as error:
-                    folder, reason = printable(os.path.dirname(move.target)), (error.strerror or str(error)).lower()
-                    refused = refused or SinkError(f"{folder}: files cannot be moved there: {reason}")
-                    refusals += REFUSED_AT_ONCE if error.errno in NO_ROOM else 1
-                yield recorder.stats
-                if stop.is_set() or refusals >= REFUSED_AT_ONCE:
-                    break
-            yield from recorder.persistently(partial(recorder.ledger.moved, done), stop)
-            if stop.is_set() or refusals >= REFUSED_AT_ONCE:
+        self._failures, self._error = 0, None
+        while moves := recorder.retry(partial(recorder.ledger.moves, recorder.root, self._tried_up_to)):
+            done = self._perform_all(moves)
+            recorder.retry(partial(recorder.ledger.moved, done))
+            if self._is_cut_short:
                 break
         else:
-            self._moved_up_to = ""
-        if refused is None:
+            self._tried_up_to = ""  # the next pass starts from the beginning
+        if self._error is None:
             self.backoff.succeeded()
-        elif recorder.once:
-            raise refused
+        elif once:
+            raise self._error
         else:
-            self.backoff.failed(refused)
+            self.backoff.failed(self._error)
+
+    @property
+    def _is_cut_short(self) -> bool:
+        return self._life.stopping or self._failures >= MOST_FAILURES
+
+    def _perform_all(self, moves: list[Move]) -> list[tuple[Move, str | None]]:
+        """Each performed move with the file's new path, see `perform`; the ledger has to know all of them."""
+        done: list[tuple[Move, str | None]] = []
+        for move in moves:
+            self._tried_up_to = move.source
+            try:
+                done.append((move, perform(move, self._life.heartbeat)))
+            except OSError as error:
+                folder = printable(os.path.dirname(move.target))
+                self._error = self._error or SinkError(f"{folder}: files cannot be moved there: {reason_of(error)}")
+                self._failures += MOST_FAILURES if error.errno in NO_ROOM else 1
+            self._life.heartbeat()
+            if self._is_cut_short:
+                break
+        return done

@@ -24,7 +24,9 @@ import click
 def main(models: tuple[Path, ...], once: bool, **settings: Any) -> None:
     """Watch a folder."""
     # Not at the top: each process that decodes loads this module, and needs none of it.
-    from edge.daemon.signals import noted
+    from edge.cli.log import log_to_stderr
+    from edge.daemon.lifecycle import Lifecycle
+    from edge.daemon.signals import handled
     from edge.daemon.systemd import Notifier
     from edge.delivery.stdout import JsonLines
     from edge.errors import EdgeDetectError
@@ -32,10 +34,12 @@ def main(models: tuple[Path, ...], once: bool, **settings: Any) -> None:
     from tests.support.photos import two_models
 
     lines = JsonLines(sys.stdout)
-    chosen = WatchSettings(router=lambda _: two_models(*models), lines=lines, as_json=True, **settings)
+    chosen = WatchSettings(router=lambda: two_models(*models), lines=lines, as_json=True, **settings)
+    life = Lifecycle(Notifier(), once=once)
+    log_to_stderr()
     try:
-        with noted() as requests:
-            watch(chosen, requests, Notifier(), lambda: None, once=once)
+        with handled(life):
+            watch(chosen, life)
     except EdgeDetectError as error:
         sys.exit(f"edge-detect: {error}")
 

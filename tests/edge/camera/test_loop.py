@@ -18,8 +18,9 @@ from edge.camera.loop import CameraLoop, Pace
 from edge.capture.capture import Capture, is_held
 from edge.capture.frame import Frame
 from edge.capture.roi import Roi, region
+from edge.daemon.lifecycle import Lifecycle
+from edge.daemon.recorder import Recorder
 from edge.delivery.outbox import Outlet
-from edge.delivery.recorder import Recorder
 from edge.errors import CameraError, CoralError, RoiError, SinkError
 from edge.imaging.preprocess import Pixels
 from edge.inference import model
@@ -30,6 +31,7 @@ from edge.stats import Stats
 from edge.store.ledger import Ledger
 from edge.verdict import Recorded, Verdict
 from tests.support.photos import ROUTED, two_models
+from tests.support.stepping import Stepping
 
 PATIENCE = 30.0
 PHOTO_LIKE = ROUTED[1]
@@ -59,7 +61,7 @@ class Scene:
 
 
 class Coral(Classifier):
-    """Computes on the processor, and is away while it is told to be."""
+    """Computes on the processor, and fails while `is_away`."""
 
     is_away = False
 
@@ -75,10 +77,10 @@ class Coral(Classifier):
         pass
 
 
-class DaemonSettings:
-    """A sink."""
+class States:
+    """A sink that collects the states of the events."""
 
-    name = "told"
+    name = "states"
 
     def __init__(self) -> None:
         self.states: list[str] = []
@@ -87,26 +89,25 @@ class DaemonSettings:
     def emit(self, batch: Any) -> None:
         if self.is_full:
             raise SinkError("full")
-        told: Recorded
-        for told in batch:
-            assert told.event is not None
-            self.states.append(told.event.state)
+        recorded: Recorded
+        for recorded in batch:
+            assert recorded.event is not None
+            self.states.append(recorded.event.state)
 
 
 @dataclass
 class Work:
     scene: Scene
     coral: Coral
-    told: DaemonSettings
-    said: list[str]
-    observer: CameraLoop
-    steps: Iterator[Stats]
+    sink: States
+    loop: CameraLoop
+    steps: Stepping[CameraLoop]
     stats: Stats
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, "it never came about"
+            assert time.monotonic() < deadline, "the condition was never met"
             next(self.steps)
 
 
@@ -120,101 +121,90 @@ def observed(
     view: Roi | None = None,
     pace: Pace | None = None,
     rules: Rules = RULES,
-    is_patient: bool = False,
 ) -> Iterator[Work]:
-    scene, told, said, coral = scene or Scene(), DaemonSettings(), [], Coral(model.load(brightness))
-    pace = pace or Pace()
-    with Ledger(state) as ledger:
-        outlets = [Outlet(ledger, "scene", told, said.append)]
-        stats = Stats()
-        recorder = Recorder(ledger, "scene", outlets, stats, said.append, once=False)
-        network = RetryingClassifier(router or Router.of(coral), said.append, once=False)
-        sightings = EventRecorder(
-            "scene",
-            network,
-            recorder,
-            label="FAKE",
-            rules=rules,
-            record_seconds=None,
-            keep_seconds=3600,
-            snapshots=None,
-            say=said.append,
-        )
-        observer = CameraLoop(
-            "scene",
-            lambda: Capture(lambda: scene, said.append, prepare=observer.prepare),
-            network,
-            recorder,
-            sightings,
-            view=view or Roi(),
-            pace=pace,
-            schedule=(),
-            is_patient=is_patient,
-            say=said.append,
-        )
-        steps = observer.run(threading.Event())
-        try:
-            yield Work(scene, coral, told, said, observer, steps, stats)
-        finally:
-            steps.close()  # type: ignore[attr-defined]  # of a generator
+    scene, sink, coral, life = scene or Scene(), States(), Coral(model.load(brightness)), Lifecycle()
+    stats = Stats()
+
+    @contextmanager
+    def opened() -> Iterator[CameraLoop]:
+        with Ledger(state) as ledger:
+            recorder = Recorder(life, ledger, "scene", [Outlet(ledger, "scene", sink)], stats)
+            network = RetryingClassifier(router or Router.of(coral), once=False)
+            yield CameraLoop(
+                recorder,
+                network,
+                EventRecorder(recorder, network, label="FAKE", rules=rules, keep_seconds=3600),
+                lambda loop: Capture(lambda: scene, prepare=loop.prepare),
+                view=view or Roi(),
+                pace=pace or Pace(),
+            )
+
+    steps = Stepping(life, opened())
+    try:
+        yield Work(scene, coral, sink, steps.loop, steps, stats)
+    finally:
+        steps.close()
 
 
-def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path: Path, brightness: Path) -> None:
+def test_lost_coral_ends_event_and_later_classifies_new_frame(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness) as work:
-        work.until(lambda: work.told.states == ["began"])
+        work.until(lambda: work.sink.states == ["began"])
         work.coral.is_away = True
-        work.until(lambda: "away" in work.observer.trouble)
-        assert work.observer.is_healthy
+        work.until(lambda: "away" in work.loop.trouble)
+        assert work.loop.is_healthy
         work.scene.level = BRIGHT
-        work.until(lambda: work.told.states == ["began", "ended"])
-        frames, work.coral.is_away = work.observer.frames, False
-        work.until(lambda: work.observer.frames == frames + 1)
+        work.until(lambda: work.sink.states == ["began", "ended"])
+        frames, work.coral.is_away = work.loop.frames, False
+        work.until(lambda: work.loop.frames == frames + 1)
         assert work.coral.latest > 200
-        assert not work.observer.trouble
+        assert not work.loop.trouble
 
 
-def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_frames_too_small_for_region_are_skipped_until_they_fit(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, view=Roi(region("0,0,40,30"))) as work:
-        work.until(lambda: work.observer.frames)
+        work.until(lambda: work.loop.frames)
         work.scene.width = 20
-        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
-        assert work.observer.is_healthy
-        frames, work.scene.width = work.observer.frames, 40
-        work.until(lambda: work.observer.frames > frames)
-        assert not work.observer.trouble
+        work.until(lambda: "does not lie within the picture" in work.loop.trouble)
+        assert work.loop.is_healthy
+        frames, work.scene.width = work.loop.frames, 40
+        work.until(lambda: work.loop.frames > frames)
+        assert not work.loop.trouble
 
 
-def test_a_region_that_was_never_there_is_a_mistake_unless_we_are_patient(tmp_path: Path, brightness: Path) -> None:
+def test_region_outside_first_frame_is_error_except_in_service(
+    tmp_path: Path, brightness: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view = Roi(region("0,0,400,30"))
     with observed(tmp_path, brightness, view=view) as work, pytest.raises(RoiError):
-        work.until(lambda: work.observer.frames)
-    with observed(tmp_path, brightness, view=view, is_patient=True) as work:
-        work.until(lambda: "does not lie within the picture" in work.observer.trouble)
+        work.until(lambda: work.loop.frames)
+    monkeypatch.setattr(Lifecycle, "is_service", True)
+    with observed(tmp_path, brightness, view=view) as work:
+        work.until(lambda: "does not lie within the picture" in work.loop.trouble)
 
 
-def test_who_could_not_be_told_is_told_also_between_two_frames(tmp_path: Path, brightness: Path) -> None:
+def test_failed_delivery_is_retried_between_two_frames(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, pace=Pace(interval_seconds=3600)) as work:
-        work.told.is_full = True
-        work.until(lambda: "full" in work.observer.trouble)
-        work.told.is_full = False
-        work.until(lambda: work.told.states == ["began"])
-        assert work.observer.frames == 1
+        work.sink.is_full = True
+        work.until(lambda: "full" in work.loop.trouble)
+        work.sink.is_full = False
+        work.until(lambda: work.sink.states == ["began"])
+        assert work.loop.frames == 1
 
 
-def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) -> None:
+def test_error_ends_current_event_and_delivers_it(tmp_path: Path, brightness: Path) -> None:
     class Recording(Scene):
         is_live = False
 
     with observed(tmp_path, brightness, scene=Recording()) as work:
-        work.until(lambda: work.told.states == ["began"])
+        work.until(lambda: work.sink.states == ["began"])
         work.scene.level = CameraError("damaged")
         with pytest.raises(CameraError, match="damaged"):
             work.until(lambda: False)
-        assert work.told.states == ["began", "ended"]
+        assert work.sink.states == ["began", "ended"]
 
 
 @pytest.mark.parametrize(("interval", "looked_at"), [(0.0, range(1, 31)), (0.3, range(1, 31, 3))])
-def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
+def test_recording_classifies_each_due_frame_once_in_order(
     tmp_path: Path, brightness: Path, interval: float, looked_at: range
 ) -> None:
     class Recording(Scene):
@@ -228,35 +218,35 @@ def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
     with observed(tmp_path, brightness, scene=Recording(), pace=Pace(interval_seconds=interval)) as work:
         seen = []
         for _ in work.steps:
-            if work.observer.frames > len(seen):
+            if work.loop.frames > len(seen):
                 seen.append(work.coral.latest)
         assert seen == list(looked_at)
-        assert work.observer.skipped == 0
+        assert work.loop.skipped == 0
 
 
-def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightness: Path) -> None:
+def test_region_outside_recording_is_error(tmp_path: Path, brightness: Path) -> None:
     class Recording(Scene):
         is_live = False
 
     view = Roi(region("0,0,400,30"))
     with observed(tmp_path, brightness, scene=Recording(), view=view) as work, pytest.raises(RoiError):
-        work.until(lambda: work.observer.frames)
+        work.until(lambda: work.loop.frames)
 
 
-def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> None:
+def test_failing_ledger_does_not_count_as_frozen_camera(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness) as work:
         work.scene.level = BRIGHT
-        work.until(lambda: work.observer.frames)
+        work.until(lambda: work.loop.frames)
         with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
             database.execute("ALTER TABLE answers RENAME TO lost")  # what cannot be written for whatever reason
-        assert not work.observer.is_waiting
+        assert not work.loop.is_waiting
         work.scene.level = DARK
-        work.until(lambda: work.observer.is_waiting)
-        assert work.observer.is_healthy
-        assert "answers" in work.observer.trouble
+        work.until(lambda: work.loop.is_waiting)
+        assert work.loop.is_healthy
+        assert "answers" in work.loop.trouble
 
 
-def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: Path, brightness: Path) -> None:
+def test_driver_call_that_never_returns_is_reported_as_unhealthy(tmp_path: Path, brightness: Path) -> None:
     let_go = threading.Event()
 
     class Frozen(Scene):
@@ -264,38 +254,36 @@ def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: 
             let_go.wait()
             return super().frame()
 
-    Capture(Frozen, [].append).close()
+    Capture(Frozen).close()
     with observed(tmp_path, brightness) as work:
-        work.until(lambda: "does not return" in work.observer.trouble)
-        assert not work.observer.is_healthy
+        work.until(lambda: "does not return" in work.loop.trouble)
+        assert not work.loop.is_healthy
         let_go.set()
         while is_held():
             time.sleep(0.01)
-        work.until(lambda: not work.observer.trouble)
-        assert work.observer.is_healthy
+        work.until(lambda: not work.loop.trouble)
+        assert work.loop.is_healthy
 
 
-def test_each_frame_goes_to_the_model_that_is_for_its_size(tmp_path: Path, brightness: Path) -> None:
+def test_each_frame_goes_to_model_for_its_size(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, router=two_models()) as work:
 
-        def told() -> tuple[str, str | None]:
-            frames = work.observer.frames
-            work.until(lambda: work.observer.frames > frames + 1)  # one of the former size may have been under way
-            assert work.observer.verdict is not None
-            return work.observer.verdict.model, work.observer.verdict.outside
+        def used() -> tuple[str, str | None]:
+            frames = work.loop.frames
+            work.until(lambda: work.loop.frames > frames + 1)  # one of the former size may have been under way
+            assert work.loop.verdict is not None
+            return work.loop.verdict.model, work.loop.verdict.outside
 
         work.scene.width, work.scene.height = 320, 240
-        assert told() == ("photo_like_int8", None)
+        assert used() == ("photo_like_int8", None)
         work.scene.width, work.scene.height = 32, 32
-        assert told() == ("compact_int8", None)
+        assert used() == ("compact_int8", None)
         work.scene.width, work.scene.height = 640, 480
-        assert told() == ("photo_like_int8", None)
-        assert not work.observer.trouble
+        assert used() == ("photo_like_int8", None)
+        assert not work.loop.trouble
 
 
-def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other(
-    tmp_path: Path, brightness: Path
-) -> None:
+def test_frames_arriving_during_inference_are_skipped_but_the_newest(tmp_path: Path, brightness: Path) -> None:
     class Slow(Classifier):
         def run(self, pixels: Pixels) -> float:
             time.sleep(0.02)  # for each of 5 to 13 views; a frame comes every hundredth of a second
@@ -304,37 +292,37 @@ def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other
     scene = Scene()
     scene.width, scene.height = 320, 240
     with observed(tmp_path, brightness, router=Router.of(Slow(model.load(PHOTO_LIKE))), scene=scene) as work:
-        work.until(lambda: work.observer.frames == 3)
-        assert work.observer.skipped > 3
+        work.until(lambda: work.loop.frames == 3)
+        assert work.loop.skipped > 3
         scene.level = BRIGHT
-        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "REAL")
-        assert work.observer.frames <= 5, "none of the frames that came meanwhile was kept for later"
+        work.until(lambda: work.loop.verdict is not None and work.loop.verdict.label == "REAL")
+        assert work.loop.frames <= 5, "none of the frames that came meanwhile was kept for later"
 
 
-def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
+def test_region_size_chooses_model(tmp_path: Path, brightness: Path) -> None:
     scene = Scene()
     scene.width, scene.height = 320, 240
     with observed(tmp_path, brightness, router=two_models(), scene=scene, view=Roi(region("9,9,32,32"))) as work:
-        work.until(lambda: work.observer.frames)
-        assert work.observer.verdict is not None
-        assert work.observer.verdict.model == "compact_int8"
+        work.until(lambda: work.loop.frames)
+        assert work.loop.verdict is not None
+        assert work.loop.verdict.model == "compact_int8"
 
 
-def test_a_frame_that_is_unsure_is_counted_as_that_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
+def test_unsure_frame_is_counted_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
     """At the operating point 1% that network calls levels below about 106 FAKE, and those above 138 REAL."""
     unsure, scene = Classifier(model.load(PHOTO_LIKE), operating_point="1%"), Scene()
     scene.level, scene.width, scene.height = 115, 320, 240
     with observed(tmp_path, brightness, router=Router.of(unsure), scene=scene, rules=replace(RULES, enter=0.6)) as work:
-        work.until(lambda: work.observer.frames == 5)
-        assert work.observer.verdict is not None
-        assert work.observer.verdict.label == "UNSURE"
-        assert 1 - work.observer.verdict.score > 0.6, "it would be enough"
+        work.until(lambda: work.loop.frames == 5)
+        assert work.loop.verdict is not None
+        assert work.loop.verdict.label == "UNSURE"
+        assert 1 - work.loop.verdict.score > 0.6, "it would be enough"
         assert work.stats.labels == {"UNSURE": 5}
-        assert work.told.states == []
+        assert work.sink.states == []
         scene.level = DARK
-        work.until(lambda: work.told.states == ["began"])
+        work.until(lambda: work.sink.states == ["began"])
         scene.level = 115
-        work.until(lambda: work.observer.verdict is not None and work.observer.verdict.label == "UNSURE")
-        assert work.told.states == ["began"], "but it goes on"
+        work.until(lambda: work.loop.verdict is not None and work.loop.verdict.label == "UNSURE")
+        assert work.sink.states == ["began"], "but it goes on"
         scene.level = BRIGHT
-        work.until(lambda: work.told.states == ["began", "ended"])
+        work.until(lambda: work.sink.states == ["began", "ended"])

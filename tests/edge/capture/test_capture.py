@@ -58,8 +58,8 @@ class Recording(Steps):
 def start() -> Iterator[Callable[..., Capture]]:
     started: list[Capture] = []
 
-    def capture(open_: Callable[[], Camera], say: Callable[[str], None] = [].append, **options: Any) -> Capture:
-        started.append(Capture(open_, say, **options))
+    def capture(open_: Callable[[], Camera], **options: Any) -> Capture:
+        started.append(Capture(open_, **options))
         return started[-1]
 
     END.clear()
@@ -192,9 +192,7 @@ def test_damaged_recording_raises_after_good_part(start: Callable[..., Capture],
     assert not capture.is_over
 
 
-def test_missing_camera_at_start_raises_unless_retrying(
-    start: Callable[..., Capture],
-) -> None:
+def test_missing_camera_at_start_raises_unless_retrying(start: Callable[..., Capture], logged: list[str]) -> None:
     attempts = []
 
     def open_() -> Camera:
@@ -206,13 +204,12 @@ def test_missing_camera_at_start_raises_unless_retrying(
     with pytest.raises(CameraError, match="not there"):
         start(open_).latest(PATIENCE)
     assert len(attempts) == 1
-    said: list[str] = []
-    capture = start(open_, said.append, is_patient=True)
+    capture = start(open_, is_patient=True)
     until(lambda: capture.is_reopening)
     assert capture.trouble == "not there"
     assert taken(capture).pixels[0, 0, 0] == 1
     assert not capture.is_reopening
-    assert said == ["not there; trying again"]
+    assert logged == ["not there; trying again"]
 
 
 def test_missing_package_is_not_retried(start: Callable[..., Capture]) -> None:
@@ -230,19 +227,18 @@ def test_programming_error_in_thread_is_raised(start: Callable[..., Capture]) ->
 
 
 @pytest.mark.parametrize("loss", [None, CameraError("steps: pulled out")])
-def test_lost_camera_is_closed_and_reopened(start: Callable[..., Capture], loss: object) -> None:
+def test_lost_camera_is_closed_and_reopened(start: Callable[..., Capture], loss: object, logged: list[str]) -> None:
     cameras = [Steps(1, loss), Steps(2, END.wait)]
-    said: list[str] = []
     remaining = iter(cameras)
-    capture = start(lambda: next(remaining), said.append)
+    capture = start(lambda: next(remaining))
     assert taken(capture).pixels[0, 0, 0] == 1
     assert taken(capture).pixels[0, 0, 0] == 2
     assert [camera.closed for camera in cameras] == [1, 0]
-    assert said == [f"{loss or 'steps: gives no more frames'}; trying again"]
+    assert logged == [f"{loss or 'steps: gives no more frames'}; trying again"]
     assert capture.trouble == str(loss or "steps: gives no more frames"), "over after one frame"
 
 
-def test_unconvertible_frames_count_as_lost_camera(start: Callable[..., Capture]) -> None:
+def test_unconvertible_frames_count_as_lost_camera(start: Callable[..., Capture], logged: list[str]) -> None:
     def wrong() -> np.ndarray:
         raise CameraError("steps: cannot be converted")
 
@@ -251,11 +247,10 @@ def test_unconvertible_frames_count_as_lost_camera(start: Callable[..., Capture]
             time.sleep(0.01)
             return Frame(wrong, 0.0)
 
-    said: list[str] = []
     remaining = iter([Strange(), Strange(), Steps(3, END.wait)])
-    capture = start(lambda: next(remaining), said.append)
+    capture = start(lambda: next(remaining))
     until(lambda: (frame := capture.latest(1.0)) and frame.pixels[0, 0, 0] == 3)
-    assert said == ["steps: cannot be converted; trying again"]
+    assert logged == ["steps: cannot be converted; trying again"]
 
 
 def test_frozen_camera_is_distinguished_from_reopening(start: Callable[..., Capture]) -> None:
@@ -273,19 +268,18 @@ def test_frozen_camera_is_distinguished_from_reopening(start: Callable[..., Capt
     frozen.set()
 
 
-def test_silent_camera_is_reported_once_and_on_recovery(start: Callable[..., Capture]) -> None:
-    said: list[str] = []
+def test_silent_camera_is_reported_once_and_on_recovery(start: Callable[..., Capture], logged: list[str]) -> None:
     frozen = threading.Event()
-    capture = start(lambda: Steps(1, frozen.wait, 2, END.wait), said.append, silence_seconds=0.1)
+    capture = start(lambda: Steps(1, frozen.wait, 2, END.wait), silence_seconds=0.1)
     taken(capture)
-    until(lambda: capture.latest() is None and said)
+    until(lambda: capture.latest() is None and logged)
     assert capture.latest(0.1) is None
     assert capture.trouble == "steps: no answer for 0.1 s; waiting for one"
     frozen.set()
     taken(capture)
     until(lambda: not capture.trouble)
     told = "steps: no answer for 0.1 s; waiting for one"
-    assert said == [told, f"recovered: {told}"]
+    assert logged == [told, f"recovered: {told}"]
 
 
 def test_camera_that_cannot_be_closed_counts_as_held(start: Callable[..., Capture]) -> None:
@@ -301,7 +295,7 @@ def test_camera_that_cannot_be_closed_counts_as_held(start: Callable[..., Captur
 def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom edge.capture.capture import Capture\nfrom edge.capture.libav import LibavCamera\n"
-        "capture = Capture(lambda: LibavCamera(sys.argv[1], timeout_seconds=600), print)\n"
+        "capture = Capture(lambda: LibavCamera(sys.argv[1], timeout_seconds=600))\n"
         "assert capture.latest(30) is not None\n"
         "while capture.latest(1) is not None: pass\n"
         "capture.close()\nprint('end')"
@@ -318,11 +312,10 @@ def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
-def test_restarted_network_camera_is_reopened(start: Callable[..., Capture], tmp_path: Path) -> None:
-    said: list[str] = []
+def test_restarted_network_camera_is_reopened(start: Callable[..., Capture], tmp_path: Path, logged: list[str]) -> None:
     server = Server(tmp_path)
     address, port = server.address("/video", "u:GeHeim@"), server.port
-    capture = start(lambda: LibavCamera(address, timeout_seconds=5), said.append)
+    capture = start(lambda: LibavCamera(address, timeout_seconds=5))
     assert shows_quadrants(taken(capture).pixels)
     server.close()
     until(lambda: capture.is_reopening)
@@ -332,9 +325,9 @@ def test_restarted_network_camera_is_reopened(start: Callable[..., Capture], tmp
         until(lambda: not capture.trouble)
         assert shows_quadrants(taken(capture).pixels)
         capture.close()
-    assert said[0].startswith(f"http://127.0.0.1:{port}/video: ")
-    assert said[-1].startswith("recovered: ")
-    assert "GeHeim" not in "".join(said)
+    assert logged[0].startswith(f"http://127.0.0.1:{port}/video: ")
+    assert logged[-1].startswith("recovered: ")
+    assert "GeHeim" not in "".join(logged)
 
 
 def test_video_file_is_read_completely(start: Callable[..., Capture], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import CHECKOUT, CIFAKE, environment
 from tests.support.videos import jpeg, shows_quadrants, video
 
 
-def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path) -> None:
+def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path, logged: list[str]) -> None:
     originals = sorted((CIFAKE / "test" / "REAL").iterdir())[:3]
     for original in originals:
         shutil.copyfile(original, tmp_path / original.name)
@@ -27,15 +27,14 @@ def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("no image")
     (tmp_path / "sub").mkdir()
     (tmp_path / "1 wide.jpg").write_bytes(jpeg(5000, 500))
-    said: list[str] = []
-    replay = ImageFolder(tmp_path, frames_per_second=2, say=said.append)
+    replay = ImageFolder(tmp_path, frames_per_second=2)
     frames = list(iter(replay.frame, None))
     assert [frame.seconds for frame in frames] == [0.5, 1.0, 1.5, 2.0]  # the bad one keeps its place
     shown = {frame.pixels.shape for frame in frames}
     assert shown == {(32, 32, 3), (410, 4096, 3)}
     small = [frame.pixels for frame in frames if frame.pixels.shape == (32, 32, 3)]
     assert all(np.array_equal(a, preprocess.pixels(b, (32, 32))) for a, b in zip(small, originals, strict=True))
-    assert said == [
+    assert logged == [
         f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(preprocess.FORMATS)}); skipping it"
     ]
     assert replay.frame() is None

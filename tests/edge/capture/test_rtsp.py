@@ -92,10 +92,9 @@ def test_stalled_rtsp_stream_raises_after_timeout(server: Server) -> None:
         LibavCamera(server.address("/h264"), timeout_seconds=1)
 
 
-def test_restarted_rtsp_server_is_reopened(server: Server) -> None:
-    said: list[str] = []
+def test_restarted_rtsp_server_is_reopened(server: Server, logged: list[str]) -> None:
     address = server.address("/secret", "u:p%40ss@")
-    with Capture(lambda: LibavCamera(address, timeout_seconds=5), said.append) as capture:
+    with Capture(lambda: LibavCamera(address, timeout_seconds=5)) as capture:
         assert capture.latest(30) is not None
         server.kill()
         deadline = time.monotonic() + 60
@@ -109,5 +108,5 @@ def test_restarted_rtsp_server_is_reopened(server: Server) -> None:
                 assert time.monotonic() < deadline, "it was not found again"
         finally:
             again.kill()
-    assert said[0].startswith(f"{server.address('/secret')}: ")
-    assert "p%40ss" not in "".join(said)
+    assert logged[0].startswith(f"{server.address('/secret')}: ")
+    assert "p%40ss" not in "".join(logged)

@@ -33,8 +33,8 @@ def test_a_command_gets_the_json_of_its_label_without_a_shell(tmp_path: Path) ->
     heard = tmp_path / "heard; echo $HOME"
     with Ledger(tmp_path / "state") as ledger:
         outlets = [
-            CommandOutlet(tmp_path / "state", FOLDER, Command(writing(heard), "FAKE"), print),
-            CommandOutlet(tmp_path / "state", FOLDER, Command(writing(tmp_path / "all"), None), print),
+            CommandOutlet(tmp_path / "state", FOLDER, Command(writing(heard), "FAKE")),
+            CommandOutlet(tmp_path / "state", FOLDER, Command(writing(tmp_path / "all"), None)),
         ]
         record(ledger, "real")
         record(ledger, "fake", label="FAKE")
@@ -67,13 +67,13 @@ def test_a_command_that_fails_is_an_error_in_one_line(line: str, reason: str) ->
 
 def test_a_command_that_was_interrupted_is_run_again(tmp_path: Path) -> None:
     with Ledger(tmp_path / "state") as ledger:
-        first = CommandOutlet(tmp_path / "state", FOLDER, Command("false", None), lambda _: None)
+        first = CommandOutlet(tmp_path / "state", FOLDER, Command("false", None))
         record(ledger, "a", "b")
         first.deliver()
         end(first, finish=False)  # in the middle of its attempts
         again = Command(writing(tmp_path / "heard"), None)
         again.name = "command any false"
-        second = CommandOutlet(tmp_path / "state", FOLDER, again, print)
+        second = CommandOutlet(tmp_path / "state", FOLDER, again)
         end(second, finish=True)
     heard = [json.loads(line) for line in (tmp_path / "heard").read_text().splitlines()]
     assert [one["id"] for one in heard] == [1, 2]
@@ -88,7 +88,7 @@ def test_what_is_no_command_is_refused(line: str) -> None:
 def test_a_command_that_runs_is_ended_with_us_and_run_again_by_the_next_start(tmp_path: Path) -> None:
     line = shlex.join([sys.executable, "-c", f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(100)"])
     with Ledger(tmp_path / "state") as ledger:
-        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(line, None), print)
+        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(line, None))
         record(ledger, "a")
         outlet.deliver()
         deadline = time.monotonic() + 30
@@ -109,33 +109,32 @@ def test_a_command_that_leaves_something_running_is_not_waited_for(tmp_path: Pat
     assert time.monotonic() - began < 4
 
 
-def test_what_a_command_could_not_be_told_of_it_is_told_of_by_the_next_start(tmp_path: Path) -> None:
+def test_what_a_command_could_not_be_told_of_it_is_told_of_by_the_next_start(tmp_path: Path, logged: list[str]) -> None:
     heard, switch = tmp_path / "heard", tmp_path / "switch"
     program = f"import os, sys; os.path.exists({str(switch)!r}) or sys.exit('out of order'); {PROGRAM}"
     command = Command(shlex.join([sys.executable, "-c", program, str(heard)]), None)
-    said: list[str] = []
     with Ledger(tmp_path / "state") as ledger:
-        outlet = CommandOutlet(tmp_path / "state", FOLDER, command, said.append)
+        outlet = CommandOutlet(tmp_path / "state", FOLDER, command)
         record(ledger, "a")
         end(outlet, finish=True)
         assert outlet.failed == 1
-        assert said[-1] == f"given up until the next start: {sys.executable}: exit status 1: out of order (/in/a)"
+        assert logged[-1] == f"given up until the next start: {sys.executable}: exit status 1: out of order (/in/a)"
         switch.touch()
         record(ledger, "b")
         for _ in range(2):
-            again = CommandOutlet(tmp_path / "state", FOLDER, command, said.append)
+            again = CommandOutlet(tmp_path / "state", FOLDER, command)
             end(again, finish=True)
     assert [json.loads(line)["id"] for line in heard.read_text().splitlines()] == [2, 1], "the new ones first"
 
 
-def test_a_command_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
-    program, said = tmp_path / "program", list[str]()
+def test_a_command_that_is_not_there_yet_is_waited_for(tmp_path: Path, logged: list[str]) -> None:
+    program = tmp_path / "program"
     with Ledger(tmp_path / "state") as ledger:
-        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(shlex.quote(str(program)), None), said.append)
+        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(shlex.quote(str(program)), None))
         record(ledger, "a", "b")
         outlet.deliver()
         deadline = time.monotonic() + 30
-        while not said:
+        while not logged:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert "cannot be run: no such file or directory" in outlet.backoff.reason
@@ -144,7 +143,7 @@ def test_a_command_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
         end(outlet, finish=True)
         assert outlet.failed == 0
     assert [json.loads(line)["id"] for line in (tmp_path / "heard").read_text().splitlines()] == [1, 2]
-    assert len(said) == 2
+    assert len(logged) == 2
 
 
 def test_a_command_is_not_run_again_because_that_could_not_be_noted(
@@ -160,7 +159,7 @@ def test_a_command_is_not_run_again_because_that_could_not_be_noted(
 
     monkeypatch.setattr(Ledger, "mark_delivered", told_at_the_second_attempt)
     with Ledger(tmp_path / "state") as ledger:
-        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(writing(tmp_path / "heard"), None), print)
+        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command(writing(tmp_path / "heard"), None))
         record(ledger, "a")
         outlet.deliver()
         deadline = time.monotonic() + 30

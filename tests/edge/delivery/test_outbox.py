@@ -39,13 +39,13 @@ def deliver(outlet: Outlet) -> None:
 def test_a_sink_is_told_once_and_in_order(tmp_path: Path) -> None:
     listener = Listener()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener, print)
+        outlet = Outlet(ledger, FOLDER, listener)
         record(ledger, *(str(number) for number in range(600)))
         deliver(outlet)
         deliver(outlet)
         assert listener.heard == [str(number) for number in range(600)]
     with Ledger(tmp_path) as ledger:  # the next start
-        deliver(Outlet(ledger, FOLDER, listener, print))
+        deliver(Outlet(ledger, FOLDER, listener))
         assert len(listener.heard) == 600
 
 
@@ -53,27 +53,27 @@ def test_a_new_sink_hears_of_what_comes_and_not_of_what_was(tmp_path: Path) -> N
     listener = Listener()
     with Ledger(tmp_path) as ledger:
         record(ledger, "before")
-        outlet = Outlet(ledger, FOLDER, listener, print)
+        outlet = Outlet(ledger, FOLDER, listener)
         ledger.record([entry("after")], FOLDER)
         ledger.record([entry("elsewhere")], "/other")
         outlet.deliver()
     assert listener.heard == ["after"]
 
 
-def test_a_sink_that_fails_is_said_once_and_told_later(tmp_path: Path) -> None:
-    listener, said = Listener(), []
+def test_a_sink_that_fails_is_said_once_and_told_later(tmp_path: Path, logged: list[str]) -> None:
+    listener = Listener()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener, said.append)
+        outlet = Outlet(ledger, FOLDER, listener)
         listener.is_deaf = True
         for name in "abc":
             record(ledger, name)
             outlet.deliver()
-        assert said == ["nobody hears; it receives pending answers on retry"]
+        assert logged == ["nobody hears; it receives pending answers on retry"]
         listener.is_deaf = False
         assert outlet.deliver(at_once=True)
         assert not outlet.deliver(at_once=True)
         assert listener.heard == ["a", "b", "c"]
-        assert said[1:] == ["recovered: nobody hears"]
+        assert logged[1:] == ["recovered: nobody hears"]
 
 
 def log_ids(path: Path) -> list[int]:
@@ -83,7 +83,7 @@ def log_ids(path: Path) -> list[int]:
 def test_a_log_survives_rotation_of_either_kind(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, JsonLog(log), print)
+        outlet = Outlet(ledger, FOLDER, JsonLog(log))
         record(ledger, "a")
         outlet.deliver()
         log.rename(tmp_path / "log.1")
@@ -107,7 +107,7 @@ def test_a_log_that_was_written_but_not_noted_is_not_doubled_and_a_torn_line_is_
         JsonLog(log).emit(batch[:2])  # and here it was killed, before it could note that
         with log.open("a") as file:
             file.write('{"id": 3, "path": "/in')  # and here the power went
-        deliver(Outlet(ledger, FOLDER, JsonLog(log), print))
+        deliver(Outlet(ledger, FOLDER, JsonLog(log)))
     assert log_ids(log) == [1, 2, 3]
 
 
@@ -139,7 +139,7 @@ def test_a_sink_that_was_told_is_not_told_again_because_that_could_not_be_noted(
 ) -> None:
     listener = Listener()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener, print)
+        outlet = Outlet(ledger, FOLDER, listener)
         record(ledger, "a", "b")
         with monkeypatch.context() as broken:
             broken.setattr(ledger, "mark_delivered", _disk_full)
@@ -157,7 +157,7 @@ def _disk_full(*_: object) -> None:
 def test_who_listens_hears_of_a_ledger_that_was_begun_anew(tmp_path: Path) -> None:
     listener = Listener()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener, print)
+        outlet = Outlet(ledger, FOLDER, listener)
         record(ledger, "a", "b")
         deliver(outlet)
         for path in tmp_path.glob("ledger.sqlite3*"):
@@ -172,10 +172,10 @@ def test_who_listens_hears_of_a_ledger_that_was_begun_anew(tmp_path: Path) -> No
 def test_a_sink_that_is_taken_up_again_is_a_new_one(tmp_path: Path) -> None:
     listener = Listener()
     with Ledger(tmp_path) as ledger:
-        deliver(Outlet(ledger, FOLDER, listener, print))
+        deliver(Outlet(ledger, FOLDER, listener))
         ledger.keep_subscribed(FOLDER, ["another"])
         record(ledger, "meanwhile")
-        outlet = Outlet(ledger, FOLDER, listener, print)
+        outlet = Outlet(ledger, FOLDER, listener)
         record(ledger, "now")
         deliver(outlet)
     assert listener.heard == ["now"]

@@ -13,6 +13,7 @@ from edge.inference.classifier import Classifier
 from edge.inference.edgetpu import library as find_library
 from edge.inference.edgetpu import require_device
 from edge.inference.failover import Accelerator
+from edge.inference.router import router
 from edge.inference.runtime import RUNTIMES, interpreter, is_installed, load_delegate
 from tests.conftest import CHECKOUT, MODELS, Run, environment, picture
 from tests.support.delegates import compiled
@@ -40,9 +41,8 @@ def grey(level: int) -> np.ndarray:
     return np.full((12, 16, 3), level, np.uint8)
 
 
-def on_coral(library: str, runtime: str, tpu: str = "any", said: list[str] | None = None) -> Classifier:
-    say = (said if said is not None else []).append
-    return failover.classifier(PLAIN, 1, runtime, tpu, library, say)
+def on_coral(library: str, runtime: str) -> Classifier:
+    return failover.classifier(PLAIN, 1, runtime, "any", library)
 
 
 def test_delegate_output_becomes_the_usual_verdict(library: str, runtime: str) -> None:
@@ -79,17 +79,16 @@ def test_delegate_that_takes_no_operation_changes_nothing(
     ],
 )
 def test_broken_delegate_is_one_line_error_and_auto_uses_cpu(
-    library: str, runtime: str, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    library: str, runtime: str, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE", behaviour)
     with pytest.raises(CoralError, match=reason) as raised:
         on_coral(library, runtime)
     assert "\n" not in str(raised.value)
-    said: list[str] = []
-    instead = on_coral(library, runtime, "auto", said)
+    instead = router(PLAIN, runtime=runtime, tpu="auto", library=library).classifier()
     assert instead.model.path == PLAIN
     assert instead.score(grey(250)) > 0.9
-    assert said == [f"{raised.value}; the processor does the work instead"]
+    assert logged == [f"{raised.value}; the processor does the work instead"]
 
 
 def test_hanging_delegate_is_given_up(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,16 +127,16 @@ def test_lost_delegate_is_an_error_until_it_returns(
 
 
 def test_auto_continues_on_cpu_and_reports_once(
-    library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE_GONE", str(tmp_path / "gone"))
-    said: list[str] = []
-    classifier = on_coral(library, runtime, "auto", said)
-    assert classifier.model.path == COMPILED
+    models = router(PLAIN, runtime=runtime, tpu="auto", library=library)
+    assert models.classifier().model.path == COMPILED
     (tmp_path / "gone").touch()
-    assert [classifier.score(grey(level)) > 0.5 for level in (10, 250)] == [False, True]
-    assert classifier.model.path == PLAIN
-    (line,) = said
+    scores = [models.verdict("grey", grey(level), (16, 12), 0.0).score for level in (10, 250)]
+    assert [score > 0.5 for score in scores] == [False, True]
+    assert models.classifier().model.path == PLAIN
+    (line,) = logged
     assert line.endswith("the processor does the work instead")
 
 
@@ -145,7 +144,7 @@ def test_uncompiled_model_is_refused_on_coral(library: str, tmp_path: Path) -> N
     for name in ("model.tflite", "model_edgetpu.tflite"):
         (tmp_path / name).write_bytes(PLAIN.read_bytes())
     with pytest.raises(CoralError, match=r"model_edgetpu.tflite: not compiled for the Edge TPU"):
-        failover.classifier(tmp_path / "model.tflite", 1, None, "any", library, print)
+        failover.classifier(tmp_path / "model.tflite", 1, None, "any", library)
 
 
 def test_compiled_model_needs_a_coral(runtime: str) -> None:
@@ -190,7 +189,7 @@ def test_real_coral_returns_cpu_verdicts(runtime: str) -> None:
         failover.load_compiled(model.default_path())
     except CoralError as error:
         pytest.skip(f"no Coral to test with: {error}")
-    on_coral = failover.classifier(None, 1, runtime, "any", None, print)
+    on_coral = failover.classifier(None, 1, runtime, "any", None)
     on_processor = Classifier(model.load(), runtime=runtime)
     random = np.random.default_rng(0)
     for _ in range(50):

@@ -27,7 +27,7 @@ def asked(network: RetryingClassifier, path: Path) -> Verdict | None:
 
 def test_verdict_has_the_digest_of_its_model(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = RetryingClassifier(two_models(), print, once=True)
+    network = RetryingClassifier(two_models(), once=True)
     compact, photo_like = (load(path) for path in ROUTED)
     assert network.model_sha256 == compact.sha256, "nothing was asked yet"
     for path, model in ((photo, photo_like), (THUMBNAIL, compact), (photo, photo_like)):
@@ -39,7 +39,7 @@ def test_verdict_has_the_digest_of_its_model(tmp_path: Path) -> None:
 
 def test_inputs_alone_take_the_same_pixels_as_the_classifier(tmp_path: Path) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = RetryingClassifier(two_models(), print, once=True)
+    network = RetryingClassifier(two_models(), once=True)
     for path in (photo, THUMBNAIL):
         ours, theirs = take(path, None, network.choose), take(path, None, partial(choose, inputs=network.inputs))
         assert ours[0] == theirs[0]
@@ -52,7 +52,7 @@ def test_damaged_model_is_an_error_when_needed(tmp_path: Path) -> None:
     for path in ROUTED:
         shutil.copyfile(path.with_suffix(".json"), tmp_path / f"{path.stem}.json")
     copies[1].write_bytes(b"none")
-    network = RetryingClassifier(two_models(*copies), print, once=False)
+    network = RetryingClassifier(two_models(*copies), once=False)
     assert asked(network, THUMBNAIL) is not None
     with pytest.raises(ModelError, match=r"photo_like_int8\.tflite: not a LiteRT model"):
         asked(network, picture(tmp_path / "photo.png", 140, (300, 260)))
@@ -74,10 +74,11 @@ class OnCoral(Classifier):
         super().reopen()
 
 
-def test_coral_that_returns_answers_with_the_requested_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_coral_that_returns_answers_with_the_requested_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
     photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    network = RetryingClassifier(Router.of(*(OnCoral(load(path)) for path in ROUTED)), said.append, once=False)
+    network = RetryingClassifier(Router.of(*(OnCoral(load(path)) for path in ROUTED)), once=False)
     assert asked(network, THUMBNAIL) is not None
     monkeypatch.setattr(OnCoral, "is_away", True)
     assert asked(network, photo) is None
@@ -88,11 +89,11 @@ def test_coral_that_returns_answers_with_the_requested_model(tmp_path: Path, mon
     verdict = asked(network, photo)
     assert verdict is not None
     assert verdict.model == "photo_like_int8"
-    assert said == ["pulled out; trying again", "recovered: pulled out"]
+    assert logged == ["pulled out; trying again", "recovered: pulled out"]
 
 
 def test_lost_coral_is_an_error_with_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = RetryingClassifier(Router.of(OnCoral(load(MODELS / "brightness_int8.tflite"))), print, once=True)
+    network = RetryingClassifier(Router.of(OnCoral(load(MODELS / "brightness_int8.tflite"))), once=True)
     monkeypatch.setattr(OnCoral, "is_away", True)
     with pytest.raises(CoralError):
         asked(network, THUMBNAIL)

@@ -2,11 +2,11 @@
 
 import json
 import sqlite3
-import threading
 from contextlib import closing
 from pathlib import Path
 
-from edge.delivery.recorder import Recorder
+from edge.daemon.lifecycle import Lifecycle
+from edge.daemon.recorder import Recorder
 from edge.errors import LedgerError
 from edge.stats import Stats
 from edge.store.ledger import Ledger
@@ -79,9 +79,8 @@ def test_results_can_be_limited_to_one_camera(tmp_path: Path, edge_detect: Run) 
         assert [json.loads(line)["path"] for line in told] == [path]
 
 
-def test_waiting_for_the_ledger_is_reported(tmp_path: Path) -> None:
+def test_waiting_for_the_ledger_is_reported(tmp_path: Path, logged: list[str]) -> None:
     failures = [LedgerError("full"), LedgerError("full")]
-    said: list[str] = []
 
     def call() -> str:
         if failures:
@@ -89,9 +88,11 @@ def test_waiting_for_the_ledger_is_reported(tmp_path: Path) -> None:
         return "done"
 
     with Ledger(tmp_path) as ledger:
-        recorder = Recorder(ledger, CAMERA, [], Stats(), said.append, once=False)
-        waiting = [recorder.is_waiting for _ in recorder.persistently(call, threading.Event())]
+        life, waiting = Lifecycle(), list[bool]()
+        recorder = Recorder(life, ledger, CAMERA, [], Stats())
+        life.on_heartbeat = lambda: waiting.append(recorder.is_waiting)
+        assert recorder.retry(call) == "done"
         assert waiting
         assert all(waiting)
         assert not recorder.is_waiting
-    assert said == ["full; trying again", "recovered: full"]
+    assert logged == ["full; trying again", "recovered: full"]

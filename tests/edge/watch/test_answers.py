@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.daemon.signals import Requests
-from edge.daemon.systemd import Notifier
+from edge.daemon.lifecycle import Lifecycle
 from edge.delivery.stdout import JsonLines
 from edge.files import FileId
 from edge.inference.model import load
@@ -42,7 +41,7 @@ def read(model: int) -> Prepared:
 
 @pytest.fixture
 def network() -> RetryingClassifier:
-    return RetryingClassifier(two_models(), print, once=True)
+    return RetryingClassifier(two_models(), once=True)
 
 
 def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: RetryingClassifier) -> None:
@@ -64,7 +63,7 @@ def test_what_is_no_image_has_its_answer_whatever_the_model(tmp_path: Path, netw
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict(None), PHOTO_LIKE)], "/in")
         failed = Prepared(DIGEST, None, (0, 0), "took more than 30 s to decode", 30.0)
-        one_model = RetryingClassifier(Router.of(two_models().classifier(0)), print, once=True)
+        one_model = RetryingClassifier(Router.of(two_models().classifier(0)), once=True)
         again = Answers(ledger, "/in", one_model, reclassify=True)
         assert again.answered_as([(PATH, STAMP, failed)]) == [AnsweredAs(PATH, DIGEST, "REAL")]
         assert again.answered_as([(PATH, STAMP, read(0))]) == [None]
@@ -94,13 +93,13 @@ def test_however_little_room_there_is_everything_is_answered(
         os.link(inbox / "1.png", inbox / f"link {number}.png")
     out = StringIO()
     settings = WatchSettings(
-        router=lambda _: two_models(),
+        router=two_models,
         folder=str(inbox),
         state=inbox.parent / "state",
         lines=JsonLines(out),
         as_json=True,
         workers=2,
     )
-    watch(settings, Requests(), Notifier(), lambda: None, once=True)
+    watch(settings, Lifecycle(once=True))
     told = [Path(json.loads(line)["path"]).name for line in out.getvalue().splitlines()]
     assert sorted(told) == sorted(os.listdir(inbox))

@@ -48,13 +48,8 @@ def moody(brightness: Path) -> Moody:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def thread(moody: Moody, said: list[str]) -> Iterator[InferencePool]:
-    with InferencePool([RetryingClassifier(Router.of(moody), said.append, once=False)]) as started:
+def thread(moody: Moody) -> Iterator[InferencePool]:
+    with InferencePool([RetryingClassifier(Router.of(moody), once=False)]) as started:
         yield started
 
 
@@ -106,7 +101,7 @@ def test_it_is_stuck_when_it_hangs_and_not_when_nobody_fetches(
 
 
 def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
-    thread: InferencePool, moody: Moody, said: list[str]
+    thread: InferencePool, moody: Moody, logged: list[str]
 ) -> None:
     moody.failure = CoralError("pulled out")
     submit(thread, moody, "a", "b")
@@ -117,7 +112,7 @@ def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
     assert thread.outcomes() == []
     moody.failure = None
     assert [one.task.path for one in fetched(thread, 2)] == ["a", "b"]
-    assert said == ["pulled out; trying again", "recovered: pulled out"]
+    assert logged == ["pulled out; trying again", "recovered: pulled out"]
 
 
 def test_an_error_is_raised_after_the_verdicts_before_it(thread: InferencePool, moody: Moody) -> None:
@@ -130,16 +125,16 @@ def test_an_error_is_raised_after_the_verdicts_before_it(thread: InferencePool, 
     assert first.task.path == "a"
 
 
-def test_it_ends_while_it_waits_for_its_coral(moody: Moody, said: list[str]) -> None:
+def test_it_ends_while_it_waits_for_its_coral(moody: Moody) -> None:
     moody.failure = CoralError("pulled out")
-    with InferencePool([RetryingClassifier(Router.of(moody), said.append, once=False)]) as thread:
+    with InferencePool([RetryingClassifier(Router.of(moody), once=False)]) as thread:
         submit(thread, moody, "a")
     assert not any(one.is_alive() for one in thread._threads)
 
 
 def test_two_networks_share_the_work(brightness: Path) -> None:
     first, second = Moody(brightness), Moody(brightness)
-    with InferencePool([RetryingClassifier(Router.of(one), print, once=True) for one in (first, second)]) as threads:
+    with InferencePool([RetryingClassifier(Router.of(one), once=True) for one in (first, second)]) as threads:
         for one in (first, second):
             one.may_go_on.clear()
         submit(threads, first, *(str(number) for number in range(20)))

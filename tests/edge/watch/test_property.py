@@ -3,7 +3,6 @@
 import hashlib
 import os
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
+from edge.daemon.lifecycle import Lifecycle
+from edge.daemon.recorder import Recorder
 from edge.delivery.outbox import Outlet
 from edge.delivery.stdout import Output
 from edge.inference import model
@@ -20,9 +21,12 @@ from edge.inference.classifier import Classifier
 from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
 from edge.sources.folder import Folder
+from edge.stats import Stats
 from edge.store.ledger import Ledger
 from edge.verdict import Answer, Recorded
+from edge.watch.answers import Answers
 from edge.watch.decode_pool import DecodePool
+from edge.watch.error_report import ErrorReport
 from edge.watch.inference_pool import InferencePool
 from edge.watch.loop import WatchLoop
 from tests.conftest import MODELS
@@ -113,27 +117,25 @@ class FolderMachine(RuleBasedStateMachine):
     def _watch(self) -> tuple[list[str], set[tuple[str, str]]]:
         """Let a watcher do all there is to do: what it told, and what is recorded."""
         told = DaemonSettings()
-        network = RetryingClassifier(Router.of(CLASSIFIER), print, once=True)
+        network, root, life = (
+            RetryingClassifier(Router.of(CLASSIFIER), once=True),
+            str(self.inbox),
+            Lifecycle(once=True),
+        )
         with (
             Ledger(self.state) as ledger,
-            DecodePool(1, str(self.inbox), network.inputs) as workers,
+            DecodePool(1, root, network.inputs) as decoders,
             InferencePool([network]) as inference,
         ):
-            outlet = Outlet(ledger, str(self.inbox), Output(told), print)
-            watcher = WatchLoop(
-                str(self.inbox),
-                lambda: Folder(str(self.inbox), recursive=True),
-                network,
+            outlet = Outlet(ledger, root, Output(told))
+            WatchLoop(
+                Recorder(life, ledger, root, [outlet], Stats()),
+                lambda: Folder(root, recursive=True),
+                Answers(ledger, root, network),
+                decoders,
                 inference,
-                ledger,
-                workers,
-                [outlet],
-                emit_error=told.write,
-                say=print,
-                once=True,
-            )
-            for _ in watcher.run(threading.Event()):
-                pass
+                ErrorReport(told.write, once=True),
+            ).run()
             rows = ledger._rows("SELECT path, sha256 FROM answers")
         return told.answers, {(os.fsdecode(path), digest.hex()) for path, digest in rows}
 

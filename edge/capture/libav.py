@@ -24,8 +24,8 @@ TIMEOUT_SECONDS = 10.0
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
 STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
-# A reader that is slower than the camera gets older and older frames. It is recognised by never having to wait for a
-# packet: longer than MIN_WAIT_SECONDS, within BEHIND_SECONDS.
+# A reader that is slower than the camera gets older and older frames. The sign of it: within BEHIND_SECONDS, no packet
+# had to be waited for longer than MIN_WAIT_SECONDS.
 BEHIND_SECONDS = 2.0
 REORDERED_SECONDS = 1.0  # by less than this, times may go back in an AVI whose frames were coded out of order
 MIN_WAIT_SECONDS = 0.002

@@ -1,4 +1,4 @@
-"""Network cameras by RTSP, from GStreamer's server on this machine."""
+"""RTSP cameras, by GStreamer's server on loopback."""
 
 import shutil
 import signal
@@ -81,7 +81,7 @@ def test_rtsp_password_opens_stream_and_is_never_shown(server: Server, capfd: py
     assert capfd.readouterr() == ("", "")
 
 
-def test_stalled_rtsp_stream_raises_after_timeout(server: Server) -> None:
+def test_stalled_rtsp_stream_raises_after_one_timeout(server: Server) -> None:
     stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
     assert stream.frame() is not None
     server.process.send_signal(signal.SIGSTOP)

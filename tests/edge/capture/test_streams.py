@@ -1,4 +1,4 @@
-"""Network cameras: a real server, its end, its silence, its password."""
+"""HTTP cameras, by a server on loopback: colours, ends, stalls, passwords; and addresses without their password."""
 
 import socket
 import subprocess
@@ -43,11 +43,11 @@ def test_stream_is_live_and_has_expected_colours(server: Server) -> None:
     stream.close()
 
 
-def test_end_of_stream_is_an_error(server: Server) -> None:
+def test_end_of_stream_raises(server: Server) -> None:
     error = until_it_fails(LibavCamera(server.address("/end")))
     assert str(error) in (
         f"{server.address('/end')}: the stream has ended",
-        f"{server.address('/end')}: the connection broke off",  # as FFmpeg 8 says of a length that is not known
+        f"{server.address('/end')}: the connection broke off",  # FFmpeg 8, for a stream of unknown length
     )
 
 
@@ -88,13 +88,13 @@ def test_stalled_h264_stream_raises_after_one_timeout(tmp_path: Path, count: int
     assert time.monotonic() - began < 3.5, "the time limit was waited for twice"
 
 
-def test_a_stream_without_video_is_an_error(server: Server, tmp_path: Path) -> None:
+def test_stream_without_video_raises(server: Server, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
         LibavCamera(server.address("/page"))
 
 
-def test_an_unreachable_address_is_an_error() -> None:
+def test_unreachable_address_raises() -> None:
     with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:1/x: connection refused$"):
         LibavCamera("rtsp://127.0.0.1:1/x")
 
@@ -159,13 +159,13 @@ def test_address_is_shown_without_password(given: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "wrong", ["file:///etc/passwd", "concat://a", "pipe://0", "gopher://x/", "rtsp://", "rtsp://a b/", "rtsp://a/\n"]
 )
-def test_unsupported_addresses_are_refused(wrong: str) -> None:
+def test_unsupported_address_raises_one_line_error(wrong: str) -> None:
     with pytest.raises(CameraError, match="not an address") as caught:
         LibavCamera(wrong)
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_playlist_cannot_name_local_files(server: Server, tmp_path: Path) -> None:
+def test_network_playlist_cannot_open_local_files(server: Server, tmp_path: Path) -> None:
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     own = video(tmp_path / "own.ts", "mpeg2video")
     (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")

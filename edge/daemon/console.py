@@ -40,7 +40,7 @@ class Progress:
         now = time.monotonic()
         if not self._is_terminal or (self._is_shown and now - self._shown_at < REDRAW_SECONDS):
             return
-        # Cut to the width of the terminal: a line that wraps could not be cleared.
+        # Cut, for a line that wraps cannot be taken back.
         self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
         self._shown_at, self._is_shown = now, True
 

@@ -45,7 +45,7 @@ class Answers:
         """See `Ledger.answered_as`; of files that were read: what is no image goes to no model, and any answer will do.
 
         Args:
-            read: (path, how it looks, what was read), at most `edge.store.ledger.ASKED_AT_ONCE`.
+            read: (path, how it looks, what was read), at most `edge.store.ledger.MAX_LOOKUP`.
         """
         files = [(path, stamp, prepared.sha256) for path, stamp, prepared in read]
         models = None

@@ -15,7 +15,7 @@ from edge.errors import MovedAwayError, SourceError, printable, reason_of
 from edge.files import FileId
 from edge.retry import Backoff
 from edge.sources.folder import Folder, Waitable
-from edge.store.ledger import ASKED_AT_ONCE, AnsweredAs, Entry
+from edge.store.ledger import MAX_LOOKUP, AnsweredAs, Entry
 from edge.verdict import Answer, Failure
 from edge.watch.answers import Answers
 from edge.watch.batch import Batch
@@ -259,8 +259,8 @@ class WatchLoop:
 
     def _ask(self, read: list[tuple[Task, Prepared]]) -> None:
         """Submit decoded files to the network, except contents that the ledger has answered."""
-        for start in range(0, len(read), ASKED_AT_ONCE):
-            self._ask_some(read[start : start + ASKED_AT_ONCE])
+        for start in range(0, len(read), MAX_LOOKUP):
+            self._ask_some(read[start : start + MAX_LOOKUP])
 
     def _ask_some(self, read: list[tuple[Task, Prepared]]) -> None:
         fresh = []

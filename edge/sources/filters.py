@@ -1,4 +1,4 @@
-"""Which files of a folder are classified, by their names."""
+"""Selection of the files to classify, by their names."""
 
 import fnmatch
 import os
@@ -12,14 +12,14 @@ UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownlo
 
 @dataclass(frozen=True)
 class Names:
-    """Selects files by patterns such as `*.jpg`. A pattern with a slash is matched with the path below the folder.
+    """Selects files by patterns such as `*.jpg`; a pattern with a slash is compared with the path below the folder.
 
-    Case is ignored: cameras write .JPG. Hidden and unfinished files are only
-    selected by a pattern of the same form, such as `.*` or `*.tmp`.
+    Case is ignored, because cameras write .JPG. Hidden and unfinished files are selected only by a pattern that also
+    begins with a dot, or ends with such a suffix: `.*` or `*.tmp`.
 
     Attributes:
-        include: at least one of these must match; if empty, the name must have an image's suffix.
-        exclude: none of these may match.
+        include: patterns of which at least one must match; if empty, the file must have the suffix of an image.
+        exclude: patterns of which none may match.
     """
 
     include: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Names:
 
 
 def _is_figure(path: str) -> bool:
-    if not path.endswith(FIGURE_SUFFIX):  # most files: the module that draws figures is not imported for them
+    if not path.endswith(FIGURE_SUFFIX):  # so that most files do not import the module that draws figures
         return False
     from edge.imaging.annotate import is_figure
 

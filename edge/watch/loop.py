@@ -19,10 +19,10 @@ from edge.store.ledger import MAX_LOOKUP, AnsweredAs, Entry
 from edge.verdict import Answer, Failure
 from edge.watch.answers import Answers
 from edge.watch.batch import Batch
-from edge.watch.decode import Changed, Died, Prepared, Task
+from edge.watch.decode import FileChanged, Prepared, Task, WorkerDied
 from edge.watch.decode_pool import ROOM_BYTES, DecodePool
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import MOST_ROOM, InferencePool
+from edge.watch.inference_pool import MAX_WAITING, InferencePool
 from edge.watch.move import Sorter
 from edge.watch.sort import Mover
 
@@ -175,7 +175,7 @@ class WatchLoop:
     @property
     def _has_room(self) -> bool:
         waiting = self._inference.in_flight + len(self._pending.held)
-        return self._decoders.has_room and waiting < MOST_ROOM and self._room_bytes > 0
+        return self._decoders.has_room and waiting < MAX_WAITING and self._room_bytes > 0
 
     @property
     def _room_bytes(self) -> int:
@@ -207,7 +207,7 @@ class WatchLoop:
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
         task = Task(path, FileId.of(status), seen_ns)
-        if not self._errors.is_put_off(path, task.stamp):
+        if not self._errors.is_postponed(path, task.stamp):
             self._found.append(task)
 
     def _look_up(self) -> None:
@@ -242,7 +242,7 @@ class WatchLoop:
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._decoders.outcomes(room_bytes=self._room_bytes):
-            if isinstance(outcome, Changed):
+            if isinstance(outcome, FileChanged):
                 if self._folder:
                     self._folder.defer(task.path)
             elif isinstance(outcome, Prepared):
@@ -250,8 +250,8 @@ class WatchLoop:
                 read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: a later listing tries again.
-                if isinstance(outcome, Died):
-                    self._errors.put_off(task.path, task.stamp)
+                if isinstance(outcome, WorkerDied):
+                    self._errors.postpone(task.path, task.stamp)
                 self._report(task.path, outcome.reason)
         self._ask(read)
         for done in self._inference.outcomes():

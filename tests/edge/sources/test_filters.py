@@ -1,4 +1,4 @@
-"""Which names of a folder are looked at."""
+"""Selection of files by name."""
 
 import pytest
 

@@ -7,7 +7,6 @@ decoding are done outside of the lock, so threads do them at the same time; only
 interpreter a thread would cost memory for every thread that ever called, and a Coral has one user anyway.
 """
 
-import logging
 import os
 import threading
 import time
@@ -30,8 +29,6 @@ from edge.verdict import Verdict
 # What can be classified: a file's path, a file's content, an opened picture, or RGB pixels of shape (height, width, 3).
 # These are uint8, which is seen when they come: the types of most libraries of pictures do not tell.
 Source = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
-
-_log = logging.getLogger("edge")
 
 
 class Classifier:

@@ -1,6 +1,8 @@
 """Files and disks: identity, permissions, atomic writes, free space."""
 
 import contextlib
+import errno
+import fcntl
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -47,6 +49,23 @@ def inode(path: str | os.PathLike[str] | int) -> tuple[int, int]:
     """
     status = os.stat(path)
     return status.st_dev, status.st_ino
+
+
+def has_writer(descriptor: int) -> bool:
+    """Whether a program has a file open for writing: the kernel refuses a lease then (F_SETLEASE in fcntl(2)).
+
+    False also where the kernel does not tell: the file belongs to another account. Do not ask on a network file system,
+    which may always refuse. The caller has to ignore SIGIO: a program that opens the file at this moment causes one.
+
+    Args:
+        descriptor: open for reading alone.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def free_bytes(path: str | os.PathLike[str] | int) -> int:

@@ -37,9 +37,10 @@ class Backoff:
 
     def failed(self, error: Exception) -> None:
         """Note a failed attempt; logs the error unless it is the same as the last."""
-        if str(error) != self.reason:
-            _log.warning("%s%s", error, self._consequence)
+        is_new = str(error) != self.reason
         self.reason = str(error)
+        if is_new:
+            _log.warning("%s%s", error, self._consequence)
         self._due = time.monotonic() + self._wait_seconds
         self._wait_seconds = min(2 * self._wait_seconds, LONGEST_SECONDS)
 

@@ -1,5 +1,6 @@
 """The whole benchmark: within this process, then as commands."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from edge.store.ledger import Ledger
 WATCH_ROUNDS = 2
 WATCH_SHARE = 0.6  # of the limit: a guess of what `watch` reaches, to choose the number of its images
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,8 @@ class _InProcess:
         return max(self.invoke, key=lambda threads: self.invoke[threads].per_second)
 
 
-def benchmark(setup: Setup, say: Say) -> Report:
-    """Measure this machine.
-
-    Args:
-        say: reports progress and warnings.
+def benchmark(setup: Setup) -> Report:
+    """Measure this machine; the progress is logged.
 
     Raises:
         BenchmarkError: there is no image to measure with, or a command failed.
@@ -87,21 +85,20 @@ def benchmark(setup: Setup, say: Say) -> Report:
         routers = {threads: setup.router(threads) for threads in setup.threads}
         first = routers[min(routers)]
         if setup.folder is None:
-            say("no --images: measuring generated pictures")
+            _log.warning("no --images: measuring generated pictures")
             workloads = list(generated(Path(temporary), first.choose))
         else:
             workloads = of_folder(setup.folder, first.choose)
         warnings = machine.warnings()
         for warning in warnings:
-            say(f"warning: {warning}")
+            _log.warning("warning: %s", warning)
         here = machine.machine()
-        inside = _in_process(setup, routers, workloads, here.cores, say)
+        inside = _in_process(setup, routers, workloads, here.cores)
         # The networks are closed: a Coral has one user at a time, and what follows runs in other processes.
         reports = [
-            _report(setup, workload, measured, here.cores, say)
-            for workload, measured in zip(workloads, inside, strict=True)
+            _report(setup, workload, measured, here.cores) for workload, measured in zip(workloads, inside, strict=True)
         ]
-        say("start of the command")
+        _log.info("start of the command")
         name, one = installed(setup.runtime), workloads[0].paths[0]
         rounds = max(1, round(setup.seconds * 10))
         needed = [] if inside[0].is_compiled else [inside[0].model]
@@ -111,16 +108,16 @@ def benchmark(setup: Setup, say: Say) -> Report:
 
 
 def _in_process(
-    setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int, say: Say
+    setup: Setup, routers: dict[int, Router], workloads: Sequence[Workload], cores: int
 ) -> list[_InProcess]:
     invoke: dict[int, dict[int, Timing]] = {}
     measured = []
     for workload in workloads:
         model, router = workload.input.model, routers[min(routers)]
         if model not in invoke:
-            say("the network" if len(router.inputs) == 1 else f"the network {_name(router, model)}")
+            _log.info("the network%s", "" if len(router.inputs) == 1 else f" {_name(router, model)}")
             invoke[model] = _invoke(setup, routers, model)
-        say(f"{workload.name}: step by step")
+        _log.info("%s: step by step", workload.name)
         stages, views = _stages(workload, router, cores, setup)
         decoding, file = stages.pop("decoding"), router.classifier(model).model
         measured.append(_InProcess(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
@@ -158,8 +155,8 @@ def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tup
         return measure(ways, setup.seconds), step.views
 
 
-def _report(setup: Setup, workload: Workload, inside: _InProcess, cores: int, say: Say) -> WorkloadReport:
-    say(f"{workload.name}: watch --once")
+def _report(setup: Setup, workload: Workload, inside: _InProcess, cores: int) -> WorkloadReport:
+    _log.info("%s: watch --once", workload.name)
     tried = sorted({min(setup.threads), inside.fastest})
     fastest = inside.invoke[inside.fastest]
     expected = WATCH_SHARE * min(inside.decoding.per_second, fastest.per_second / inside.views)

@@ -82,7 +82,7 @@ def observe(settings: CameraSettings, life: Lifecycle) -> Stats:
     snapshots, opener = _snapshots(settings, is_service=life.is_service), _opener(settings)
 
     def open_capture(loop: CameraLoop) -> Capture:
-        return Capture(opener, prepare=loop.prepare, is_patient=life.is_service or loop.frames > 0)
+        return Capture(opener, prepare=loop.prepare, waits_at_start=life.is_service or loop.frames > 0)
 
     with suppress(Stopped), ExitStack() as stack:
         router = life.at_start(lambda: _router(settings))

@@ -1,4 +1,4 @@
-"""Opens the camera that a user names."""
+"""Opens a camera, stream, recording or image folder by the name that a user gives."""
 
 import os
 import re
@@ -23,13 +23,13 @@ def open_camera(
     """Open a camera, stream, recording or folder of images.
 
     Args:
-        source: one of SOURCES.
+        source: a name as in SOURCES.
         size: (width, height) in pixels to request from a camera of this machine.
-        frames_per_second: to request from it; of images, how many make a second.
+        frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it.
 
     Raises:
-        CameraError: it cannot be opened.
-        NotInstalledError: the library that reads it is missing.
+        CameraError: the source cannot be opened.
+        NotInstalledError: the library that reads the source is missing.
     """
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
@@ -46,20 +46,20 @@ def open_camera(
 
 
 def first_source() -> str:
-    """The source name of the Pi's own camera, else of the first V4L2 device.
+    """The source name of the Pi's own camera if there is one, otherwise of the first V4L2 device.
 
     Raises:
         CameraError: there is no camera.
     """
     usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
     if not usable:
-        raise CameraError(f"no camera found; {_cameras_and_picamera2()}; or name one: {SOURCES}")
+        raise CameraError(
+            f"no camera found; {_seen()}; {picamera2_problem() or 'picamera2 is installed'}; or name a source:"
+            f" {SOURCES}"
+        )
     return usable[0].source
 
 
-def _cameras_and_picamera2() -> str:
-    return f"{_seen()}; {picamera2_problem() or 'picamera2 is installed'}"
-
-
 def _seen() -> str:
+    """What cameras there are, for error messages."""
     return f"seen: {', '.join(map(str, found_cameras())) or 'nothing, neither by libcamera nor as /dev/video*'}"

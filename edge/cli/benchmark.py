@@ -75,7 +75,7 @@ def benchmark(
         seconds=seconds,
     )
     try:
-        measured = run.benchmark(setup, lambda line: click.echo(f"edge-detect: {line}", err=True))
+        measured = run.benchmark(setup)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     if as_json:

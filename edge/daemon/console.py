@@ -40,8 +40,7 @@ class Progress:
         now = time.monotonic()
         if not self._is_terminal or (self._is_shown and now - self._shown_at < REDRAW_SECONDS):
             return
-        # Cut, for a line that wraps cannot be taken back.
-        self._write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._write(f"\r\x1b[K{_fitting(text, shutil.get_terminal_size().columns - 1)}")
         self._shown_at, self._is_shown = now, True
 
     def clear(self) -> None:
@@ -54,3 +53,10 @@ class Progress:
         with contextlib.suppress(OSError):  # the terminal has been closed
             self._stream.write(text)
             self._stream.flush()
+
+
+def _fitting(text: str, columns: int) -> str:
+    """As many of the parts, which two spaces separate, as fit: a line that wraps cannot be rewritten."""
+    while len(text) > columns and "  " in text:
+        text = text.rpartition("  ")[0].rstrip()
+    return text[:columns]

@@ -23,7 +23,7 @@ from edge.service.units import SETTINGS_SUFFIX, Service, drop_in_text, settings_
 ACCOUNT = "edge-detect"
 DROP_IN = "installed.conf"
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Places:
 class Installer:
     """Installs and uninstalls services by a manifest of what it made."""
 
-    def __init__(self, places: Places, say: Say, *, dry_run: bool = False) -> None:
+    def __init__(self, places: Places, print_line: Print, *, dry_run: bool = False) -> None:
         """
         Args:
-            say: reports each step, and problems.
+            print_line: reports each step, and problems.
             dry_run: report the steps without doing them.
 
         Raises:
             ServiceError: the manifest cannot be read.
         """
-        self._places, self._say, self._dry_run = places, say, dry_run
+        self._places, self._print, self._dry_run = places, print_line, dry_run
         self._made: list[dict[str, str]] = self._manifest()
         self._new: list[dict[str, str]] = []
         self._former: dict[Path, bytes] = {}  # previous content of changed files
@@ -84,7 +84,7 @@ class Installer:
             self._run("systemctl", "enable", unit)
             self._run("systemctl", "restart" if self._has_changed else "start", unit)
         except BaseException as error:  # also Ctrl-C: never half an installation
-            self._say(f"undoing the installation: {error or 'interrupted'}")
+            self._print(f"undoing the installation: {error or 'interrupted'}")
             self._remove_all(self._new)
             self._restore(unit)
             if isinstance(error, OSError):
@@ -137,7 +137,7 @@ class Installer:
         if not os.path.isdir(parent):
             self._folder(parent)
         self._note("folder", path, "shared")
-        self._say(f"make the folder {printable(path)}")
+        self._print(f"make the folder {printable(path)}")
         if not self._dry_run:
             os.mkdir(path)
             os.chmod(path, 0o2775)
@@ -158,9 +158,9 @@ class Installer:
             return
         if path.exists() and not any(one["path"] == str(path) for one in self._made):
             raise ServiceError(f"{path}: exists, and was not installed by edge-detect; move it away first")
-        self._say(f"write {path}")
+        self._print(f"write {path}")
         if self._dry_run:
-            self._say("".join(f"    {line}\n" for line in (shown or text).splitlines()).rstrip("\n"))
+            self._print("".join(f"    {line}\n" for line in (shown or text).splitlines()).rstrip("\n"))
             return
         for parent in reversed(path.parents):
             if not parent.exists():
@@ -203,7 +203,7 @@ class Installer:
     def _restore(self, unit: str) -> None:
         """Write the previous content of changed files back, and restart the service with it."""
         for path, content in self._former.items():
-            self._say(f"restore {path}")
+            self._print(f"restore {path}")
             _replace(path, content)
         if self._former:
             self._run("systemctl", "daemon-reload", may_fail=True)
@@ -216,17 +216,17 @@ class Installer:
         if kind == "account":
             return self._run("userdel", path, may_fail=True)
         if kind == "folder":
-            self._say(f"remove the folder {printable(path)}, if it is empty")
+            self._print(f"remove the folder {printable(path)}, if it is empty")
             if not self._dry_run:
                 _remove_if_empty(Path(path))
             return True
-        self._say(f"remove {path}")
+        self._print(f"remove {path}")
         if self._dry_run:
             return True
         try:
             Path(path).unlink(missing_ok=True)
         except OSError as error:
-            self._say(f"  {error}")
+            self._print(f"  {error}")
             return False
         if os.path.basename(path) == DROP_IN:
             _remove_if_empty(Path(path).parent)
@@ -238,7 +238,7 @@ class Installer:
         Raises:
             ServiceError: it failed, and `may_fail` is not set.
         """
-        self._say(shlex.join(words))
+        self._print(shlex.join(words))
         if self._dry_run:
             return True
         try:
@@ -251,7 +251,7 @@ class Installer:
             reason = f"{shlex.join(words)}: {done.last_line or f'exit status {done.status}'}"
         if not may_fail:
             raise ServiceError(reason)
-        self._say(f"  {reason}")
+        self._print(f"  {reason}")
         return False
 
     def _warn_of_permissions(self, service: Service) -> None:
@@ -259,7 +259,7 @@ class Installer:
             needs_writing = path in service.writable
             if not _may(path, writing=needs_writing):
                 what = "write to" if needs_writing else "read"
-                self._say(
+                self._print(
                     f"warning: the account {ACCOUNT} cannot {what} {printable(path)}; fix it, for example, by:"
                     f" chgrp {ACCOUNT} {shlex.quote(path)} && chmod g+rwxs {shlex.quote(path)}"
                 )

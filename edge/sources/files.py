@@ -24,7 +24,7 @@ def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[t
     with os.scandir(folder) as found:
         for entry in found:
             is_folder = recursive and entry.is_dir(follow_symlinks=False)
-            if is_folder and not entry.name.startswith("."):
+            if is_folder and names.admit_folder(entry.path, root):
                 yield entry.path, True
             else:
                 yield ("" if is_folder or not names.admit(entry.path, root) else entry.path), False

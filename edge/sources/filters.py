@@ -9,6 +9,10 @@ from edge.imaging.preprocess import FIGURE_SUFFIX, SUFFIXES
 # Suffixes of unfinished files of browsers, editors and copying programs; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 
+# Folders for thumbnails and deleted files that operating systems and network drives create in shared folders. Hidden
+# folders, such as .Trash-1000, are never entered.
+SYSTEM_FOLDERS = ("@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
+
 
 @dataclass(frozen=True)
 class Names:
@@ -40,6 +44,21 @@ class Names:
         is_chosen = bool(chosen_by) if self.include else os.path.splitext(name)[1] in SUFFIXES
         return is_chosen and not any(_matches(path, root, pattern) for pattern in self.exclude) and not _is_figure(path)
 
+    def admit_folder(self, path: str, root: str) -> bool:
+        """Whether a sub-folder is entered: not if it is hidden, one of SYSTEM_FOLDERS, or excluded.
+
+        A pattern excludes a folder if it matches the folder, or everything in it, such as `drafts/*`.
+
+        Args:
+            root: see `admit`.
+        """
+        name = os.path.basename(path).lower()
+        if name.startswith(".") or name in SYSTEM_FOLDERS:
+            return False
+        patterns = [pattern.removesuffix("/*") for pattern in self.exclude]
+        has_slash = ["/" in pattern for pattern in self.exclude]  # before the removal of the suffix
+        return not any(_matches(path, root, *each) for each in zip(patterns, has_slash, strict=True))
+
 
 def _is_figure(path: str) -> bool:
     if not path.endswith(FIGURE_SUFFIX):  # so that most files do not import the module that draws figures
@@ -49,6 +68,10 @@ def _is_figure(path: str) -> bool:
     return is_figure(path)
 
 
-def _matches(path: str, root: str, pattern: str) -> bool:
-    text = os.path.relpath(path, root) if "/" in pattern else os.path.basename(path)
+def _matches(path: str, root: str, pattern: str, is_path: bool = False) -> bool:
+    """
+    Args:
+        is_path: compare with the path below the root even if the pattern has no slash.
+    """
+    text = os.path.relpath(path, root) if is_path or "/" in pattern else os.path.basename(path)
     return fnmatch.fnmatchcase(text.lower(), pattern.lower())

@@ -1,7 +1,11 @@
 """A watched folder: its existing files, then new ones."""
 
 import contextlib
+import errno
+import heapq
+import logging
 import os
+import stat
 import threading
 import time
 from collections import deque
@@ -11,10 +15,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from edge.errors import SourceError, printable, reason_of
-from edge.files import FileId, inode
+from edge.files import FileId, has_writer, inode
 from edge.sources.files import entries
 from edge.sources.filters import Names
 from edge.sources.inotify import Happened, Inotify
+from edge.sources.mounts import MountTable, is_remote
+
+_log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0  # without a change, after which a file counts as complete
 REMOTE_SETTLE_SECONDS = 5.0  # an NFS client caches times and sizes for about three seconds (nfs(5))
@@ -77,6 +84,7 @@ class Folder:
         self._names, self._except_folder = names or Names(), except_folder
         self._poll_seconds, self._rescan_seconds = poll_seconds, rescan_seconds
         self.failures: list[OSError] = []
+        self._is_limit_reported = False
         try:
             os.scandir(root).close()
             self._identity = inode(root)
@@ -89,7 +97,7 @@ class Folder:
         self._listing: Iterator[tuple[str, bool]] = iter(())
         self._arrived: deque[str] = deque()
         self._unsettled: dict[str, tuple[FileId, float]] = {}  # identity, and the time at which to compare it again
-        self._due: deque[tuple[float, str]] = deque()  # the same files by that time, earliest first
+        self._due: list[tuple[float, str]] = []  # the same files by that time, as a heap
         self._open: dict[str, float] = {}  # files that a program is writing, and the time until which to wait for it
         self._created: set[str] = set()  # unsettled files that were created and not opened yet
 
@@ -107,7 +115,8 @@ class Folder:
         Raises:
             SourceError: the folder is missing or cannot be watched.
         """
-        with contextlib.nullcontext() if once or self._poll_seconds else Inotify(self.root) as events:
+        inotify = contextlib.nullcontext() if once or self._poll_seconds else Inotify(self.root)
+        with MountTable(self.root) as mounts, inotify as events:
             while not stop.is_set():
                 path = self._next(events)
                 if path is not None:
@@ -121,12 +130,19 @@ class Folder:
                         self._wait(events, busy_with)
                 if events and len(self._arrived) + len(self._unsettled) < MAX_IN_MEMORY:
                     self._handle(events)
+                if self.recursive and mounts.has_changed():  # a memory card: no event reports its files
+                    self._unlisted.append(self.root)
                 self._maintain()
 
     @property
     def queue(self) -> int:
         """Number of paths that wait to be yielded, without those that are not listed yet."""
-        return len(self._arrived) + len(self._unsettled)
+        return len(self._arrived) + len(self._unsettled) + len(self._open)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `defer` may be called without slowing down the listing."""
+        return len(self._unsettled) < MAX_IN_MEMORY
 
     def _wait(self, events: Inotify | None, busy: Sequence[Waitable]) -> None:
         seconds = min(WAIT_SECONDS, self.settle_seconds / 4) if self._unsettled else WAIT_SECONDS
@@ -152,12 +168,12 @@ class Folder:
             if identity != self._identity:
                 raise SourceError(f"{printable(self.root)}: another folder has replaced it")
 
-    def defer(self, path: str) -> None:
-        """Yield a file later, when it has not changed for `settle_seconds`."""
+    def defer(self, path: str, seconds: float | None = None) -> None:
+        """Yield a file later, when it has not changed for this time; None: `settle_seconds`."""
         with contextlib.suppress(OSError):  # it is gone
-            due = time.monotonic() + self.settle_seconds
+            due = time.monotonic() + (self.settle_seconds if seconds is None else seconds)
             self._unsettled[path] = FileId.of(os.stat(path)), due
-            self._due.append((due, path))
+            heapq.heappush(self._due, (due, path))
 
     def _next(self, events: Inotify | None) -> str | None:
         """The next path: arrivals before a long backlog, then the backlog, then settled files."""
@@ -217,8 +233,18 @@ class Folder:
             except OSError as error:
                 if folder == self.root:
                     raise
-                self.failures.append(error)  # its files are listed nevertheless
+                if error.errno == errno.ENOSPC:
+                    self._report_limit(error)
+                else:
+                    self.failures.append(error)
+                # Its files are listed nevertheless.
         self._listing = entries(folder, self.recursive, self._names, self.root)
+
+    def _report_limit(self, error: OSError) -> None:
+        """Log once that the kernel watches no further folders."""
+        if not self._is_limit_reported:
+            _log.warning("%s; new files in the other folders are found by a listing every hour", error.strerror)
+        self._is_limit_reported = True
 
     def _is_fresh(self, path: str) -> bool:
         """Whether a file was written so recently that its writer may not have finished."""
@@ -231,7 +257,7 @@ class Folder:
     def _settled(self) -> str | None:
         """The next file that has not changed while it was deferred; None if there is none."""
         while self._due and self._due[0][0] <= time.monotonic():
-            due, path = self._due.popleft()
+            due, path = heapq.heappop(self._due)
             stamp, current = self._unsettled.get(path, (None, None))
             if due != current:
                 continue  # it was yielded since because its writer closed it, or it was deferred again
@@ -250,14 +276,16 @@ class Folder:
         """Add the files of new events to the arrived, unsettled or open ones."""
         for event in events.read():
             if event.is_folder:
-                is_hidden = os.path.basename(event.path).startswith(".")
-                if self.recursive and not is_hidden and event.happened in (Happened.CREATED, Happened.COMPLETED):
+                is_new = event.happened in (Happened.CREATED, Happened.COMPLETED)
+                if self.recursive and is_new and self._names.admit_folder(event.path, self.root):
                     self._enter(event.path)
             elif event.happened is Happened.OPENED:
-                if event.path in self._created:  # its writer has opened it, and will close it
-                    self._forget(event.path)
-                    if len(self._open) < MAX_IN_MEMORY:
-                        self._open[event.path] = time.monotonic() + OPEN_SECONDS
+                if event.path in self._created:
+                    self._created.discard(event.path)
+                    if self._may_have_writer(event.path):  # which will close it
+                        self._forget(event.path)
+                        if len(self._open) < MAX_IN_MEMORY:
+                            self._open[event.path] = time.monotonic() + OPEN_SECONDS
             elif not self._names.admit(event.path, self.root):
                 continue
             elif event.happened is Happened.PERMITTED:
@@ -275,6 +303,26 @@ class Folder:
                 self._arrived.append(event.path)
         if events.is_overflown:
             self._unlisted.append(self.root)
+
+    def _may_have_writer(self, path: str) -> bool:
+        """Whether a program may be writing to a new file that was opened; not to a link, whose content exists already.
+
+        For files of this account the kernel reports whether there is a writer. For other files, a reader such as a
+        thumbnail generator looks like a writer.
+        """
+        try:
+            status = os.stat(path, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                return False
+            if status.st_uid != os.geteuid() or is_remote(path):
+                return True
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            return has_writer(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _lost(self, error: OSError) -> SourceError:
         return SourceError(f"{printable(self.root)}: cannot watch it: {reason_of(error)}")

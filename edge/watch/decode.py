@@ -1,5 +1,6 @@
 """Reads a file of a watched folder, and prepares it for its model: digest and pixels."""
 
+import functools
 import hashlib
 import os
 import stat
@@ -10,10 +11,12 @@ from functools import partial
 from typing import TypeVar
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.files import FileId
+from edge.files import FileId, has_writer
 from edge.imaging import heic, preprocess
 from edge.imaging.inputs import Input, choose, take
 from edge.imaging.preprocess import Pixels
+from edge.sources.folder import OPEN_SECONDS
+from edge.sources.mounts import is_remote
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class FileChanged:
-    """A file that has changed since it was found; it is read again when it has settled."""
+    """A file that has changed since it was found, or is being written; it is read again when it has settled."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _use_inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T
         use: called with the open descriptor and the size in bytes; returns None if the file changed meanwhile.
 
     Returns:
-        The result of `use`, unless the file has changed since it was found.
+        The result of `use`; FileChanged if the file has changed since it was found, or is being written.
 
     Raises:
         UnreadableFileError: missing, forbidden, outside of the folder, not a regular file, too large.
@@ -135,7 +138,7 @@ def _use_inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T
             raise UnreadableFileError(path, "is not a regular file")
         if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(root.rstrip("/") + "/"):
             raise UnreadableFileError(path, "is a link that leads out of the folder")
-        if FileId.of(status) != stamp:
+        if FileId.of(status) != stamp or _is_being_written(descriptor, status):
             return FileChanged()
         if status.st_size > preprocess.MAX_BYTES:
             raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {preprocess.MAX_BYTES}")
@@ -145,6 +148,19 @@ def _use_inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T
         raise UnreadableFileError(path, reason_of(error)) from error
     finally:
         os.close(descriptor)
+
+
+def _is_being_written(descriptor: int, status: os.stat_result) -> bool:
+    """Whether a program has a file open for writing that was modified in the last OPEN_SECONDS."""
+    is_recent = 0 <= time.time() - status.st_mtime < OPEN_SECONDS
+    return (
+        is_recent
+        and not _is_remote(os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}")))
+        and has_writer(descriptor)
+    )
+
+
+_is_remote = functools.lru_cache(maxsize=256)(is_remote)
 
 
 def prepare_without_decoding(root: str, task: Task, reason: str) -> Outcome:

@@ -359,6 +359,7 @@ def _serve(connection: Connection, finished: _Count, root: str, inputs: Sequence
     """The main function of a process: works on tasks until the pool closes the connection or its process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches all processes; the daemon handles it
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `edge.files.has_writer`
     gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
     _limit_memory(OVERHEAD_BYTES + limits.bytes)
     with contextlib.suppress(EOFError, OSError):

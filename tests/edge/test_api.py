@@ -277,7 +277,7 @@ def test_without_coral_auto_warns_and_other_values_raise(caplog: pytest.LogCaptu
         Classifier.load(brightness, tpu="usb:9")
     with caplog.at_level(logging.WARNING, "edge"), Classifier.load(tpu="auto") as classifier:
         assert fields(classifier.classify(THUMBNAIL))["label"] == "REAL"
-    assert {record.name for record in caplog.records} == {"edge"}
+    assert {record.name.partition(".")[0] for record in caplog.records} == {"edge"}
     assert "the processor does the work instead" in caplog.text
 
 

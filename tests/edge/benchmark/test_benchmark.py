@@ -114,11 +114,8 @@ def test_images_of_a_folder_are_grouped_by_their_model(inbox: Path) -> None:
 def test_each_model_is_measured_with_its_images(inbox: Path, tmp_path: Path) -> None:
     picture(inbox / "thumbnail.png", size=(32, 32))
     picture(inbox / "photo.png", 245, (320, 240))
-    said: list[str] = []
-    measured = run.benchmark(
-        run.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1),
-        said.append,
-    )
+    setup = run.Setup([1], lambda _: two_models(), lambda _: ["--no-unsure"], None, inbox, tmp_path, 0.1)
+    measured = run.benchmark(setup)
     assert [(one.model, one.most_views) for one in measured.workloads] == [
         ("compact_int8.tflite", 1),
         ("photo_like_int8.tflite", 13),

@@ -133,5 +133,5 @@ def test_device_nodes_without_capture_are_not_listed(tmp_path: Path) -> None:
 def test_capture_devices_are_recognised_by_capabilities(
     driver: str, capabilities: int, of_the_node: int, is_camera: bool
 ) -> None:
-    assert devices.captures(driver, capabilities, of_the_node) is is_camera
+    assert devices.can_capture(driver, capabilities, of_the_node) is is_camera
     assert struct.calcsize("16s32s32sIII12x") == 104

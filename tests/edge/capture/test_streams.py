@@ -1,7 +1,10 @@
 """Network cameras: a real server, its end, its silence, its password."""
 
+import socket
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +54,38 @@ def test_end_of_stream_is_an_error(server: Server) -> None:
 def test_stalled_stream_raises_after_timeout(server: Server) -> None:
     error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
     assert str(error).endswith(": no answer for 1 s")
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        60,  # FFmpeg's H.264 parser holds back the last frame when the stream stalls
+        10,  # too few for FFmpeg's analysis of the stream, so that opening it runs into the time limit
+    ],
+)
+def test_stalled_h264_stream_raises_after_one_timeout(tmp_path: Path, count: int) -> None:
+    content = video(tmp_path / "a.ts", "libx264", count=count).read_bytes()
+    is_over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n" + content)
+            is_over.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            began = time.monotonic()
+            stream = LibavCamera(f"http://127.0.0.1:{listener.getsockname()[1]}/a.ts", timeout_seconds=2)
+            error = until_it_fails(stream)
+        finally:
+            is_over.set()
+            thread.join()
+    assert str(error).endswith("/a.ts: no answer for 2 s")
+    assert time.monotonic() - began < 3.5, "the time limit was waited for twice"
 
 
 def test_a_stream_without_video_is_an_error(server: Server, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def read(model: int) -> Prepared:
 
 @pytest.fixture
 def network() -> RetryingClassifier:
-    return RetryingClassifier(two_models(), print, once=True)
+    return RetryingClassifier(two_models(), once=True)
 
 
 def test_confirmed_answer_outside_of_domain_is_known(tmp_path: Path, network: RetryingClassifier) -> None:
@@ -63,7 +63,7 @@ def test_answer_of_any_model_counts_for_undecodable_file(tmp_path: Path, network
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict(None), PHOTO_LIKE)], "/in")
         failed = Prepared(DIGEST, None, (0, 0), "took more than 30 s to decode", 30.0)
-        one_model = RetryingClassifier(Router.of(two_models().classifier(0)), print, once=True)
+        one_model = RetryingClassifier(Router.of(two_models().classifier(0)), once=True)
         again = Answers(ledger, "/in", one_model, reclassify=True)
         assert again.answered_as([(PATH, STAMP, failed)]) == [AnsweredAs(PATH, DIGEST, "REAL")]
         assert again.answered_as([(PATH, STAMP, read(0))]) == [None]

@@ -146,6 +146,15 @@ def test_missing_program_is_retried_until_it_exists(tmp_path: Path, logged: list
     assert len(logged) == 2
 
 
+def test_missing_program_at_the_end_is_logged_and_leaves_answer_undelivered(tmp_path: Path, logged: list[str]) -> None:
+    with Ledger(tmp_path / "state") as ledger:
+        outlet = CommandOutlet(tmp_path / "state", FOLDER, Command("no-such-program-here", None))
+        record(ledger, "a")
+        end(outlet, finish=True)
+        assert [answer.id for answer in ledger.undelivered(FOLDER, outlet.name)] == [1]
+    assert logged == ["no-such-program-here: cannot be run: no such file or directory"]
+
+
 def test_command_runs_once_if_ledger_fails_to_record_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, attempts = Ledger.mark_delivered, []
 

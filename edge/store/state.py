@@ -12,13 +12,13 @@ from edge.paths import xdg_folder
 
 
 def default_folder() -> Path:
-    """The state folder of the service (made by systemd), else of the user (XDG Base Directory Specification).
+    """The state folder of the service (made by systemd), or else of the user (XDG Base Directory Specification).
 
     Raises:
         LedgerError: the account has no home.
     """
     if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given)  # a single folder in our units, so a colon is part of its name
+        return Path(given)  # the units name a single folder, so a colon is part of its name
     base = xdg_folder("XDG_STATE_HOME", ".local/state")
     if base is None:
         raise LedgerError("this account has no home folder for the ledger; name a folder with --state")

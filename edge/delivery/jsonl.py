@@ -3,7 +3,8 @@
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge.errors import SinkError, printable, reason_of
@@ -33,6 +34,11 @@ class JsonLog:
             SinkError: the file cannot be written; it contains nothing of the batch then.
         """
         try:
+            if self._is_stream():
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+                with open(descriptor, "wb") as stream:
+                    stream.write(_lines(batch))
+                return
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)  # watchers of several folders may share the file
@@ -42,13 +48,19 @@ class JsonLog:
         except OSError as error:
             raise SinkError(f"{printable(self.path)}: cannot write the log: {reason_of(error)}") from error
 
+    def _is_stream(self) -> bool:
+        """Whether the path is a pipe, a terminal or the like, such as /dev/stderr: nothing can be read back there."""
+        try:
+            return not stat.S_ISREG(os.stat(self.path).st_mode)
+        except OSError:
+            return False
+
     def _append(self, descriptor: int, batch: Sequence[Recorded]) -> None:
         end = os.fstat(descriptor).st_size
         written: set[tuple[int, str, str]] = set()  # (id, time, path): another ledger's answers have the same ids
         if not self._is_checked:  # a former run may have ended after it wrote answers and before the ledger had that
             end, written = self._whole_lines(descriptor, end)
-        lines = [new.as_json() for new in batch if (new.id, new.time, new.answer.path) not in written]
-        left = memoryview("".join(json.dumps(line) + "\n" for line in lines).encode("ascii"))
+        left = memoryview(_lines(new for new in batch if (new.id, new.time, new.answer.path) not in written))
         try:
             while left:
                 left = left[os.write(descriptor, left) :]
@@ -81,3 +93,7 @@ class JsonLog:
             except (ValueError, KeyError, TypeError):
                 continue  # the first line may be incomplete here, and another program may have written others
         return end, written
+
+
+def _lines(batch: Iterable[Recorded]) -> bytes:
+    return "".join(json.dumps(new.as_json()) + "\n" for new in batch).encode("ascii")

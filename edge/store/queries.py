@@ -61,8 +61,8 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
     conditions = ["id > ?", "answered_at >= ?"]
     values: list[object] = [after, query.since]
     if query.label is not None:
-        conditions.append("label IS NULL" if query.label == "ERROR" else "label = ?")
-        values += [] if query.label == "ERROR" else [printable(query.label)]
+        conditions.append("label IS NULL" if query.label.upper() == "ERROR" else "label = ? COLLATE NOCASE")
+        values += [] if query.label.upper() == "ERROR" else [printable(query.label)]
     if query.folder is not None:
         below = os.fsencode(os.path.realpath(query.folder)).rstrip(b"/") + b"/"
         conditions.append("(substr(path, 1, ?) = ? OR path IN (?, ?, ?))")

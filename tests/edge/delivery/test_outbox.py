@@ -13,6 +13,7 @@ from edge.delivery.outbox import Outlet
 from edge.errors import LedgerError, SinkError
 from edge.store.ledger import Ledger
 from edge.verdict import Recorded
+from tests.conftest import Run, age, picture
 from tests.support.recording import FOLDER, entry, record
 
 
@@ -179,3 +180,12 @@ def test_sink_that_was_unsubscribed_receives_only_later_answers(tmp_path: Path) 
         record(ledger, "now")
         deliver(outlet)
     assert sink.received == ["now"]
+
+
+@pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2"])
+def test_log_may_be_a_stream(inbox: Path, brightness: Path, edge_detect: Run, name: str) -> None:
+    age(picture(inbox / "a.png"))
+    done = edge_detect("watch", inbox, "--once", "--model", brightness, "--log", name)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("{"))
+    assert json.loads(line)["path"].endswith("a.png")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TextIO
 
 from edge.errors import SinkError, printable, reason_of
@@ -70,7 +71,11 @@ def line_of(answer: Answer | Recorded) -> str:
         "" if end is None else f"after {end:.1f} s",
         "" if seen.snapshot is None else printable(seen.snapshot),
     ]
-    return "  ".join([text(answer.answer), " ".join(part for part in parts if part)]).rstrip()
+    verdict = answer.answer
+    if isinstance(verdict, Verdict) and verdict.outside:  # the same for every frame: one word is enough
+        verdict = replace(verdict, outside=None)
+        parts.append("(outside)")
+    return "  ".join([text(verdict), " ".join(part for part in parts if part)]).rstrip()
 
 
 def line_of_view(view: ViewLogit) -> str:

@@ -1,7 +1,7 @@
 """Conversion of PyAV's decoded frames to RGB, in full size or reduced."""
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,13 +50,15 @@ class Conversion:
             decoded: PyAV's frame.
             seconds: when the frame was taken, see `edge.capture.frame.Frame`.
         """
-        turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 lacks it
+        orientation = _orientation(decoded)
 
         def upright(size: Size) -> Size:
-            return size[::-1] if turns % 2 else size
+            return size[::-1] if orientation.is_transposed else size
 
         def turned(pixels: Pixels) -> Pixels:
-            return np.ascontiguousarray(np.rot90(pixels, turns))
+            rows_first = pixels.swapaxes(0, 1) if orientation.is_transposed else pixels
+            flips = tuple(axis for axis in (0, 1) if orientation.is_flipped[axis])
+            return np.ascontiguousarray(np.flip(rows_first, flips))
 
         return Frame(
             lambda: turned(self._rgb(decoded)),
@@ -89,3 +91,29 @@ class Conversion:
                 f"{self._name}: cannot convert a frame of the pixel format {frame.format.name}"
             ) from error
         return pixels
+
+
+class _Orientation(NamedTuple):
+    """How a decoded frame is turned upright: rows and columns are exchanged, then axes are reversed.
+
+    Attributes:
+        is_flipped: (top and bottom, left and right) of the result of the exchange.
+    """
+
+    is_transposed: bool = False
+    is_flipped: tuple[bool, bool] = (False, False)
+
+
+def _orientation(frame: "VideoFrame") -> _Orientation:
+    """The orientation by the frame's display matrix (libavutil/display.h), to the nearest of the eight.
+
+    The matrix holds nine numbers in the machine's byte order: a b u, c d v, x y w. It maps a point (p, q) to
+    (a p + c q, b p + d q).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return _Orientation()
+    a, b, _, c, d = np.frombuffer(data, np.int32, 5)  # type: ignore[call-overload]  # it is a buffer.tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return _Orientation(True, (b < 0, c < 0))
+    return _Orientation(False, (d < 0, a < 0))

@@ -185,7 +185,7 @@ def test_only_region_is_classified(camera: Any, filmed: Path) -> None:
     [
         (["--region", "0,0,400,30"], "does not lie within the picture"),
         (["--region", "a"], "invalid region"),
-        (["--schedule", "8-9"], "no part of a day"),
+        (["--schedule", "8-9"], "invalid time span; write it as 08:00-20:00"),
         (["--event", "DOG"], "no label of this model; it has FAKE and REAL"),
         (["--event", "UNSURE"], "no event is made of frames that the model is not sure of; use FAKE or REAL"),
         (["--enter", "0.2"], "--leave must not be above --enter"),
@@ -196,7 +196,7 @@ def test_only_region_is_classified(camera: Any, filmed: Path) -> None:
         (["--source", "picamera2"], "python3-picamera2"),
         (["--source", "gopher://host/x"], "not an address of a camera"),
         (["--on-fake", "true", "--event", "REAL"], "use --on-verdict"),
-        (["--name", "/srv/inbox"], "--name is printable text"),
+        (["--name", "/srv/inbox"], "'/srv/inbox' is not a valid name"),
         (["--keep-days", "nan"], "nan is not a number"),
         (["--fps", "nan"], "nan is not a number"),
     ],

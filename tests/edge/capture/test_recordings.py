@@ -1,10 +1,13 @@
 """Video files: colours, times, damage, and files that are not videos."""
 
+import struct
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -151,3 +154,52 @@ def test_missing_pyav_names_package_to_install(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True
     )
     assert "NotInstalledError: webcams, network cameras and video files need PyAV: pip install" in done.stderr
+
+
+def test_reordered_frames_without_presentation_times_keep_their_order(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.avi", "libx264", count=100, bf="3", b_strategy="0")
+    seconds = [frame.seconds for frame in iter(LibavCamera(str(path)).frame, None)]
+    assert len(seconds) == 100
+    assert seconds == sorted(seconds)
+    assert seconds == pytest.approx([number / 10 for number in range(100)], abs=0.41)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "order"),
+    [
+        ((-1, 0, 0, 1), (1, 0, 3, 2)),
+        ((1, 0, 0, -1), (2, 3, 0, 1)),
+        ((0, 1, 1, 0), (0, 2, 1, 3)),
+        ((0, -1, -1, 0), (3, 1, 2, 0)),
+        ((0, 1, -1, 0), (2, 0, 3, 1)),
+        ((0, -1, 1, 0), (1, 3, 0, 2)),
+        ((-1, 0, 0, -1), (3, 2, 1, 0)),
+    ],
+)
+def test_display_matrix_turns_and_mirrors(tmp_path: Path, matrix: tuple[int, ...], order: tuple[int, ...]) -> None:
+    """The numbers a, b, c, d map a point (p, q) to (a p + c q, b p + d q) (ISO/IEC 14496-12, section 6.2.2)."""
+    path = video(tmp_path / "a.mp4", "libx264")
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (number << 16 for number in matrix)
+    at = content.index(b"tkhd") + 44
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    (pixels, *_) = pictures(LibavCamera(str(path)))
+    assert pixels.shape == ((66, 50, 3) if matrix[1] else (50, 66, 3))
+    assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
+
+
+def test_cover_picture_is_not_taken_for_the_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        cover: Any = container.add_stream("mjpeg", rate=1)
+        stream: Any = container.add_stream("mpeg4", rate=10)
+        for one, format_ in ((cover, "yuvj420p"), (stream, "yuv420p")):
+            one.width, one.height, one.pix_fmt = 66, 50, format_
+        picture = av.VideoFrame.from_ndarray(np.full((50, 66, 3), 128, np.uint8), format="rgb24")
+        container.mux(cover.encode(picture.reformat(format="yuvj420p")))
+        container.mux(cover.encode())
+        for _ in range(20):
+            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    assert len(list(iter(LibavCamera(str(path)).frame, None))) == 20

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge import redact
-from edge.capture.libav import LibavCamera
+from edge.capture.libav import LibavCamera, StreamSettings
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
 from tests.support.videos import Server, served, shows_quadrants, video
@@ -52,7 +52,9 @@ def test_end_of_stream_raises(server: Server) -> None:
 
 
 def test_stalled_stream_raises_after_timeout(server: Server) -> None:
-    error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
+    error = until_it_fails(
+        LibavCamera(server.address("/stall"), timeout_seconds=1, stream=StreamSettings(connect_seconds=2))
+    )
     assert str(error).endswith(": no answer for 1 s")
 
 
@@ -79,7 +81,11 @@ def test_stalled_h264_stream_raises_after_one_timeout(tmp_path: Path, count: int
         thread.start()
         try:
             began = time.monotonic()
-            stream = LibavCamera(f"http://127.0.0.1:{listener.getsockname()[1]}/a.ts", timeout_seconds=2)
+            stream = LibavCamera(
+                f"http://127.0.0.1:{listener.getsockname()[1]}/a.ts",
+                timeout_seconds=2,
+                stream=StreamSettings(connect_seconds=2),
+            )
             error = until_it_fails(stream)
         finally:
             is_over.set()
@@ -175,4 +181,6 @@ def test_network_playlist_cannot_open_local_files(server: Server, tmp_path: Path
     for name in (f"file://{own}", str(own), f"concat:{own}|{own}", f"subfile,,start,0,end,9999,,:{own}"):
         (tmp_path / "hostile.m3u8").write_text(f"{head}{name}\n#EXT-X-ENDLIST\n")
         with pytest.raises(CameraError):
-            LibavCamera(server.address("/hostile.m3u8"), timeout_seconds=2).frame()
+            LibavCamera(
+                server.address("/hostile.m3u8"), timeout_seconds=2, stream=StreamSettings(connect_seconds=2)
+            ).frame()

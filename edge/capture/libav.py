@@ -61,8 +61,8 @@ class StreamSettings:
     """How to connect to a network camera.
 
     Attributes:
-        transport: of RTSP. TCP loses nothing and passes firewalls; "auto" takes UDP if the camera refuses TCP.
-        connect_seconds: time limit of the first answer; for a file, of opening it.
+        transport: of RTSP: TCP loses no packets and passes firewalls; "auto" uses UDP if the camera refuses TCP.
+        connect_seconds: time limit for the camera's first answer, or for opening a file.
     """
 
     transport: Transport = "auto"
@@ -89,7 +89,7 @@ class LibavCamera:
         Args:
             source: a device node, an address or a file.
             size: (width, height) in pixels to request from a V4L2 device, which may choose another.
-            frames_per_second: to request from a V4L2 device.
+            frames_per_second: frame rate to request from a V4L2 device.
             timeout_seconds: time limit of each frame; a V4L2 device has none.
             stream: how to connect to a network camera; None: the defaults.
 
@@ -102,7 +102,7 @@ class LibavCamera:
         self.is_live = self._is_device or redact.is_address(source)
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
         stream = stream or StreamSettings()
-        # Of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
+        # The limit of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
         self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
         requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None

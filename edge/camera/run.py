@@ -16,6 +16,7 @@ from edge.camera.schedule import Span
 from edge.camera.snapshots import SnapshotLimits, Snapshots
 from edge.capture.capture import Capture
 from edge.capture.frame import Camera
+from edge.capture.libav import StreamSettings
 from edge.capture.open_camera import first_source, open_camera
 from edge.capture.picamera import SIZE
 from edge.capture.roi import Roi
@@ -45,6 +46,7 @@ class CameraSettings(DaemonSettings):
     source: str | None = None
     called: str | None = None
     size: tuple[int, int] | None = None
+    stream: StreamSettings = field(default_factory=StreamSettings)
     view: Roi = field(default_factory=Roi)
     pace: Pace = field(default_factory=Pace)
     schedule: tuple[Span, ...] = ()
@@ -163,6 +165,6 @@ def _opener(settings: CameraSettings) -> Callable[[], Camera]:
         if source is None:
             source = first_source()
             _log.info("the camera is %s", printable(source))
-        return open_camera(source, settings.size, frames_per_second)
+        return open_camera(source, settings.size, frames_per_second, settings.stream)
 
     return open_named

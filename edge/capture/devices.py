@@ -29,7 +29,7 @@ class Found:
         source: the camera's name for `open_camera`.
         name: the name that the camera reports; safe to print.
         problem: why the camera cannot be used; empty if it can.
-        is_usb: whether libcamera lists a webcam, which works better as a V4L2 device.
+        is_usb: whether it is a webcam that libcamera lists; it works better as a V4L2 device.
     """
 
     source: str

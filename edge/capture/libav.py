@@ -6,7 +6,8 @@ import stat
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge import redact
 from edge.capture.frame import Frame
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 TIMEOUT_SECONDS = 10.0
+CONNECT_SECONDS = 20.0  # some cameras sleep, and take long for their first answer
 # Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
 STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
-# A reader that is slower than the camera gets older and older frames. It is recognised by never having to wait for a
-# packet: longer than MIN_WAIT_SECONDS, within BEHIND_SECONDS.
+# A reader that is slower than the camera gets older and older frames. The sign of it: within BEHIND_SECONDS, no packet
+# had to be waited for longer than MIN_WAIT_SECONDS.
 BEHIND_SECONDS = 2.0
 REORDERED_SECONDS = 1.0  # by less than this, times may go back in an AVI whose frames were coded out of order
 MIN_WAIT_SECONDS = 0.002
@@ -42,12 +44,34 @@ _REASONS = {
     ("EINVAL", "reading a device"): "the device was stopped",
     ("EINVAL", "stream"): "invalid address, or unsupported content",
     ("EINVAL", "file"): "unsupported content",
+    ("EPROTONOSUPPORT", "stream"): "refuses this transport; try --transport udp, or --transport tcp",
     ("EIO", "opening a stream"): "cannot be reached, or sends no video",
     ("EIO", "reading a stream"): "the connection broke off",
     ("ENOTTY", ""): "not a camera",
     ("EBUSY", ""): "another program uses it",
     ("EACCES", "device"): "permission denied; the user must be in the group video",
 }
+TRANSPORT_PAUSE_SECONDS = 0.5  # between two attempts to connect: a camera may still be releasing the first one
+
+Transport = Literal["auto", "tcp", "udp"]
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How to connect to a network camera.
+
+    Attributes:
+        transport: of RTSP. TCP loses nothing and passes firewalls; "auto" takes UDP if the camera refuses TCP.
+        connect_seconds: time limit of the first answer; for a file, of opening it.
+    """
+
+    transport: Transport = "auto"
+    connect_seconds: float = CONNECT_SECONDS
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The transports to try, in this order."""
+        return ("tcp", "udp") if self.transport == "auto" else (self.transport,)
 
 
 class LibavCamera:
@@ -59,13 +83,15 @@ class LibavCamera:
         size: tuple[int, int] | None = None,
         frames_per_second: float | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        stream: StreamSettings | None = None,
     ) -> None:
         """
         Args:
             source: a device node, an address or a file.
             size: (width, height) in pixels to request from a V4L2 device, which may choose another.
             frames_per_second: to request from a V4L2 device.
-            timeout_seconds: time limit of opening a stream or file, and of each frame; a V4L2 device has none.
+            timeout_seconds: time limit of each frame; a V4L2 device has none.
+            stream: how to connect to a network camera; None: the defaults.
 
         Raises:
             NotInstalledError: PyAV is missing.
@@ -75,22 +101,16 @@ class LibavCamera:
         self._is_device = not redact.is_address(source) and _is_device(source)
         self.is_live = self._is_device or redact.is_address(source)
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
-        self._timeout_seconds, self._conversion = timeout_seconds, Conversion(self.name)
-        url, format_, options = _how_to_open(source, self._is_device)
+        stream = stream or StreamSettings()
+        # Of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
+        self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
         requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
         self._packets: Iterator[Packet[Any]] = iter(())
         self._began = time.monotonic()  # when the present call of PyAV began
         try:
-            self._container = av.open(
-                url,
-                "r",
-                format=format_,
-                options=options,
-                container_options=requested,
-                timeout=(timeout_seconds, timeout_seconds),
-                **_tolerance(av),
-            )
+            self._container = _opened(source, stream, requested, timeout_seconds, is_device=self._is_device)
+            self._timeout_seconds = timeout_seconds
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: has no video")
             self._stream = _main_stream(self._container, is_live=self.is_live)
@@ -103,9 +123,9 @@ class LibavCamera:
             raise self._error(error) from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
-        stream = self._stream
-        self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
-        self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        video = self._stream
+        self._start_seconds = float((video.start_time or 0) * (video.time_base or 0))
+        self._frame_seconds = float(1 / video.average_rate) if video.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
         has_no_order = self._container.format.name == "avi"
         self._reordered_seconds = REORDERED_SECONDS if has_no_order else 0.0
@@ -226,7 +246,36 @@ class LibavCamera:
         return CameraError(f"{self.name}: {known or (getattr(error, 'strerror', None) or 'cannot be read').lower()}")
 
 
-def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:
+def _opened(
+    source: str, stream: StreamSettings, requested: dict[str, str], timeout_seconds: float, *, is_device: bool
+) -> "InputContainer":
+    """Open a source, by the next transport if the camera refuses the first.
+
+    Args:
+        requested: options of a device, see `_requested`.
+    """
+    av = _av()
+    for transport in stream.transports:
+        url, format_, options = _how_to_open(source, is_device, transport)
+        try:
+            container: InputContainer = av.open(
+                url,
+                "r",
+                format=format_,
+                options=options,
+                container_options=requested,
+                timeout=(stream.connect_seconds, timeout_seconds),
+                **_tolerance(av),
+            )
+            return container
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT or transport == stream.transports[-1]:
+                raise
+            time.sleep(TRANSPORT_PAUSE_SECONDS)
+    raise AssertionError("there is a transport")
+
+
+def _how_to_open(source: str, is_device: bool, transport: str = "tcp") -> tuple[str, str | None, dict[str, str]]:
     """The arguments of `av.open`: url, format, options of the container and of the decoders.
 
     FFmpeg's option nobuffer is not among them: it drops what was read while probing the stream, including the first key
@@ -236,8 +285,7 @@ def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[st
     if redact.is_address(source):
         scheme = redact.scheme(source)
         limits = {"protocol_whitelist": ",".join(redact.PROTOCOLS), "format_whitelist": STREAMS, **frames}
-        # Not UDP, which loses packets on a wireless network and needs an open firewall.
-        rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
+        rtsp = {"rtsp_transport": transport, "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
         return source, "v4l2", frames

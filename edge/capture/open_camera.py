@@ -7,7 +7,7 @@ from edge import redact
 from edge.capture.devices import found_cameras, picamera2_problem
 from edge.capture.frame import Camera
 from edge.capture.image_folder import ImageFolder
-from edge.capture.libav import LibavCamera
+from edge.capture.libav import LibavCamera, StreamSettings
 from edge.capture.picamera import PiCamera
 from edge.errors import CameraError, printable
 from edge.imaging import preprocess
@@ -19,6 +19,7 @@ def open_camera(
     source: str,
     size: tuple[int, int] | None = None,
     frames_per_second: float | None = None,
+    stream: StreamSettings | None = None,
 ) -> Camera:
     """Open a camera, stream, recording or folder of images.
 
@@ -26,6 +27,7 @@ def open_camera(
         source: a name as in SOURCES.
         size: (width, height) in pixels to request from a camera of this machine.
         frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it.
+        stream: how to connect to a network camera; None: the defaults.
 
     Raises:
         CameraError: the source cannot be opened.
@@ -34,7 +36,7 @@ def open_camera(
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
     if redact.is_address(source):
-        return LibavCamera(source)
+        return LibavCamera(source, stream=stream)
     if source.startswith("/dev/video") and not os.path.exists(source):
         raise CameraError(f"{printable(source)}: no such device; {_seen()}")
     is_image = os.path.splitext(source)[1].lower() in preprocess.SUFFIXES

@@ -104,6 +104,20 @@ class SpanOfDay(ParamType):
     metavar="NAME",
     help="Name the camera in every report.  [default: made of the source]",
 )
+@option(
+    "--transport",
+    type=click.Choice(["auto", "tcp", "udp"]),
+    default="auto",
+    show_default=True,
+    help="Transport of an RTSP stream; auto takes UDP if the camera refuses TCP.",
+)
+@option(
+    "--connect-seconds",
+    default=20.0,
+    show_default=True,
+    type=Number(1, 40),
+    help="Time limit for the first answer of a network camera, in seconds.",
+)
 @option("--interval", type=Seconds(), metavar="N", help="Classify one frame every N seconds.")
 @option("--fps", type=Number(0.001, 1000), metavar="N", help="Classify N frames a second.")
 @option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
@@ -227,6 +241,7 @@ def _settings(options: dict[str, Any]) -> "CameraSettings":
     from edge.camera.loop import Pace
     from edge.camera.run import CameraSettings
     from edge.camera.snapshots import SnapshotLimits
+    from edge.capture.libav import StreamSettings
     from edge.capture.roi import Roi
     from edge.store.state import default_folder
 
@@ -240,6 +255,7 @@ def _settings(options: dict[str, Any]) -> "CameraSettings":
         source=_source(options["source"]),
         called=options["called"],
         size=options["size"],
+        stream=StreamSettings(transport=options["transport"], connect_seconds=options["connect_seconds"]),
         view=Roi(region=options["region"], rotate=options["rotate"], flip=options["flip"]),
         pace=Pace(
             interval_seconds=options["interval"] or (1 / options["fps"] if options["fps"] else 0.0),

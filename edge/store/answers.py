@@ -13,7 +13,7 @@ from edge.verdict import Answer, CameraEvent, Failure
 
 RECENT_NS = 2_000_000_000  # resolution of FAT's file times; no other file system's is coarser
 MAX_LOOKUP = 256  # files of one lookup; older SQLite allows 999 variables in a statement
-FILE_ROWS = 128  # rows of one statement, four variables each
+FILE_ROWS = 128  # rows of one statement, five variables each
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ class AnswerTable(Database):
     ) -> list[AnsweredAs | None]:
         """For each file the earlier answer, if the file is certainly unchanged, so that it need not be read; else None.
 
-        A file that was written to just before it was seen may have been written to again within the resolution of the
-        file system's times: it does not count as unchanged.
+        A file does not count as unchanged if it was written to just before it was seen, because it may have been
+        written to again within the resolution of the file system's times; or if its ctime differs, because a program
+        may have written other content and restored the time of modification.
 
         Args:
             files: (absolute path, identity) of each, at most MAX_LOOKUP.
@@ -71,13 +72,13 @@ class AnswerTable(Database):
                 on images outside of a model's domain, which may go to another model now. None: every answer counts.
         """
         rows = self._rows(
-            "SELECT path, stamp, seen_ns, sha256, label, model_sha256, outside"
+            "SELECT path, stamp, seen_ns, ctime_ns, sha256, label, model_sha256, outside"
             f" FROM files JOIN answers USING (path, sha256) WHERE path IN ({_marks(files)})",
             *(os.fsencode(path) for path, _ in files),
         )
         found = {
-            (path, stamp): (seen_ns, sha256, label)
-            for path, stamp, seen_ns, sha256, label, model, outside in rows
+            (path, stamp): (seen_ns, ctime_ns, sha256, label)
+            for path, stamp, seen_ns, ctime_ns, sha256, label, model, outside in rows
             if models is None or label is None or (model in models and outside is None)
         }
         return [_unchanged(path, stamp, found.get((os.fsencode(path), str(stamp)))) for path, stamp in files]
@@ -91,7 +92,8 @@ class AnswerTable(Database):
         """For each content the earlier answer; None if there is none.
 
         It is the answer at the path itself; or, if the file was renamed, the answer at its other path below `root`,
-        provided that only one of the two paths exists.
+        provided that only one of the two paths exists. On a file system that ignores case, such as FAT, both may name
+        the same file.
 
         Args:
             files: (absolute path, identity, SHA-256 of the content) of each, at most MAX_LOOKUP.
@@ -151,7 +153,7 @@ class AnswerTable(Database):
         """
         within = os.fsencode(root).rstrip(b"/") + b"/"
         for name in names:
-            if name.startswith(within) and not (os.path.lexists(name) and os.path.lexists(path)):
+            if name.startswith(within) and not _are_two_files(os.fsdecode(name), path):
                 rows = self._rows("SELECT label, model_sha256 FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
                 if rows:
                     return AnsweredAs(os.fsdecode(name), sha256, rows[0][0]), rows[0][1]
@@ -215,9 +217,12 @@ class AnswerTable(Database):
         """Record the present identities of answered files."""
         values: list[object] = []
         for entry in entries:
-            values += (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256)
-        rows = ", ".join(["(?, ?, ?, ?)"] * len(entries))
-        self._database.execute(f"INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256) VALUES {rows}", values)
+            ctime_ns = entry.stamp.ctime_ns or None
+            values += (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256, ctime_ns)
+        rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(entries))
+        self._database.execute(
+            f"INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256, ctime_ns) VALUES {rows}", values
+        )
 
     def _insert_answer(
         self,
@@ -246,10 +251,22 @@ class AnswerTable(Database):
 
 
 def _unchanged(path: str, stamp: FileId, row: tuple[Any, ...] | None) -> AnsweredAs | None:
-    """The answer of a row (seen_ns, sha256, label), unless the file was seen within RECENT_NS of its modification."""
+    """The answer of a row (seen_ns, ctime_ns, sha256, label), if it is certain that the file is unchanged."""
     if row is None or abs(row[0] - stamp.mtime_ns) <= RECENT_NS:  # abs(): a wrong clock gives times in the future
         return None
-    return AnsweredAs(path, *row[1:])
+    if row[1] is not None and stamp.ctime_ns and row[1] != stamp.ctime_ns:
+        return None
+    return AnsweredAs(path, *row[2:])
+
+
+def _are_two_files(first: str, second: str) -> bool:
+    """Whether both paths exist, and are not one file whose name differs only in case."""
+    try:
+        status, other = os.lstat(first), os.lstat(second)
+    except OSError:
+        return False
+    is_one_name = first.lower() == second.lower() and os.path.samestat(status, other) and status.st_nlink == 1
+    return not is_one_name
 
 
 def _label(answer: Answer | AnsweredAs) -> str | None:

@@ -94,6 +94,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The name of the model that gave the verdict; NULL for errors and old answers.
         "ALTER TABLE answers ADD COLUMN model TEXT",
     ),
+    (
+        # Nanoseconds since the epoch, see edge.files.FileId; NULL for files of older versions.
+        "ALTER TABLE files ADD COLUMN ctime_ns INTEGER",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

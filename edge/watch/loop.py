@@ -67,7 +67,7 @@ class WatchLoop:
         self._open_folder = open_folder
         self._folder: Folder | None = None
         self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
-        self._sorter, self._mover = sorter, Mover(recorder)
+        self._sorter, self._mover = sorter, Mover(recorder, errors)
         self._found: list[Task] = []  # since the last step
         self._written_since: dict[str, float] = {}  # files that changed or had a writer at the first attempt to read
         self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ _AT_FDCWD = -100  # fcntl.h
 # Errors of file systems that do not support a rename without replacing, or hard links.
 _NO_SUCH_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_SUCH_LINK = (*_NO_SUCH_RENAME, errno.EPERM, errno.EMLINK)
+# How file systems refuse a name: too long for them, or with a character that they do not have.
+_REFUSED_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+_NOT_PORTABLE = re.compile(r'[\x00-\x1f<>:"|?*\\]')
+MAX_NAME_BYTES = 130  # of a shortened name: encrypted folders allow 143, others 255; and a number may follow
 _COARSEST_NS = 2_000_000_000  # FAT's times are even seconds
 _CHUNK_BYTES = 1 << 20
 _SYNC_BYTES = 16 * _CHUNK_BYTES  # written between two waits for the disk, so that no wait takes long
@@ -73,13 +78,44 @@ def perform(move: Move, heartbeat: Callable[[], None] = lambda: None) -> str | N
         return _existing_copy(move)
     if not is_unchanged:
         return None
-    os.makedirs(os.path.dirname(move.target), exist_ok=True)
     try:
-        target = _rename_to_free_name(move.source, move.target)
+        return _move_to(move.target, move, heartbeat)
+    except OSError as error:
+        portable = portable_path(move.target)
+        if error.errno not in _REFUSED_NAME or portable == move.target:
+            raise
+        return _move_to(portable, move, heartbeat)
+
+
+def portable_path(target: str) -> str:
+    """A path for a file system that refuses a name of this one: names are shortened, characters replaced by `_`.
+
+    The folders of the path that exist already stay as they are.
+    """
+    existing, new = target, list[str]()
+    while not os.path.isdir(existing):
+        existing, name = os.path.split(existing)
+        new.insert(0, name)
+    return os.path.join(existing, *(_portable_name(name) for name in new))
+
+
+def _portable_name(name: str) -> str:
+    """A name that FAT accepts, of at most MAX_NAME_BYTES, with its suffix."""
+    name = _NOT_PORTABLE.sub("_", name)
+    name = re.sub(r"[. ]+$", "_", name)
+    stem, suffix = os.path.splitext(name)
+    room = max(1, MAX_NAME_BYTES - len(os.fsencode(suffix)))
+    return os.fsencode(stem)[:room].decode("utf-8", "ignore") + suffix if len(os.fsencode(stem)) > room else name
+
+
+def _move_to(wanted: str, move: Move, heartbeat: Callable[[], None]) -> str | None:
+    os.makedirs(os.path.dirname(wanted), exist_ok=True)
+    try:
+        target = _rename_to_free_name(move.source, wanted)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        return _copy_across(move, heartbeat)
+        return _copy_across(wanted, move, heartbeat)
     if _was(target, move):
         return target
     _rename(target, move.source)  # another file had just replaced the source: that one is not to be moved
@@ -108,21 +144,23 @@ def _is_same_file(first: str, second: str) -> bool:
 
 def _existing_copy(move: Move) -> str | None:
     """The path of the file if a former attempt has moved or copied it; else None."""
-    return next((target for target in itertools.islice(_names(move.target), 3) if _is_copy(target, move)), None)
+    wanted = dict.fromkeys((move.target, portable_path(move.target)))
+    names = itertools.chain.from_iterable(itertools.islice(_names(target), 3) for target in wanted)
+    return next((name for name in names if _is_copy(name, move)), None)
 
 
-def _copy_across(move: Move, heartbeat: Callable[[], None]) -> str | None:
+def _copy_across(wanted: str, move: Move, heartbeat: Callable[[], None]) -> str | None:
     """Move to another file system: make a complete copy, give it its name, and only then remove the source."""
     if (copy := _existing_copy(move)) is not None:  # a former attempt was interrupted before it removed the source
         _remove(move)
         return copy
-    folder = os.path.dirname(move.target)
+    folder = os.path.dirname(wanted)
     partial = os.path.join(folder, f".{_key(move.source)}.part")
     Path(partial).unlink(missing_ok=True)  # left by a former attempt: no other file has such a name
     try:
         if not _copy(move, partial, heartbeat):
             return None  # the file was written to: its new content gets an answer and a move of its own
-        target = _rename_to_free_name(partial, move.target)
+        target = _rename_to_free_name(partial, wanted)
         _synchronize(folder)
         _remove(move)
         return target

@@ -1,4 +1,4 @@
-"""Video files: their colours, their times, and what is no video."""
+"""Video files: colours, times, damage, and files that are not videos."""
 
 import struct
 import subprocess
@@ -61,7 +61,7 @@ def test_colour_standard_is_respected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
-def test_rotation_in_the_metadata_of_a_recording_is_applied(
+def test_rotation_in_recording_metadata_is_applied(
     tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
 ) -> None:
     """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
@@ -72,7 +72,7 @@ def test_rotation_in_the_metadata_of_a_recording_is_applied(
     assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
 
 
-def test_a_recording_is_not_live_and_has_times(tmp_path: Path) -> None:
+def test_recording_is_not_live_and_frames_have_positions(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.mp4")))
     assert not stream.is_live
     assert stream.name == str(tmp_path / "a.mp4")
@@ -82,7 +82,7 @@ def test_a_recording_is_not_live_and_has_times(tmp_path: Path) -> None:
     stream.close()
 
 
-def test_times_never_go_back_in_a_joined_recording(tmp_path: Path) -> None:
+def test_times_never_decrease_in_joined_recording(tmp_path: Path) -> None:
     part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
     (tmp_path / "a.ts").write_bytes(part + part)
     stream = LibavCamera(str(tmp_path / "a.ts"))
@@ -126,13 +126,13 @@ def test_damage_loses_only_some_frames(tmp_path: Path) -> None:
     assert shows_quadrants(found[-1])
 
 
-def test_an_enormous_frame_is_refused_before_decoding(tmp_path: Path) -> None:
+def test_enormous_frame_is_rejected_before_decoding(tmp_path: Path) -> None:
     video(tmp_path / "a.avi", "mjpeg", "yuvj420p", (8000, 5000), count=1)
     with pytest.raises(CameraError, match="no frame can be decoded"):
         pictures(LibavCamera(str(tmp_path / "a.avi")))
 
 
-def test_files_that_are_not_videos_are_one_line_errors(tmp_path: Path) -> None:
+def test_file_that_is_no_video_raises_one_line_error(tmp_path: Path) -> None:
     whole = video(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mp4").write_text("no video\n" * 100)

@@ -152,3 +152,39 @@ def test_interrupted_removal_of_the_source_is_finished(source: Path, sorted_fold
     source.rename(move._aside(str(source)))  # power cut here
     assert move.perform(decided) == str(sorted_folder / "a.jpg")
     assert os.listdir(source.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("Screenshot 12:30:11.jpg", "Screenshot 12_30_11.jpg"),
+        ("what?*.png", "what__.png"),
+        ("dots...", "dots_"),
+        ("ü" * 125 + ".jpg", "ü" * 63 + ".jpg"),
+    ],
+)
+def test_name_that_a_file_system_refuses_is_replaced(tmp_path: Path, name: str, portable: str) -> None:
+    (tmp_path / "REAL").mkdir()
+    assert move.portable_path(str(tmp_path / "REAL" / name)) == str(tmp_path / "REAL" / portable)
+    assert move.portable_path(str(tmp_path / "REAL" / "new:" / name)) == str(tmp_path / "REAL" / "new_" / portable)
+
+
+def test_longest_name_that_is_taken_is_shortened(tmp_path: Path, source: Path) -> None:
+    name = "ü" * 125 + ".jpg"  # 254 bytes: no number fits behind it
+    target = tmp_path / "sorted" / name
+    target.parent.mkdir()
+    target.write_text("another's")
+    place = move.perform(moved(source, target))
+    assert place is not None
+    assert Path(place).name == "ü" * 63 + ".jpg"
+    assert target.read_text() == "another's"
+    assert not source.exists()
+
+
+def test_move_to_shortened_name_is_found_done(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "sorted" / ("ü" * 125 + ".jpg")
+    target.parent.mkdir()
+    target.write_text("another's")
+    pending = moved(source, target)
+    assert move.perform(pending) == move.perform(pending), "as after a kill between the move and its record"

@@ -35,7 +35,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.imaging import heic
+from edge.imaging import heic, png
 from edge.process.stderr import silenced
 
 Pixels = npt.NDArray[np.uint8]
@@ -228,6 +228,8 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
     if data[4:8] == b"ftyp":  # HEIC, AVIF and video
         return heic.opened(path, data)
+    if data.startswith(png.SIGNATURE):
+        return png.opened(data)
     return Image.open(BytesIO(data), formats=_OF_PILLOW)
 
 

@@ -16,11 +16,13 @@ import itertools
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BytesIO
 
 from PIL import Image, PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_METADATA = 1 << 20  # bytes of a metadata chunk, inflated; Pillow itself refuses more
+_MOST_COPIED = 1 << 20  # bytes; copying a small file is faster than reading it in pieces
 _HEAD = struct.Struct(">I4s")  # of a chunk: length, type
 _PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS"))
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
@@ -35,7 +37,9 @@ def opened(data: bytes) -> Image.Image:
     Raises:
         SyntaxError, ValueError: the file is damaged.
     """
-    image = PngImagePlugin.PngImageFile(_Pieces(_decisive(data)))  # type: ignore[arg-type]  # all that it calls is there
+    pieces = _decisive(data)
+    file = BytesIO(b"".join(pieces)) if len(data) <= _MOST_COPIED else _Pieces(pieces)
+    image = PngImagePlugin.PngImageFile(file)  # type: ignore[arg-type]  # all that it calls is there
     Image._decompression_bomb_check(image.size)  # as Image.open does
     return image
 

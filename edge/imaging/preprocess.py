@@ -35,7 +35,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.imaging import heic, png
+from edge.imaging import heic, jpeg, png
 from edge.process.stderr import silenced
 
 Pixels = npt.NDArray[np.uint8]
@@ -276,8 +276,11 @@ def loaded(
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
     """
-    with _opened(path, data) as image:
+    endless = jpeg.without_end(data) if data.startswith(_JPEG) else None
+    with _opened(path, data if endless is None else endless + jpeg.END) as image:
         try:
+            if endless is not None:
+                jpeg.require_whole(endless)
             stored = image.size  # `draft` changes it
             orientation = orientation_of(image)
             least = least_side(as_stored(stored, orientation))

@@ -35,8 +35,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.imaging import heic, jpeg, png
-from edge.process.stderr import silenced
+from edge.imaging import avif, completeness, heic, jpeg, png, tiff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,9 +44,11 @@ Pixels = npt.NDArray[np.uint8]
 # MPO, the JPEGs with several pictures that some cameras write. Pillow loads the
 # decoders of the first four at once, the others at the first such file.
 _OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.imaging.heic
+FORMATS = (*_OF_PILLOW, "HEIC", "AVIF")  # the last two: see edge.imaging.heic and edge.imaging.avif
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}.union(
+        heic.SUFFIXES, avif.SUFFIXES
+    )
 )
 _JPEG = b"\xff\xd8\xff"
 FIGURE_SUFFIX = "_results.png"  # of the figures of edge.imaging.annotate, which are never classified
@@ -227,15 +228,22 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
     if data[4:8] == b"ftyp":  # HEIC, AVIF and video
-        return heic.opened(path, data)
+        return avif.opened(path, data) if avif.is_avif(data) else heic.opened(path, data)
     if data.startswith(png.SIGNATURE):
         return png.opened(data)
-    return Image.open(BytesIO(data), formats=_OF_PILLOW)
+    image = Image.open(BytesIO(data), formats=_OF_PILLOW)
+    if image.format == "WEBP":
+        completeness.require_webp(data)
+    elif image.format == "TIFF":
+        tiff.require_decodable(image, data)
+    return image
 
 
 def _bytes_needed(image: Image.Image, data: bytes) -> int:
     if image.format == "HEIF":
         return heic.bytes_needed(image, data)
+    if image.format == "AVIF":
+        return avif.bytes_needed(image, data)
     return image.width * image.height * _bytes_per_pixel(image)
 
 
@@ -328,8 +336,7 @@ def _decoded(
 
 def _load(image: Image.Image) -> None:
     if image.format == "TIFF":
-        with silenced(b""):  # libtiff prints warnings about damaged files
-            image.load()
+        tiff.load(image)
     elif image.format == "HEIF":
         heic.load(image)
     else:
@@ -366,7 +373,9 @@ def scalable(image: Image.Image) -> Image.Image:
         converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
         assert converted is not None  # only an in-place conversion returns None
         return converted
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if mode == "La":  # Pillow converts it to nothing else
+        return image.convert("LA").convert("RGBA")
+    if mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("RGB")
 

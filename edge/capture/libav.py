@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge import redact
+from edge import redact, requirements
 from edge.capture.frame import Frame
 from edge.capture.libav_frames import Conversion
-from edge.errors import CameraError, NotInstalledError, printable, reason_of
+from edge.errors import CameraError, printable, reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -94,7 +94,7 @@ class LibavCamera:
             stream: how to connect to a network camera; None: the defaults.
 
         Raises:
-            NotInstalledError: PyAV is missing.
+            NotInstalledError: PyAV is missing or too old.
             CameraError: the source cannot be opened, or has no video.
         """
         av = _av()
@@ -332,11 +332,6 @@ def _tolerance(av: Any) -> dict[str, str]:
 
 
 def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalledError(
-            "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
-        ) from error
+    av = requirements.load("av")
     av.logging.set_level(None)  # FFmpeg would print addresses with passwords to stderr
     return av

@@ -7,28 +7,28 @@ FIT ?=
 
 .PHONY: run check test test-systemd test-arm test-picamera test-vm soak bench models format clean
 
-# Classify the bundled sample images, thumbnails and photos, as after a fresh installation.
+# Classify the sample images, thumbnails and photos, with a fresh ledger.
 run: $(VENV)/installed
 	@rm -rf .run
 	$(BIN)/edge-detect watch tests/data/cifake/test --recursive --once --state .run
 	$(BIN)/edge-detect watch tests/data/photos --recursive --once --state .run
 
-# Linter, types and the quick tests, without TensorFlow: in about a minute after installation.
+# Linter, type checker and the quick tests, without TensorFlow: about a minute once everything is installed.
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quick -n 3
 
-# Linter, types and all tests, in three processes: they wait about half of the time.
+# Linter, type checker and all tests. Three processes, also on two cores: the tests spend half of their time waiting.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 3
 
-# Everything in models/, from the data set: train, convert, verify, measure, write the card. Goes on where it stopped.
-# FIT="..." has options for the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.
+# Build the compact model in models/: train, convert, verify, measure, write the card. Resumes an interrupted training.
+# FIT="..." passes options to the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.
 models: $(VENV)/installed-dev
 	test -f runs/compact/model.keras || $(BIN)/python -m train fit --data $(CIFAKE) --out runs/compact \
 	  $(FIT) $$(test -f runs/compact/run.json && echo --resume)
@@ -36,28 +36,28 @@ models: $(VENV)/installed-dev
 	cp runs/compact/model.keras models/compact.keras
 	$(BIN)/python -m train card --data $(CIFAKE) --run runs/compact $(if $(RESNET50),--resnet50 $(RESNET50))
 
-# The service under a real systemd in a container; as the super-user, with debootstrap and systemd-container.
+# Test the service under a real systemd in a container. Needs root, debootstrap and systemd-container.
 test-systemd: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m systemd tests/system/test_systemd.py
 
-# An installation on emulated ARM boards; as the super-user, with debootstrap and qemu-user-static.
+# Test an installation on emulated ARM boards. Needs root, debootstrap and qemu-user-static.
 test-arm: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m arm tests/system/test_arm.py
 
-# The real Picamera2 on a virtual camera; as the super-user, with debootstrap.
+# Test the real Picamera2 with a virtual camera. Needs root and debootstrap.
 test-picamera: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m picamera tests/system/test_virtual_camera.py
 
-# A Video4Linux camera, and its service, in a virtual machine; as the super-user, with debootstrap and qemu-system-x86.
+# Test a Video4Linux camera and its service in a virtual machine. Needs root, debootstrap and qemu-system-x86.
 test-vm: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m vm tests/system/test_vm.py
 
-# The tests that kill a watcher, a hundred times each; then ten minutes of files pouring in, kills and restarts.
+# Run each test that kills a watcher a hundred times; then ten minutes of new files, kills and restarts.
 soak: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --kills 100 tests/edge/watch/test_crash.py -k kill
 	$(BIN)/python -m tests.soak --minutes 10
 
-# Whether anything is slower than tests/benchmarks/ratios.json says; a minute or more, best on an idle machine.
+# Check that nothing is slower than tests/benchmarks/ratios.json allows. Takes a minute or more; needs an idle machine.
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.benchmarks.guard
 
@@ -84,5 +84,5 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "edge-detect needs Python 3.11 or later; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "this Python makes no virtual environments; on Debian: sudo apt install python3-venv" >&2; exit 1; }
+	  { echo "this Python cannot create virtual environments; on Debian: sudo apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from convert.graph import Operation
 
 SOFTMAX_ELEMENTS = 16_000
+BATCH = "works on the batch dimension"
 CHANNELS = 4  # a mean over channels needs a multiple of this number of channels
 
 Limit = Callable[[Operation], str | None]  # why an operation is unsupported, as words that follow its name
@@ -68,11 +69,14 @@ def _axes(operation: Operation, place: int) -> list[int] | None:
     return [axis % max(1, len(over.shape)) for axis in axes.integers()]
 
 
-def _reduction(operation: Operation) -> str | None:
-    axes = _axes(operation, 1)
+def _along(axes: list[int] | None, computed: str) -> str | None:
     if axes is None:
-        return "has axes that are computed"
-    return "works on the batch dimension" if 0 in axes else None
+        return computed
+    return BATCH if 0 in axes else None
+
+
+def _reduction(operation: Operation) -> str | None:
+    return _along(_axes(operation, 1), "has axes that are computed")
 
 
 def _mean(operation: Operation) -> str | None:
@@ -83,21 +87,18 @@ def _mean(operation: Operation) -> str | None:
 
 
 def _split(operation: Operation) -> str | None:
-    axes = _axes(operation, 0)
-    if axes is None:
-        return "has an axis that is computed"
-    return "works on the batch dimension" if 0 in axes else None
+    return _along(_axes(operation, 0), "has an axis that is computed")
 
 
 def _pack(operation: Operation) -> str | None:
-    return None if operation.options.axis else "works on the batch dimension"
+    return None if operation.options.axis else BATCH
 
 
 def _padding(operation: Operation) -> str | None:
     lengths = operation.input(1)
     if lengths is None or not lengths.is_constant:
         return "has lengths that are computed"
-    return "works on the batch dimension" if any(lengths.integers()[:2]) else None
+    return BATCH if any(lengths.integers()[:2]) else None
 
 
 def _prelu(operation: Operation) -> str | None:

@@ -1,25 +1,33 @@
 """Files and disks: identity, permissions, atomic writes, free space."""
 
 import contextlib
+import errno
+import fcntl
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 
 @dataclass(frozen=True)
 class FileId:
-    """A file's identity and state. Renaming keeps it; writing, copying or replacing the file changes it."""
+    """A file's identity and state. Renaming keeps it; writing, copying or replacing the file changes it.
+
+    Attributes:
+        ctime_ns: when anything about the file changed, nanoseconds since the epoch; 0 if unknown. It is not compared,
+            because renaming changes it; but it alone tells that a program wrote other content and restored the time.
+    """
 
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, status: os.stat_result) -> "FileId":
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def __str__(self) -> str:
         return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"
@@ -47,6 +55,23 @@ def inode(path: str | os.PathLike[str] | int) -> tuple[int, int]:
     """
     status = os.stat(path)
     return status.st_dev, status.st_ino
+
+
+def has_writer(descriptor: int) -> bool:
+    """Whether a program has a file open for writing: the kernel refuses a lease then (F_SETLEASE in fcntl(2)).
+
+    False also where the kernel does not tell: the file belongs to another account. Do not ask on a network file system,
+    which may always refuse. The caller has to ignore SIGIO: a program that opens the file at this moment causes one.
+
+    Args:
+        descriptor: open for reading alone.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def free_bytes(path: str | os.PathLike[str] | int) -> int:

@@ -1,7 +1,6 @@
 """The folder of one training run: its settings, its history, and the checkpoint that it can resume from."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from edge.cli.commands import output_folder
 from edge.errors import EdgeDetectError
 from train.dataset import VALIDATION, Dataset
+from train.files import whole_path, write_whole
 
 RECORD = "run.json"
 MODEL = "model.keras"
@@ -134,7 +134,7 @@ class Run:
         kept = self.folder / VALIDATION
         if self.history and not (kept.exists() and kept.read_text("utf-8") == text):
             raise ResumeError(f"{self.folder}: this run began with other images; it can only continue with the same")
-        self.replace(VALIDATION, lambda path: path.write_text(text, "utf-8"))
+        write_whole(kept, text)
 
     def end_epoch(self, entry: dict[str, float], trained: Any, measured: Any) -> None:
         """Add an epoch to the history and save its networks, in an order that makes a stop at any moment harmless.
@@ -146,8 +146,8 @@ class Run:
         """
         former = {self.checkpoint, self.weights, self.best} if self.history else set()
         self.history.append(entry)
-        self.replace(self.weights.name, measured.save_weights)
-        self.replace(self.checkpoint.name, trained.save)
+        self.save(self.weights.name, measured.save_weights)
+        self.save(self.checkpoint.name, trained.save)
         self.write()
         for path in former - {self.best}:
             path.unlink(missing_ok=True)
@@ -160,13 +160,16 @@ class Run:
 
     def write(self) -> None:
         """Write the record to `run.json`."""
-        self.replace(RECORD, lambda path: path.write_text(json.dumps(self.record, indent=1) + "\n", "utf-8"))
+        write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
 
-    def replace(self, name: str, save: Callable[[Path], object]) -> None:
-        """Let `save` write a file of the folder, and replace the former file at once, safe against a power cut."""
-        partial = self.folder / f"partial-{name}"
-        save(partial)
-        os.replace(partial, self.folder / name)
+    def save(self, name: str, write: Callable[[Path], object]) -> None:
+        """Save a network in the folder, completely or not at all.
+
+        Args:
+            write: writes the network to a path, with the ending of `name`: Keras chooses the format by it.
+        """
+        with whole_path(self.folder / name, partial=f"partial-{name}") as partial:
+            write(partial)
 
     def _checkpoint(self, epochs: int) -> Path:
         return self.folder / f"checkpoint-{epochs}.keras"

@@ -212,7 +212,7 @@ def _finish(training: _Training) -> None:
     figures.score_figures(scores, labels, validation.dataset.paths, run.folder, "validation")
     run.record["validation"] = asdict(measured)
     run.write()
-    run.replace(MODEL, networks.whole.save)  # last: a folder with a model has a complete record
+    run.save(MODEL, networks.whole.save)  # last: a folder with a model has a complete record
     run.finish()
     log(f"{run.folder / MODEL}: validation accuracy {measured.accuracy:.2%}")
 

@@ -1,19 +1,19 @@
-"""From verdicts that flicker to events: something begins, has a peak, and ends.
+"""Detects events in the verdicts of single frames: when a label's probability rises, and when it has fallen again.
 
-The probability of the label that is looked for is smoothed exponentially over
-time, not over frames, so that the rate of the camera does not matter (first-order
-low-pass filter: weight of the new value 1 - exp(-dt / smooth_seconds)). An
-event begins when the smoothed value has come up to one threshold and stayed
-above a lower one for a while, and it ends when it has fallen to that lower
-one: two thresholds (hysteresis, as in a Schmitt trigger) keep a value that
-wavers about one of them from making many events. A frame of which the model is
-not sure is smoothed like the others, but no event begins with it.
+The probability of the event's label is smoothed exponentially over time, not
+over frames, so that the frame rate does not matter (first-order low-pass
+filter: weight of the new value 1 - exp(-dt / smooth_seconds)). An event begins
+when the smoothed probability has reached the threshold `enter` and then stayed
+above the lower threshold `leave` for `least_seconds`. It ends when the
+probability has fallen to `leave`. Two thresholds (hysteresis, as in a Schmitt
+trigger) prevent a value that varies around one of them from starting many
+events. UNSURE frames are smoothed like the others, but start no event.
 """
 
 import math
 from dataclasses import dataclass
 
-GAP_SECONDS = 10.0  # without a frame, an event has ended: nobody knows what went on meanwhile
+GAP_SECONDS = 10.0  # without a frame, after which an event has ended
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class Rules:
     """When an event begins and ends.
 
     Attributes:
-        enter, leave: smoothed probabilities of the label, 0-1; `leave` is the lower one.
-        smooth_seconds: time constant of the smoothing; 0 for none.
-        least_seconds: it must have lasted that long before it is one.
-        cool_down_seconds: after the end of one, none begins for so long.
-        gap_seconds: so long without a frame ends it.
+        enter: smoothed probability of the label, 0-1, at which an event begins.
+        leave: smoothed probability, 0-1, at which an event ends; at most `enter`.
+        smooth_seconds: time constant of the smoothing; 0: none.
+        least_seconds: shortest duration of an event.
+        cool_down_seconds: time after the end of an event in which no other begins.
+        gap_seconds: time without a frame after which an event has ended.
     """
 
     enter: float = 0.8
@@ -38,11 +39,12 @@ class Rules:
 
 @dataclass
 class Event:
-    """Something that was seen.
+    """A period in which the event's label was seen.
 
     Attributes:
-        began, last: in seconds of the camera's clock: when it came up to the threshold, and its latest frame.
-        peak: the highest smoothed probability so far.
+        began: time at which the probability reached the threshold `enter`, in seconds as in `Frame.seconds`.
+        last: time of the event's latest frame, in the same seconds.
+        peak: the highest smoothed probability so far, 0-1.
     """
 
     began: float
@@ -51,17 +53,18 @@ class Event:
 
     @property
     def seconds(self) -> float:
+        """Duration so far."""
         return self.last - self.began
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one frame has brought.
+    """What one frame has changed.
 
     Attributes:
-        began: an event that has just become one.
-        ended: an event that is over.
-        is_peak: whether this frame is the peak of the present event so far.
+        began: the event that has begun with this frame: it has now lasted `Rules.least_seconds`.
+        ended: the event that has ended.
+        is_peak: whether the probability is the highest of the current event so far.
     """
 
     began: Event | None = None
@@ -70,11 +73,11 @@ class Step:
 
 
 class EventDetector:
-    """Follows one probability over time.
+    """Detects the events of one label from its probability over time.
 
     Attributes:
-        smoothed: the probability just now; None before the first frame.
-        current: the event that goes on.
+        smoothed: the smoothed probability, 0-1; None before the first frame and after a gap.
+        current: the event that has begun and not ended; None if there is none.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -86,12 +89,12 @@ class EventDetector:
         self.current: Event | None = None
 
     def update(self, probability: float, seconds: float, *, is_unsure: bool = False) -> Step:
-        """Take note of a frame.
+        """Update the events with the verdict on a frame.
 
         Args:
-            probability: of the label that is looked for, 0-1.
-            seconds: when the frame was taken; never less than before.
-            is_unsure: an event that has begun before may go on with it, but none begins.
+            probability: probability of the event's label, 0-1.
+            seconds: when the frame was taken, see `Frame.seconds`; never less than for the frame before.
+            is_unsure: whether the verdict is UNSURE: no event begins with this frame, but one may continue.
         """
         ended = self.end() if seconds - self._seconds > self._rules.gap_seconds else None
         self._smooth(probability, seconds)
@@ -103,7 +106,7 @@ class EventDetector:
         return Step(ended=ended, is_peak=self._advance(self.current, seconds))
 
     def end(self) -> Event | None:
-        """There are no more frames, or none for too long: what went on has ended with the last one."""
+        """End the current event at its last frame, because no more frames come; returns it, or None."""
         ended = self.current
         if ended is not None:
             self._not_before = self._seconds + self._rules.cool_down_seconds

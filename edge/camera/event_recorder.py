@@ -1,4 +1,4 @@
-"""Records events that a camera's verdicts form over time, with snapshots."""
+"""Records the events in a camera's verdicts in the ledger, with snapshots."""
 
 import os
 import time
@@ -16,16 +16,16 @@ from edge.retry import Backoff
 from edge.store.ledger import FORGOTTEN_AT_ONCE
 from edge.verdict import BEGAN, ENDED, FRAME, INTERRUPTED, CameraEvent, Recorded, Verdict
 
-FORGET_SECONDS = 60.0  # from one look at old frames to the next
+FORGET_SECONDS = 60.0  # interval at which old recorded frames are deleted
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame and what it was taken for.
+    """A frame and its verdict.
 
     Attributes:
-        picture: makes the part of it that was classified, in its own size; few frames are kept as a picture.
-        taken_at: seconds since the epoch.
+        picture: returns the part of the frame that was classified, in full size; a function, as few frames are kept.
+        taken_at: when the frame was taken, seconds since the epoch.
     """
 
     picture: Callable[[], Pixels]
@@ -37,10 +37,10 @@ class EventRecorder:
     """Turns verdicts into events, and records them in the ledger.
 
     Attributes:
-        label: the label that makes an event.
-        gap_seconds: without a frame, after which an event ends.
-        begun: how many events have begun.
-        has_new: whether something was recorded since the last delivery; whoever delivers clears it.
+        label: the label whose events are recorded.
+        gap_seconds: time without a frame after which an event has ended.
+        begun: number of events that have begun.
+        has_new: whether anything was recorded since the last delivery; cleared by the camera loop when it delivers.
     """
 
     def __init__(
@@ -56,10 +56,12 @@ class EventRecorder:
     ) -> None:
         """
         Args:
-            recorder: its root is the camera's name.
-            label: the label that makes an event.
-            snapshots: writes the pictures of events; None: events have none.
-            record_seconds: record the verdict of one frame every so many seconds; None records events only.
+            recorder: writes to the ledger; its root is the camera's name.
+            network: the classifier whose verdicts are passed to `follow`; gives labels and the model's checksum.
+            label: the label whose events are recorded.
+            rules: when an event begins and ends.
+            snapshots: writes the pictures of events; None: no pictures.
+            record_seconds: interval at which the verdict of a single frame is recorded; None: events only.
             keep_seconds: age at which a recorded frame is deleted.
         """
         self._recorder, self._network, self.label = recorder, network, label
@@ -67,29 +69,31 @@ class EventRecorder:
         self._is_real = self._labels.index(label) == 1
         self._record_seconds, self._keep_seconds, self._snapshots = record_seconds, keep_seconds, snapshots
         self._detector = EventDetector(rules)
-        self._at_snapshots = Backoff("; events have no picture until then")
+        self._at_snapshots = Backoff("; events are recorded without a picture")
         self._latest: Verdict | None = None
-        self._begun: CameraEvent | None = None  # of the event that goes on
-        self._peak: Seen | None = None  # since then
-        self._record_due = self._forgotten_at = float("-inf")  # by the camera's clock, and by ours
+        self._begun: CameraEvent | None = None  # the beginning of the current event, as recorded
+        self._peak: Seen | None = None  # the current event's peak; None if the beginning is the peak
+        self._record_due = float("-inf")  # as Frame.seconds
+        self._forgotten_at = float("-inf")  # as time.monotonic()
         self.gap_seconds = rules.gap_seconds
         self.begun, self.has_new = 0, False
 
     @property
     def smoothed(self) -> float | None:
-        """The smoothed probability of the label that is looked for."""
+        """The smoothed probability of the event's label, 0-1; None before the first frame and after a gap."""
         return self._detector.smoothed
 
     @property
     def trouble(self) -> str:
-        """Why snapshots cannot be written at present; empty if they can."""
+        """Why snapshots cannot be written; empty if they can."""
         return self._at_snapshots.reason
 
     def follow(self, verdict: Verdict, picture: Callable[[], Pixels], frame: Frame, *, is_live: bool) -> None:
-        """What one frame means for events.
+        """Update the events with a frame's verdict, and record what has begun or ended.
 
         Args:
-            picture: see `Seen`.
+            picture: returns the part of the frame that was classified; called if a snapshot is written, perhaps later.
+            is_live: whether the frame is of a live camera; otherwise of a recording.
         """
         self._latest = verdict
         seen = Seen(picture, verdict, _since_epoch(frame.seconds, is_live=is_live))
@@ -111,12 +115,12 @@ class EventRecorder:
             self._record(verdict, _camera_event(FRAME, None, frame, None, is_live=is_live))
 
     def end(self) -> None:
-        """There are no more frames, or none for too long."""
+        """Record the end of the current event, because no more frames come; does nothing without one."""
         if ended := self._detector.end():
             self._record_end(ended)
 
     def finish_former(self) -> None:
-        """Record as interrupted an event that was open when a former run was killed."""
+        """Record as interrupted the event that was open when an earlier run was killed, if there was one."""
         ledger = self._recorder.ledger
         former: Recorded | None = self._recorder.retry(lambda: ledger.unfinished(self._recorder.root))
         if former and former.event and isinstance(former.answer, Verdict):
@@ -126,14 +130,14 @@ class EventRecorder:
         """Delete old snapshots and old recorded frames; cheap enough to be called after each frame."""
         if self._snapshots and self._at_snapshots.is_due:
             try:
-                if self._snapshots.tidy_now_and_then():
+                if self._snapshots.tidy_if_due():
                     self._at_snapshots.succeeded()
             except SinkError as error:
                 self._at_snapshots.failed(error)
         now, ledger = time.monotonic(), self._recorder.ledger
         if now - self._forgotten_at >= FORGET_SECONDS:
             forgotten = self._recorder.retry(lambda: ledger.forget_frames(self._recorder.root, self._keep_seconds))
-            if forgotten != FORGOTTEN_AT_ONCE:  # else there are more
+            if forgotten != FORGOTTEN_AT_ONCE:  # otherwise more are left, for the next call
                 self._forgotten_at = now
 
     def _record_end(self, event: Event) -> None:
@@ -150,7 +154,7 @@ class EventRecorder:
     def _record(self, answer: Verdict, event: CameraEvent) -> None:
         self._recorder.replace_lost_ledger()
         ledger, model_sha256 = self._recorder.ledger, self._network.model_sha256
-        token = os.urandom(32)  # once, for an attempt that seemed to fail may have come to the disk
+        token = os.urandom(32)  # the same in each attempt, because one that seemed to fail may have been written
         self._recorder.retry(lambda: ledger.record_event(answer, event, model_sha256, token))
         self.has_new = True
 
@@ -166,7 +170,7 @@ class EventRecorder:
             return None
 
     def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
-        """A verdict for the label that is looked for, with this confidence."""
+        """The verdict with the event's label and this probability of it."""
         score = probability if self._is_real else 1 - probability
         return replace(verdict, label=self.label, is_real=self._is_real, score=score, confidence=probability)
 
@@ -184,5 +188,5 @@ def _camera_event(state: str, event: Event | None, frame: Frame, snapshot: str |
 
 
 def _since_epoch(seconds: float, *, is_live: bool) -> float:
-    """A time of the camera's clock in seconds since the epoch; of a recording, when we have come to it."""
+    """`Frame.seconds` as seconds since the epoch; for a recording, the present time."""
     return time.time() - (time.monotonic() - seconds if is_live else 0.0)

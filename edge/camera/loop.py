@@ -71,6 +71,8 @@ class CameraLoop:
         name: the camera's, in every report and record.
         verdict: on the latest frame.
         frames: number of frames classified.
+        figures: running means; they start again after a pause without frames.
+        is_resting: whether the schedule keeps the camera closed.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class CameraLoop:
         # When a frame was classified; the same, or was skipped for a known reason; when answers were delivered.
         self._classified_at = self._handled_at = self._delivered_at = time.monotonic()
         self._due = float("-inf")  # by the camera's clock
-        self._is_resting = False
+        self.is_resting = False
         self.frames = 0
         self.figures = Figures()
         self.verdict: Verdict | None = None
@@ -134,7 +136,7 @@ class CameraLoop:
         """Whether a known, handled condition explains that no frames are classified at present."""
         capture = self._capture
         is_lost = capture is not None and capture.is_reopening and capture.seconds_in_call < FROZEN_SECONDS
-        return self._is_resting or is_lost or bool(self._network.backoff.reason) or self._recorder.is_waiting
+        return self.is_resting or is_lost or bool(self._network.backoff.reason) or self._recorder.is_waiting
 
     @property
     def has_begun(self) -> bool:
@@ -207,6 +209,7 @@ class CameraLoop:
                 return
             if time.monotonic() - self._classified_at > self._events.gap_seconds:
                 self._events.end()
+                self.figures = Figures()
             self._deliver_now_and_then()
             self._life.heartbeat()
             if self.frames == self._pace.max_frames:
@@ -221,7 +224,7 @@ class CameraLoop:
 
     def _rest(self) -> None:
         """Outside the schedule: close the camera, so that other programs can use it."""
-        self._is_resting = True
+        self.is_resting = True
         if self._capture:
             self._capture.close()
             self._capture = None
@@ -229,7 +232,7 @@ class CameraLoop:
         while not is_open(self._schedule, datetime.now()):
             self._deliver_now_and_then()
             self._life.sleep(WAIT_SECONDS)
-        self._is_resting, self._due = False, float("-inf")
+        self.is_resting, self._due = False, float("-inf")
 
     def _wait_for_next(self, capture: Capture) -> None:
         """Sleep until the next frame of a live camera is due, or the schedule ends."""

@@ -4,9 +4,10 @@ from typing import Any
 
 from edge.camera.event_recorder import EventRecorder
 from edge.camera.loop import CameraLoop
+from edge.errors import printable
 from edge.verdict import UNSURE
 
-BAR = 20  # characters
+BAR = 10  # characters
 
 
 class CameraWork:
@@ -45,16 +46,17 @@ class CameraWork:
 
     @property
     def progress(self) -> str:
+        """The parts are ordered by their importance: a narrow terminal shows the first ones."""
         loop, figures, smoothed = self._loop, self._loop.figures, self._events.smoothed or 0.0
+        if loop.is_resting:
+            return "the camera is closed: outside of --schedule"
         if loop.verdict is None or not loop.is_seeing:
-            return ""
-        verdict = f"{loop.verdict.label:{len(UNSURE)}}"
-        bar = "#" * round(smoothed * BAR)
+            return loop.trouble or f"waiting for a frame of {printable(loop.name)}"
         age = "" if figures.age_seconds is None else f"  age {figures.age_seconds * 1000:.0f} ms"
         return (
-            f"{verdict}  {self._events.label} [{bar:{BAR}}] {smoothed:4.0%}  {figures.frames_per_second:.1f} frames/s"
-            f"  capture {loop.capture_milliseconds:.0f} ms  network {figures.network_seconds * 1000:.1f} ms{age}"
-            f"  {loop.skipped} skipped"
+            f"{loop.verdict.label:{len(UNSURE)}} {self._events.label} [{'#' * round(smoothed * BAR):-<{BAR}}]"
+            f" {smoothed:4.0%}  {figures.frames_per_second:.1f} frames/s{age}  {loop.skipped} skipped"
+            f"  network {figures.network_seconds * 1000:.1f} ms  capture {loop.capture_milliseconds:.0f} ms"
         )
 
     def run(self) -> None:

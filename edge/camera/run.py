@@ -16,6 +16,7 @@ from edge.camera.schedule import Span
 from edge.camera.snapshots import SnapshotLimits, Snapshots
 from edge.capture.capture import Capture
 from edge.capture.frame import Camera
+from edge.capture.libav import StreamSettings
 from edge.capture.open_camera import first_source, open_camera
 from edge.capture.picamera import SIZE
 from edge.capture.roi import Roi
@@ -45,6 +46,7 @@ class CameraSettings(DaemonSettings):
     source: str | None = None
     called: str | None = None
     size: tuple[int, int] | None = None
+    stream: StreamSettings = field(default_factory=StreamSettings)
     view: Roi = field(default_factory=Roi)
     pace: Pace = field(default_factory=Pace)
     schedule: tuple[Span, ...] = ()
@@ -82,7 +84,7 @@ def observe(settings: CameraSettings, life: Lifecycle) -> Stats:
     snapshots, opener = _snapshots(settings, is_service=life.is_service), _opener(settings)
 
     def open_capture(loop: CameraLoop) -> Capture:
-        return Capture(opener, prepare=loop.prepare, is_patient=life.is_service or loop.frames > 0)
+        return Capture(opener, prepare=loop.prepare, waits_at_start=life.is_service or loop.frames > 0)
 
     with suppress(Stopped), ExitStack() as stack:
         router = life.at_start(lambda: _router(settings))
@@ -163,6 +165,6 @@ def _opener(settings: CameraSettings) -> Callable[[], Camera]:
         if source is None:
             source = first_source()
             _log.info("the camera is %s", printable(source))
-        return open_camera(source, settings.size, frames_per_second)
+        return open_camera(source, settings.size, frames_per_second, settings.stream)
 
     return open_named

@@ -1,4 +1,4 @@
-"""Pictures of events, in a folder that never grows beyond what it may take."""
+"""Pictures of events, in a folder of limited size."""
 
 import math
 import os
@@ -14,28 +14,29 @@ from pathlib import Path
 
 from PIL import Image
 
-from edge.errors import SinkError, printable
+from edge.errors import SinkError, printable, reason_of
+from edge.files import free_bytes, inode, whole_file
 from edge.imaging.annotate import colour_of, drawable, font
 from edge.imaging.preprocess import Pixels
 from edge.verdict import Verdict, probability
 
-QUALITY = 90
-TIDY_SECONDS = 60.0
-LISTED_SECONDS = 3600.0  # after these we look again what others have removed or put there
-CLOCK_WAS_SET = datetime(2024, 1, 1, tzinfo=UTC).timestamp()  # a board without a battery begins in 1970
-# Time (UTC, to the millisecond), the part of the event, its label: what no file of the user's is called by chance.
-_OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_(began|peak)_[\w-]+_[0-9a-f]{4}\.jpg")
-_UNFINISHED = re.compile(r"\.\d{8}T\d{6}\.\d{3}Z_(began|peak)_[\w-]+_[0-9a-f]{4}\.jpg\.part")
+JPEG_QUALITY = 90
+TIDY_SECONDS = 60.0  # interval at which old snapshots are deleted
+LIST_SECONDS = 3600.0  # interval at which the folder is listed again, to find what other programs changed in it
+EARLIEST_TIME = datetime(2024, 1, 1, tzinfo=UTC).timestamp()  # before it, a clock is not set: it begins in 1970
+# Time (UTC, to the millisecond), part of the event, label: no file of a user has such a name by chance.
+_SNAPSHOT_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z_(began|peak)_[\w-]+_[0-9a-f]{4}\.jpg")
+_PARTIAL_NAME = re.compile(r"\.\d{8}T\d{6}\.\d{3}Z_(began|peak)_[\w-]+_[0-9a-f]{4}\.jpg\.part")
 
 
 @dataclass(frozen=True)
 class SnapshotLimits:
-    """How much is kept; the oldest go first.
+    """Limits above which the oldest snapshots are deleted.
 
     Attributes:
-        bytes: of all snapshots together.
-        seconds: the age of the oldest.
-        free_bytes: that the disk is to have left.
+        bytes: size of all snapshots together.
+        seconds: age of a snapshot.
+        free_bytes: least free space on the disk.
     """
 
     bytes: int = 1_000_000_000
@@ -48,8 +49,9 @@ class _Kept:
     """A snapshot in the folder.
 
     Attributes:
-        since: when it was written, by time.monotonic(), which no setting of the clock moves; None if the clock was not
-            set then, or is not now.
+        bytes: its size.
+        since: when it was written, by time.monotonic(), which does not change when the clock is set; None if it is
+            unknown, because the clock was not set then, or is not set now.
     """
 
     name: str
@@ -60,76 +62,72 @@ class _Kept:
 class Snapshots:
     """A folder of snapshots; other files in it are left alone.
 
-    The folder may be missing, or be exchanged, at any time: it may be on a disk that is mounted later.
+    The folder may be missing or replaced at any time: it may be on a disk that is mounted later.
     """
 
     def __init__(self, folder: Path, limits: SnapshotLimits, *, is_plain: bool = False) -> None:
         """
         Args:
-            is_plain: write the frames as they are, without the verdict below.
+            folder: where the snapshots are; created when needed.
+            limits: when old snapshots are deleted.
+            is_plain: write the frames without the verdict below them.
         """
         self._folder, self._limits, self._is_plain = folder, limits, is_plain
         self._tidied_at = self._listed_at = -math.inf
-        self._identity: tuple[int, int] | None = None  # of the folder that was listed
+        self._inode: tuple[int, int] | None = None  # of the folder that was listed
         self._kept: deque[_Kept] = deque()  # the oldest first
 
     def prepare(self) -> None:
-        """Make the folder if it is missing, and look what is in it if we do not know.
+        """Create the folder if it is missing, and list it if its contents are unknown or were listed long ago.
 
         Raises:
-            SinkError: the folder cannot be made or written to.
+            SinkError: the folder cannot be created or written to.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            status, now = os.stat(self._folder), time.monotonic()
-            identity = (status.st_dev, status.st_ino)
+            folder, now = inode(self._folder), time.monotonic()
             if not os.access(self._folder, os.W_OK | os.X_OK):
-                raise SinkError(f"{printable(self._folder)}: cannot keep snapshots: it cannot be written to")
-            if identity != self._identity or now - self._listed_at >= LISTED_SECONDS:
-                self._kept = self._listed(is_another=identity != self._identity)
-                self._identity, self._listed_at = identity, now
+                raise self._error("no permission to write to this folder")
+            if folder != self._inode or now - self._listed_at >= LIST_SECONDS:
+                self._kept = self._listed(is_another=folder != self._inode)
+                self._inode, self._listed_at = folder, now
         except OSError as error:
-            raise self._error(error) from error
+            raise self._error(reason_of(error)) from error
 
     def write(self, pixels: Pixels, verdict: Verdict, part: str, taken_at: float) -> str:
-        """Keep a frame, whole or not at all, and return its path.
+        """Write a frame as a JPEG file, completely or not at all, and return its path.
 
         Args:
             pixels: RGB, uint8, shape (height, width, 3).
-            part: "began" or "peak".
-            taken_at: when the frame was, seconds since the epoch.
+            verdict: drawn below the frame, unless snapshots are plain; its label is part of the file's name.
+            part: part of the event that the frame shows: "began" or "peak".
+            taken_at: when the frame was taken, seconds since the epoch.
 
         Raises:
-            SinkError: it cannot be drawn or written, or only by taking the last free space of the disk.
+            SinkError: the frame cannot be encoded or written, or the disk would have less free space than its limit.
         """
         data = BytesIO()
         try:
             picture = Image.fromarray(pixels)
             if not self._is_plain:
                 picture = annotated(picture, verdict, taken_at)
-            picture.save(data, "JPEG", quality=QUALITY)
-        except (OSError, ValueError) as error:  # wider than a JPEG may be, say
-            raise self._error(error) from error
+            picture.save(data, "JPEG", quality=JPEG_QUALITY)
+        except (OSError, ValueError) as error:  # for example, wider than a JPEG may be
+            raise self._error(reason_of(error)) from error
         self.tidy(len(data.getbuffer()))
         moment = datetime.fromtimestamp(taken_at, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         label = re.sub(r"[^\w-]", "-", verdict.label, flags=re.ASCII) or "-"
         path = self._folder / f"{moment}Z_{part}_{label}_{secrets.token_hex(2)}.jpg"
-        unfinished = path.with_name(f".{path.name}.part")
         try:
-            with open(unfinished, "xb") as file:
+            with whole_file(path) as file:
                 file.write(data.getbuffer())
-                file.flush()
-                os.fdatasync(file.fileno())
-            os.rename(unfinished, path)
         except OSError as error:
-            with suppress(OSError):
-                unfinished.unlink()
-            raise self._error(error) from error
+            raise self._error(reason_of(error)) from error
         self._kept.append(_Kept(path.name, len(data.getbuffer()), time.monotonic()))
         return str(path)
 
-    def tidy_now_and_then(self) -> bool:
-        """`tidy`, if that has not succeeded within the last minute; returns whether it has now.
+    def tidy_if_due(self) -> bool:
+        """Call `tidy` unless it has succeeded within TIDY_SECONDS; returns whether it has succeeded now.
 
         Raises:
             SinkError: see `tidy`.
@@ -141,13 +139,14 @@ class Snapshots:
         return True
 
     def tidy(self, more_bytes: int = 0) -> None:
-        """Remove the oldest snapshots until what is left keeps the limits.
+        """Delete the oldest snapshots until the limits are kept.
 
         Args:
-            more_bytes: that are about to be written.
+            more_bytes: size of the snapshot that is about to be written.
 
         Raises:
-            SinkError: the folder cannot be made, read or changed, or has other contents that leave too little space.
+            SinkError: the folder cannot be created, read or changed, or the disk has too little free space without any
+                snapshot.
         """
         self.prepare()
         oldest, floor = time.monotonic() - self._limits.seconds, self._limits.free_bytes + more_bytes
@@ -155,16 +154,13 @@ class Snapshots:
             for kept in [kept for kept in self._kept if kept.since is not None and kept.since < oldest]:
                 self._remove(kept)
             total = sum(kept.bytes for kept in self._kept) + more_bytes
-            while self._kept and (total > self._limits.bytes or self._free_bytes() < floor):
+            while self._kept and (total > self._limits.bytes or free_bytes(self._folder) < floor):
                 total -= self._kept[0].bytes
                 self._remove(self._kept[0])
-            if self._free_bytes() < floor:
-                raise SinkError(
-                    f"{printable(self._folder)}: no snapshots, the disk has less than"
-                    f" {self._limits.free_bytes // 1_000_000} MB left"
-                )
+            if free_bytes(self._folder) < floor:
+                raise self._error(f"the disk has less than {self._limits.free_bytes // 1_000_000} MB left (--free-mb)")
         except OSError as error:
-            raise self._error(error) from error
+            raise self._error(reason_of(error)) from error
 
     def _remove(self, kept: _Kept) -> None:
         with suppress(FileNotFoundError):
@@ -172,10 +168,11 @@ class Snapshots:
         self._kept.remove(kept)
 
     def _listed(self, *, is_another: bool) -> deque[_Kept]:
-        """What is in the folder, the oldest first.
+        """The snapshots in the folder, the oldest first.
 
         Args:
-            is_another: than was listed before. What a killed run has left there is removed then.
+            is_another: whether another folder was listed before, or none. Then partial files, which a killed run has
+                left, are deleted.
         """
         known = {} if is_another else {kept.name: kept.since for kept in self._kept}
         now, ahead = time.time(), time.monotonic() - time.time()
@@ -183,29 +180,28 @@ class Snapshots:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    if is_another and _UNFINISHED.fullmatch(entry.name):
+                    if is_another and _PARTIAL_NAME.fullmatch(entry.name):
                         os.unlink(entry.path)
-                    elif _OURS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    elif _SNAPSHOT_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                         status = entry.stat(follow_symlinks=False)
                         mtime, since = status.st_mtime, known.get(entry.name)
-                        if since is None and min(now, mtime) >= CLOCK_WAS_SET:
+                        if since is None and min(now, mtime) >= EARLIEST_TIME:
                             since = min(now, mtime) + ahead
                         order = (since is not None, mtime if since is None else since, entry.name)
                         found.append((order, _Kept(entry.name, status.st_size, since)))
         return deque(kept for _, kept in sorted(found, key=lambda one: one[0]))
 
-    def _free_bytes(self) -> int:
-        status = os.statvfs(self._folder)
-        return status.f_bavail * status.f_frsize
-
-    def _error(self, error: OSError | ValueError) -> SinkError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return SinkError(f"{printable(self._folder)}: cannot keep snapshots: {reason.lower()}")
+    def _error(self, reason: str) -> SinkError:
+        return SinkError(f"{printable(self._folder)}: cannot write snapshots: {reason}")
 
 
 def annotated(picture: Image.Image, verdict: Verdict, taken_at: float) -> Image.Image:
-    """The picture with the verdict and the time, in seconds since the epoch, in a band below."""
-    from PIL import ImageDraw  # with it come libraries for fonts, and not all keep pictures
+    """The picture with a band below it that shows the verdict and the local time.
+
+    Args:
+        taken_at: seconds since the epoch.
+    """
+    from PIL import ImageDraw  # here: it loads font libraries, which runs without snapshots do not need
 
     band = max(24, picture.height // 16)
     sheet = Image.new("RGB", (picture.width, picture.height + band), "#111827")

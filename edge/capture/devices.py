@@ -17,19 +17,19 @@ _HAS_DEVICE_CAPABILITIES = 0x80000000
 _CAN_CAPTURE = 0x00000001
 _CAN_OUTPUT = 0x00000002 | 0x00008000  # also from memory to memory: codecs, scalers
 
-# Drivers of a Raspberry Pi whose nodes are no cameras: parts of the path from the sensor to Picamera2, and codecs.
-PARTS = ("unicam", "bcm2835-isp", "bcm2835-codec", "rp1-cfe", "pispbe", "rpivid", "rpi-hevc-dec")
+# Drivers of a Raspberry Pi whose nodes are not cameras: stages between the sensor and Picamera2, and codecs.
+PIPELINE_DRIVERS = ("unicam", "bcm2835-isp", "bcm2835-codec", "rp1-cfe", "pispbe", "rpivid", "rpi-hevc-dec")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A camera, or a device that may be one.
+    """A camera of this machine, or a device node that may be one.
 
     Attributes:
-        source: its name for `open_camera`.
-        name: as it reports it; safe to print.
-        problem: why it cannot be used; empty if it can.
-        is_usb: libcamera lists it, but it is a webcam and works better as a V4L2 device.
+        source: the camera's name for `open_camera`.
+        name: the name that the camera reports; safe to print.
+        problem: why the camera cannot be used; empty if it can.
+        is_usb: whether it is a webcam that libcamera lists; it works better as a V4L2 device.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Found:
 
 
 def found_cameras(picamera2: Any = None) -> list[Found]:
-    """All cameras, the Pi's own first, then the V4L2 devices by number. No camera is started.
+    """All cameras of this machine: the Pi's own, then the V4L2 devices by number. No camera is started.
 
     Args:
         picamera2: the class to use instead of `picamera2.Picamera2`.
@@ -72,11 +72,11 @@ def picamera2_problem() -> str:
 
 
 def v4l2_devices(folder: str = "/dev", names: str = "/sys/class/video4linux") -> list[Found]:
-    """The devices /dev/video* that can capture, without a board's codecs and scalers, which have such nodes too.
+    """The devices /dev/video* that can capture; a board's codecs and scalers have such nodes too and are left out.
 
     Args:
-        folder: of the device nodes.
-        names: of sysfs, with the names of devices that may not be opened.
+        folder: folder of the device nodes.
+        names: sysfs folder that has the names also of devices that may not be opened.
     """
     try:
         entries = [name for name in os.listdir(folder) if re.fullmatch("video[0-9]+", name)]
@@ -90,10 +90,14 @@ def v4l2_devices(folder: str = "/dev", names: str = "/sys/class/video4linux") ->
     return found
 
 
-def captures(driver: str, capabilities: int, device_capabilities: int) -> bool:
-    """Whether a device is a camera, by its answer to VIDIOC_QUERYCAP."""
+def can_capture(driver: str, capabilities: int, device_capabilities: int) -> bool:
+    """Whether a device is a camera.
+
+    Args:
+        driver, capabilities, device_capabilities: fields of its answer to VIDIOC_QUERYCAP.
+    """
     flags = device_capabilities if capabilities & _HAS_DEVICE_CAPABILITIES else capabilities
-    return bool(flags & _CAN_CAPTURE) and not flags & _CAN_OUTPUT and not driver.startswith(PARTS)
+    return bool(flags & _CAN_CAPTURE) and not flags & _CAN_OUTPUT and not driver.startswith(PIPELINE_DRIVERS)
 
 
 def _device(path: str, name: str) -> Found | None:
@@ -110,7 +114,7 @@ def _device(path: str, name: str) -> Found | None:
         hint = "; the user must be in the group video" if error.errno == errno.EACCES else ""
         return Found(path, name, f"{reason_of(error)}{hint}")
     driver, card, _, _, capabilities, device_capabilities = _CAPABILITY.unpack(answer)
-    if not captures(_text(driver), capabilities, device_capabilities):
+    if not can_capture(_text(driver), capabilities, device_capabilities):
         return None
     return Found(path, printable(_text(card)) or name)
 

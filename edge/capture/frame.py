@@ -1,4 +1,4 @@
-"""Frames, and the protocol of the cameras that give them."""
+"""A camera's frames, and the protocol that all cameras follow."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from edge.imaging.inputs import Input, take_of_frame
 from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size, Taken, of_frame, working_size
 
-Choose = Callable[[Size], Input]  # the input of the model for a picture of this upright (width, height)
-# From this factor on, reducing the YUV planes before the conversion to RGB pays. The factor is the integer by which
+Choose = Callable[[Size], Input]  # returns the model's input for an upright picture of this (width, height)
+# A picture is reduced before the conversion to RGB, which is faster, from this factor on: the integer by which
 # `preprocess.scaled` reduces width and height. Chroma is subsampled by two: below three, it would be enlarged.
-LARGE = 3
+MIN_REDUCTION = 3
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Reducible:
     """A picture that can be converted to RGB at a smaller size directly.
 
     Attributes:
-        size: its full (width, height).
-        reduced: returns the whole picture in a smaller size, averaged: RGB, uint8, shape (height, width, 3).
+        size: full (width, height) in pixels.
+        reduced: returns the whole picture at a smaller (width, height), averaged: RGB, uint8, shape
+            (height, width, 3).
     """
 
     size: Size
@@ -34,8 +35,8 @@ class Frame:
     """One picture of a camera.
 
     Attributes:
-        seconds: when it was taken: time.monotonic() of a live camera, else the position within the recording.
-        preparing_seconds: duration of the first call of `seen`.
+        seconds: when it was taken: time.monotonic() for a live camera, the position in seconds for a recording.
+        preparing_seconds: duration of the first call of `seen`; 0 before it.
     """
 
     def __init__(
@@ -43,10 +44,10 @@ class Frame:
     ) -> None:
         """
         Args:
-            pixels: RGB, uint8, shape (height, width, 3); or a function that makes them, because most frames of a
-                camera are replaced by newer ones before they are looked at.
+            pixels: RGB, uint8, shape (height, width, 3); or a function that returns them, because most frames of a
+                camera are replaced by newer ones before they are classified.
             seconds: see the class.
-            reducible: a faster way to a model's input; None if there is none.
+            reducible: converts the picture at a reduced size; None if the camera's format does not allow it.
         """
         self._pixels, self.seconds, self._reducible = pixels, seconds, reducible
         self._seen: tuple[Roi, Choose, Input, Taken] | None = None
@@ -56,7 +57,7 @@ class Frame:
     def pixels(self) -> Pixels:
         """RGB, uint8, shape (height, width, 3), C-contiguous; not to be written to.
 
-        They are converted at every call: few frames are kept as a picture, and the camera's own format is smaller.
+        Converted at every call and not kept: few frames become snapshots, and the camera's own format is smaller.
 
         Raises:
             CameraError: the frame cannot be converted.
@@ -78,7 +79,8 @@ class Frame:
 
         Args:
             view: the region, rotation and flip.
-            choose: called with the (width, height) of the region, in the thread that prepares the frame.
+            choose: returns the model's input for the (width, height) of the region; called in the thread that prepares
+                the frame.
 
         Raises:
             CameraError: the frame cannot be converted.
@@ -86,11 +88,11 @@ class Frame:
         """
         if self._seen is None or self._seen[:2] != (view, choose):
             began = time.monotonic()
-            self._seen = (view, choose, *self._made(view, choose))
+            self._seen = (view, choose, *self._computed(view, choose))
             self.preparing_seconds = time.monotonic() - began
         return self._seen[2:]
 
-    def _made(self, view: Roi, choose: Choose) -> tuple[Input, Taken]:
+    def _computed(self, view: Roi, choose: Choose) -> tuple[Input, Taken]:
         if self._reducible and view.region is None:
             upright = view.turned(self._reducible.size)
             chosen = choose(upright)
@@ -108,7 +110,7 @@ def _reduced_size(upright: Size, chosen: Input) -> Size | None:
         factor = upright[0] // small[0]
         return small if factor > 1 and (small[0] * factor, small[1] * factor) == upright else None
     factors = [own // (wanted * preprocess.REDUCING_GAP) for own, wanted in zip(upright, chosen.size, strict=True)]
-    if min(factors) < LARGE:
+    if min(factors) < MIN_REDUCTION:
         return None
     return round(upright[0] / factors[0]), round(upright[1] / factors[1])
 
@@ -117,8 +119,8 @@ class Camera(Protocol):
     """An opened camera; used by one thread at a time.
 
     Attributes:
-        name: in reports and in the ledger, without a password.
-        is_live: whether frames are lost that nobody reads; a recording waits.
+        name: in messages and in the ledger, without a password.
+        is_live: whether frames that are not read in time are lost; a recording waits for its reader.
     """
 
     name: str
@@ -132,4 +134,4 @@ class Camera(Protocol):
         """
 
     def close(self) -> None:
-        """Release the device. It may be called twice, and never raises."""
+        """Release the device. Never raises, and may be called again."""

@@ -1,4 +1,4 @@
-"""Image files instead of a camera, for tests and to try settings."""
+"""Image files in place of a camera, to try settings and for tests."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from edge.imaging import preprocess
 
 _log = logging.getLogger(__name__)
 
-LONGEST_SIDE = 4096  # pixels, about a camera's; a larger image is scaled down to it
+LONGEST_SIDE = 4096  # pixels, about a camera's; a larger image is scaled down to this
 
 
 class ImageFolder:
@@ -27,10 +27,10 @@ class ImageFolder:
         """
         Args:
             path: an image file or a folder.
-            frames_per_second: the times of the frames follow it.
+            frames_per_second: determines the times of the frames; they are read without waiting.
 
         Raises:
-            CameraError: there is no such file, or no image in the folder.
+            CameraError: the path does not exist, or the folder contains no image.
         """
         self.name = printable(path)
         self._frames_per_second = frames_per_second
@@ -44,10 +44,10 @@ class ImageFolder:
         self._is_still = not os.path.isdir(path)
 
     def frame(self) -> Frame | None:
-        """The next image that can be decoded; skipped ones count for its time.
+        """The next image that can be decoded; None after the last. Skipped images count for the times of later ones.
 
         Raises:
-            CameraError: the one image file cannot be decoded.
+            CameraError: the path is an image file and cannot be decoded.
         """
         while self._position < len(self._paths):
             position, path = self._position, self._paths[self._position]
@@ -63,7 +63,7 @@ class ImageFolder:
         return None
 
     def close(self) -> None:
-        """Nothing is open between two frames."""
+        """Do nothing: no file stays open between frames."""
 
 
 def _images(path: str) -> list[str]:

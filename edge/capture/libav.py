@@ -6,7 +6,8 @@ import stat
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge import redact, requirements
 from edge.capture.frame import Frame
@@ -17,15 +18,60 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 TIMEOUT_SECONDS = 10.0
+CONNECT_SECONDS = 20.0  # some cameras sleep, and take long for their first answer
 # Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
 STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
-# A reader that is slower than the camera gets ever older frames. The sign: it never has to wait for one.
+# A reader that is slower than the camera gets older and older frames. The sign of it: within BEHIND_SECONDS, no packet
+# had to be waited for longer than MIN_WAIT_SECONDS.
 BEHIND_SECONDS = 2.0
-_WAITED_SECONDS = 0.002
+REORDERED_SECONDS = 1.0  # by less than this, times may go back in an AVI whose frames were coded out of order
+MIN_WAIT_SECONDS = 0.002
+
+_UNAUTHORIZED, _INTERRUPTED = "HTTPUnauthorizedError", "ExitError"
+# What errors mean, by the name of the errno or of PyAV's class, and where they occur: "opening a device", "stream",
+# or "" for everywhere. The most specific place counts.
+_REASONS = {
+    (_UNAUTHORIZED, ""): "the user or the password is wrong or missing (401)",
+    ("InvalidDataError", ""): "no video, or damaged",
+    ("ProtocolNotFoundError", ""): "this PyAV does not support this kind of source",
+    ("DemuxerNotFoundError", ""): "this PyAV does not support this kind of source",
+    ("EINVAL", "opening a device"): "none of its pixel formats is supported",
+    ("EINVAL", "reading a device"): "the device was stopped",
+    ("EINVAL", "stream"): "invalid address, or unsupported content",
+    ("EINVAL", "file"): "unsupported content",
+    ("EPROTONOSUPPORT", "stream"): "refuses this transport; try --transport udp, or --transport tcp",
+    ("EIO", "opening a stream"): "cannot be reached, or sends no video",
+    ("EIO", "reading a stream"): "the connection broke off",
+    ("ENOTTY", ""): "not a camera",
+    ("EBUSY", ""): "another program uses it",
+    ("EACCES", "device"): "permission denied; the user must be in the group video",
+}
+TRANSPORT_PAUSE_SECONDS = 0.5  # between two attempts to connect: a camera may still be releasing the first one
+
+Transport = Literal["auto", "tcp", "udp"]
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How to connect to a network camera.
+
+    Attributes:
+        transport: of RTSP: TCP loses no packets and passes firewalls; "auto" uses UDP if the camera refuses TCP.
+        connect_seconds: time limit for the camera's first answer, or for opening a file.
+    """
+
+    transport: Transport = "auto"
+    connect_seconds: float = CONNECT_SECONDS
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The transports to try, in this order."""
+        return ("tcp", "udp") if self.transport == "auto" else (self.transport,)
 
 
 class LibavCamera:
@@ -37,13 +83,15 @@ class LibavCamera:
         size: tuple[int, int] | None = None,
         frames_per_second: float | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        stream: StreamSettings | None = None,
     ) -> None:
         """
         Args:
             source: a device node, an address or a file.
             size: (width, height) in pixels to request from a V4L2 device, which may choose another.
-            frames_per_second: to request from a V4L2 device.
-            timeout_seconds: time limit of opening a stream or file, and of each frame; a V4L2 device has none.
+            frames_per_second: frame rate to request from a V4L2 device.
+            timeout_seconds: time limit of each frame; a V4L2 device has none.
+            stream: how to connect to a network camera; None: the defaults.
 
         Raises:
             NotInstalledError: PyAV is missing or too old.
@@ -53,44 +101,39 @@ class LibavCamera:
         self._is_device = not redact.is_address(source) and _is_device(source)
         self.is_live = self._is_device or redact.is_address(source)
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
-        self._timeout_seconds, self._conversion = timeout_seconds, Conversion(self.name)
-        url, format_, options = _how_to_open(source, self._is_device)
+        stream = stream or StreamSettings()
+        # The limit of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
+        self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
         requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
         self._packets: Iterator[Packet[Any]] = iter(())
         self._began = time.monotonic()  # when the present call of PyAV began
         try:
-            self._container = av.open(
-                url,
-                "r",
-                format=format_,
-                options=options,
-                container_options=requested,
-                timeout=(timeout_seconds, timeout_seconds),
-                **_tolerance(av),
-            )
+            self._container = _opened(source, stream, requested, timeout_seconds, is_device=self._is_device)
+            self._timeout_seconds = timeout_seconds
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: has no video")
-            self._stream = self._container.streams.video[0]
+            self._stream = _main_stream(self._container, is_live=self.is_live)
             self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except CameraError:
             self.close()
             raise
         except (av.FFmpegError, ValueError) as error:
             self.close()
-            # Not `from error`: its text has the whole address, with the password.
-            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
         self._packets = self._container.demux()
         self._decoded: deque[VideoFrame] = deque()
-        stream = self._stream
-        self._start_seconds = float((stream.start_time or 0) * (stream.time_base or 0))
-        self._frame_seconds = float(1 / stream.average_rate) if stream.average_rate else 0.0
+        video = self._stream
+        self._start_seconds = float((video.start_time or 0) * (video.time_base or 0))
+        self._frame_seconds = float(1 / video.average_rate) if video.average_rate else 0.0
         self._seconds, self._has_given = 0.0, False
-        self._lead = 0.0  # seconds added to a recording's times, which went back
+        has_no_order = self._container.format.name == "avi"
+        self._reordered_seconds = REORDERED_SECONDS if has_no_order else 0.0
+        self._offset = 0.0  # seconds added to a recording's times, after they went back
         self._is_behind, self._last_wait = False, time.monotonic()
 
     def frame(self) -> Frame | None:
-        """The next frame; None at the end of a file. Its pixels are converted to RGB when they are asked for.
+        """The next frame; None at the end of a file. Its pixels are converted to RGB when `Frame.pixels` is read.
 
         Raises:
             CameraError: a live stream ended, failed, or sent nothing that can be decoded for two time limits; or no
@@ -111,17 +154,23 @@ class LibavCamera:
         return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
-        """When a frame was taken, see `Frame.seconds`. Times never go back, also in a file joined from several."""
+        """When a frame was taken, see `Frame.seconds`. Times never go back.
+
+        AVI has no presentation times: frames that were coded in another order have exchanged times there, and the
+        greatest so far is within a few frames of the right one. Any other step back is that of a file joined from
+        several, whose later times are shifted.
+        """
         if self.is_live:
             return time.monotonic()
         following = self._seconds + self._frame_seconds if self._has_given else 0.0
         time_ = frame.time
         if time_ is None:  # as in a bare H.264 stream
             return following
-        position = time_ - self._start_seconds
-        if position + self._lead < self._seconds:
-            self._lead = following - position
-        return position + self._lead
+        position = time_ - self._start_seconds + self._offset
+        if self._seconds - position > self._reordered_seconds:
+            self._offset += following - position
+            position = following
+        return max(self._seconds, position)
 
     def close(self) -> None:
         # Packets of a V4L2 device lie in its memory, and must be released before that is unmapped.
@@ -131,7 +180,7 @@ class LibavCamera:
             container.close()
 
     def _read(self) -> bool:
-        """Decode the next packet; False at the end. It leaves no reference to a packet, see `close`."""
+        """Decode the next packet; False at the end. Keeps no reference to the packet, see `close`."""
         packet = self._next_packet()
         if packet is None:
             return False
@@ -145,9 +194,13 @@ class LibavCamera:
         try:
             packet = next(self._packets, None)
         except av.FFmpegError as error:
-            raise CameraError(f"{self.name}: {self._reason(error)}") from None
+            raise self._error(error) from None
+        if self._has_timed_out:
+            # For a codec with a parser, such as H.264, FFmpeg returns what the parser held back instead of an error,
+            # and the next read would wait for the time limit again.
+            raise self._timeout_error()
         now = time.monotonic()
-        if now - self._began > _WAITED_SECONDS:
+        if now - self._began > MIN_WAIT_SECONDS:
             self._last_wait = now
         return packet
 
@@ -157,7 +210,7 @@ class LibavCamera:
         if self.is_live:
             self._keep_up(packet)
         if self._is_device:
-            if not packet.size:  # damaged, says the driver; a decoder would take it for the end
+            if not packet.size:  # the driver's mark of a damaged frame, and a decoder's mark of the end
                 return []
             packet = _copy(packet)
         try:
@@ -173,51 +226,77 @@ class LibavCamera:
         elif self._is_behind and not is_behind and packet.is_keyframe:
             self._is_behind, self._stream.codec_context.skip_frame = False, "DEFAULT"
 
-    def _reason(self, error: Exception) -> str:
-        """An error in words, without the address, which PyAV's texts contain."""
-        av = _av()
-        if isinstance(error, av.error.HTTPUnauthorizedError):
-            return "the user or the password is wrong or missing (401)"
-        # FFmpeg reports a time limit by several errors.
-        if self.is_live and time.monotonic() - self._began >= self._timeout_seconds:
-            return f"no answer for {self._timeout_seconds:g} s"
-        if isinstance(error, av.error.InvalidDataError):
-            return "no video, or damaged"
-        if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
-            return "this PyAV does not support this kind of source"
-        number = getattr(error, "errno", None)
-        if number == errno.EINVAL and self._is_device:
-            return "the device was stopped" if self._container else "none of its pixel formats is supported"
-        if number == errno.EINVAL:
-            return f"{'invalid address, or ' if self.is_live else ''}unsupported content"
-        if number == errno.EIO and not self._is_device:
-            return "the connection broke off" if self._container else "cannot be reached, or sends no video"
-        if number == errno.ENOTTY:
-            return "not a camera"
-        if number == errno.EBUSY:
-            return "another program uses it"
-        if number == errno.EACCES and self._is_device:
-            return "permission denied; the user must be in the group video"
-        return (getattr(error, "strerror", None) or "cannot be read").lower()
+    @property
+    def _has_timed_out(self) -> bool:
+        """Whether the present call of PyAV has reached the time limit, which a device does not have."""
+        return self.is_live and not self._is_device and time.monotonic() - self._began >= self._timeout_seconds
+
+    def _timeout_error(self) -> CameraError:
+        return CameraError(f"{self.name}: no answer for {self._timeout_seconds:g} s")
+
+    def _error(self, error: Exception) -> CameraError:
+        """A CameraError for an error of PyAV, whose text is not used: it has the whole address, with the password."""
+        code = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+        # PyAV interrupts FFmpeg at the time limit, which FFmpeg reports by several errors, or by a later call.
+        if code == _INTERRUPTED or (self._has_timed_out and code != _UNAUTHORIZED):
+            return self._timeout_error()
+        kind = "device" if self._is_device else "stream" if self.is_live else "file"
+        places = (f"{'reading' if self._container else 'opening'} a {kind}", kind, "")
+        known = next((_REASONS[code, place] for place in places if (code, place) in _REASONS), None)
+        return CameraError(f"{self.name}: {known or (getattr(error, 'strerror', None) or 'cannot be read').lower()}")
 
 
-def _how_to_open(source: str, is_device: bool) -> tuple[str, str | None, dict[str, str]]:
+def _opened(
+    source: str, stream: StreamSettings, requested: dict[str, str], timeout_seconds: float, *, is_device: bool
+) -> "InputContainer":
+    """Open a source, by the next transport if the camera refuses the first.
+
+    Args:
+        requested: options of a device, see `_requested`.
+    """
+    av = _av()
+    for transport in stream.transports:
+        url, format_, options = _how_to_open(source, is_device, transport)
+        try:
+            container: InputContainer = av.open(
+                url,
+                "r",
+                format=format_,
+                options=options,
+                container_options=requested,
+                timeout=(stream.connect_seconds, timeout_seconds),
+                **_tolerance(av),
+            )
+            return container
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT or transport == stream.transports[-1]:
+                raise
+            time.sleep(TRANSPORT_PAUSE_SECONDS)
+    raise AssertionError("there is a transport")
+
+
+def _how_to_open(source: str, is_device: bool, transport: str = "tcp") -> tuple[str, str | None, dict[str, str]]:
     """The arguments of `av.open`: url, format, options of the container and of the decoders.
 
     FFmpeg's option nobuffer is not among them: it drops what was read while probing the stream, including the first key
-    frame. We read as fast as we can, so nothing stays in a buffer.
+    frame. It is not needed either: the stream is read without pauses, so that nothing stays in its buffers.
     """
     frames = {"max_pixels": str(MAX_PIXELS)}
     if redact.is_address(source):
         scheme = redact.scheme(source)
         limits = {"protocol_whitelist": ",".join(redact.PROTOCOLS), "format_whitelist": STREAMS, **frames}
-        # Not UDP, which loses packets on a wireless network and needs an open firewall.
-        rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
+        rtsp = {"rtsp_transport": transport, "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
         return source, "v4l2", frames
     limits = {"protocol_whitelist": "file", "format_whitelist": RECORDINGS, **frames}
     return f"file:{os.path.abspath(source)}", None, limits
+
+
+def _main_stream(container: "InputContainer", *, is_live: bool) -> "VideoStream":
+    """The video stream to read; in a file it may not be the first one, which may be a cover picture."""
+    best = None if is_live else container.streams.best("video")  # FFmpeg's choice, as that of players
+    return best or container.streams.video[0]  # type: ignore[return-value]
 
 
 def _copy(packet: "Packet[Any]") -> "Packet[Any]":

@@ -1,7 +1,7 @@
 """Conversion of PyAV's decoded frames to RGB, in full size or reduced."""
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,10 @@ _BT709 = 1  # of AVColorSpace (libavutil/pixfmt.h)
 
 
 class _Scaling(threading.local):
-    """libswscale contexts, which are reused for frames of the same kind; each thread has its own.
+    """libswscale contexts, one pair for each thread; they are reused for frames of the same kind.
 
-    BT.709 has its own too: before PyAV 17, a context that was once used for BT.709 treats all later frames as such.
+    Frames in BT.709 have a context of their own: before PyAV 17, a context that was used for BT.709 once treats all
+    later frames as BT.709.
     """
 
     def __init__(self) -> None:
@@ -34,28 +35,30 @@ class Conversion:
     def __init__(self, name: str) -> None:
         """
         Args:
-            name: of the stream, for error messages.
+            name: name of the stream, for error messages.
         """
         import av
 
         self._name, self._scaling = name, _Scaling()
-        # From PyAV 17 on it would start threads, which cost more than they save.
+        # PyAV 17 and later start threads by default, which cost more than they save.
         self._options: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
     def frame(self, decoded: "VideoFrame", seconds: float) -> Frame:
-        """A frame that is converted when its pixels are asked for, rotated as the recording's metadata says.
+        """A frame that is converted when it is used, and rotated according to the recording's metadata.
 
         Args:
-            decoded: from PyAV.
-            seconds: see `edge.capture.frame.Frame`.
+            decoded: PyAV's frame.
+            seconds: when the frame was taken, see `edge.capture.frame.Frame`.
         """
-        turns = round(getattr(decoded, "rotation", 0) / 90)  # anticlockwise; PyAV 12 lacks it
+        orientation = _orientation(decoded)
 
         def upright(size: Size) -> Size:
-            return size[::-1] if turns % 2 else size
+            return size[::-1] if orientation.is_transposed else size
 
         def turned(pixels: Pixels) -> Pixels:
-            return np.ascontiguousarray(np.rot90(pixels, turns))
+            rows_first = pixels.swapaxes(0, 1) if orientation.is_transposed else pixels
+            flips = tuple(axis for axis in (0, 1) if orientation.is_flipped[axis])
+            return np.ascontiguousarray(np.flip(rows_first, flips))
 
         return Frame(
             lambda: turned(self._rgb(decoded)),
@@ -67,7 +70,11 @@ class Conversion:
         )
 
     def _rgb(self, frame: "VideoFrame", size: Size | None = None) -> Pixels:
-        """The frame in RGB, not rotated; reduced to a (width, height) if one is given."""
+        """The frame in RGB, not rotated.
+
+        Args:
+            size: (width, height) in pixels to reduce it to; None: its own.
+        """
         import av
 
         wanted, scaling = self._options | {"format": "rgb24"}, self._scaling.plain
@@ -84,3 +91,29 @@ class Conversion:
                 f"{self._name}: cannot convert a frame of the pixel format {frame.format.name}"
             ) from error
         return pixels
+
+
+class _Orientation(NamedTuple):
+    """How a decoded frame is turned upright: rows and columns are exchanged, then axes are reversed.
+
+    Attributes:
+        is_flipped: (top and bottom, left and right) of the result of the exchange.
+    """
+
+    is_transposed: bool = False
+    is_flipped: tuple[bool, bool] = (False, False)
+
+
+def _orientation(frame: "VideoFrame") -> _Orientation:
+    """The orientation by the frame's display matrix (libavutil/display.h), to the nearest of the eight.
+
+    The matrix holds nine numbers in the machine's byte order: a b u, c d v, x y w. It maps a point (p, q) to
+    (a p + c q, b p + d q).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return _Orientation()
+    a, b, _, c, d = np.frombuffer(data, np.int32, 5)  # type: ignore[call-overload]  # it is a buffer.tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return _Orientation(True, (b < 0, c < 0))
+    return _Orientation(False, (d < 0, a < 0))

@@ -1,4 +1,4 @@
-"""Opens the camera that a user names."""
+"""Opens a camera, stream, recording or image folder by the name that a user gives."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from edge import redact
 from edge.capture.devices import found_cameras, picamera2_problem
 from edge.capture.frame import Camera
 from edge.capture.image_folder import ImageFolder
-from edge.capture.libav import LibavCamera
+from edge.capture.libav import LibavCamera, StreamSettings
 from edge.capture.picamera import PiCamera
 from edge.errors import CameraError, printable
 from edge.imaging import preprocess
@@ -19,22 +19,24 @@ def open_camera(
     source: str,
     size: tuple[int, int] | None = None,
     frames_per_second: float | None = None,
+    stream: StreamSettings | None = None,
 ) -> Camera:
     """Open a camera, stream, recording or folder of images.
 
     Args:
-        source: one of SOURCES.
+        source: a name as in SOURCES.
         size: (width, height) in pixels to request from a camera of this machine.
-        frames_per_second: to request from it; of images, how many make a second.
+        frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it.
+        stream: how to connect to a network camera; None: the defaults.
 
     Raises:
-        CameraError: it cannot be opened.
-        NotInstalledError: the library that reads it is missing.
+        CameraError: the source cannot be opened.
+        NotInstalledError: the library that reads the source is missing.
     """
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
     if redact.is_address(source):
-        return LibavCamera(source)
+        return LibavCamera(source, stream=stream)
     if source.startswith("/dev/video") and not os.path.exists(source):
         raise CameraError(f"{printable(source)}: no such device; {_seen()}")
     is_image = os.path.splitext(source)[1].lower() in preprocess.SUFFIXES
@@ -46,20 +48,20 @@ def open_camera(
 
 
 def first_source() -> str:
-    """The source name of the Pi's own camera, else of the first V4L2 device.
+    """The source name of the Pi's own camera if there is one, otherwise of the first V4L2 device.
 
     Raises:
         CameraError: there is no camera.
     """
     usable = [found for found in found_cameras() if not found.problem and not found.is_usb]
     if not usable:
-        raise CameraError(f"no camera found; {_cameras_and_picamera2()}; or name one: {SOURCES}")
+        raise CameraError(
+            f"no camera found; {_seen()}; {picamera2_problem() or 'picamera2 is installed'}; or name a source:"
+            f" {SOURCES}"
+        )
     return usable[0].source
 
 
-def _cameras_and_picamera2() -> str:
-    return f"{_seen()}; {picamera2_problem() or 'picamera2 is installed'}"
-
-
 def _seen() -> str:
+    """What cameras there are, for error messages."""
     return f"seen: {', '.join(map(str, found_cameras())) or 'nothing, neither by libcamera nor as /dev/video*'}"

@@ -18,7 +18,7 @@ ERRORS = (RuntimeError, OSError, IndexError, KeyError, ValueError, TypeError)
 
 
 class PiCamera:
-    """A camera whose frames are exposed after they are asked for: none has waited in a queue."""
+    """A camera of a Raspberry Pi. Each frame is exposed after it was requested: none has waited in a queue."""
 
     is_live = True
 
@@ -32,15 +32,15 @@ class PiCamera:
     ) -> None:
         """
         Args:
-            number: its number in `rpicam-hello --list-cameras`.
-            size: (width, height) in pixels, even; None: SIZE. libcamera chooses the sensor mode that fits.
-            frames_per_second: None: 10 to 30, because the camera exposes longer in the dark.
-            timeout_seconds: time limit of a frame.
+            number: the camera's number in `rpicam-hello --list-cameras`.
+            size: (width, height) in pixels, both even; None: SIZE. libcamera chooses the sensor mode that fits.
+            frames_per_second: frame rate; None: 10 to 30, less in the dark, where the camera exposes longer.
+            timeout_seconds: time limit for a frame.
             picamera2: the class to use instead of `picamera2.Picamera2`.
 
         Raises:
             NotInstalledError: Picamera2 is missing.
-            CameraError: there is no such camera, or it cannot be used.
+            CameraError: the camera does not exist or cannot be used.
         """
         self.name = f"picamera2:{number}"
         self._timeout_seconds = timeout_seconds
@@ -76,10 +76,10 @@ class PiCamera:
             raise CameraError(f"{self.name}: {_reason(error)}") from error
 
     def frame(self) -> Frame:
-        """The next frame: a copy of the camera's memory, converted to RGB when its pixels are asked for.
+        """The next frame: a copy of the camera's memory, converted to RGB when `Frame.pixels` is read.
 
         Raises:
-            CameraError: the camera is lost, or gives no frame within its time limit.
+            CameraError: the camera is lost, or gives no frame within the time limit.
         """
         if self._camera is None:
             raise CameraError(f"{self.name}: the camera is closed")
@@ -119,7 +119,7 @@ def library() -> Any:
     Raises:
         NotInstalledError: it is not installed, does not load, or is too old.
     """
-    # Both would print to stderr what our error messages report in one line.
+    # libcamera and Picamera2 would print to stderr what is reported as a one-line error.
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     if not logging.getLogger("picamera2").handlers:
         logging.getLogger("picamera2").addHandler(logging.NullHandler())
@@ -127,7 +127,7 @@ def library() -> Any:
         import picamera2
     except ModuleNotFoundError as error:
         raise NotInstalledError(requirements.PACKAGES["picamera2"].missing) from error
-    except (ImportError, *ERRORS) as error:  # it may be built against another numpy
+    except (ImportError, *ERRORS) as error:  # for example, built against another numpy
         raise NotInstalledError(f"picamera2 is installed but does not load: {_reason(error)}") from error
     if problem := requirements.problem("picamera2"):
         raise NotInstalledError(problem)
@@ -135,6 +135,6 @@ def library() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """An error in words, with its cause, because Picamera2's own texts are vague."""
+    """An error's text and that of its cause, because Picamera2's own texts are vague."""
     texts = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
     return printable(": ".join(text.rstrip(".") for text in texts if text) or type(error).__name__)

@@ -20,8 +20,8 @@ _PACKED = {
 }
 _CHROMA_IN_ONE_PLANE = {"NV12": "UV", "NV21": "VU"}
 _CHROMA_IN_TWO_PLANES = {"YUV420": "UV", "YVU420": "VU"}
-_IN_FOURS = {"YUYV": "YUYV", "YVYU": "YVYU", "UYVY": "UYVY", "VYUY": "VYUY"}
-FORMATS = (*_PACKED, *_CHROMA_IN_ONE_PLANE, *_CHROMA_IN_TWO_PLANES, *_IN_FOURS)
+_TWO_PIXELS_IN_FOUR_BYTES = {"YUYV": "YUYV", "YVYU": "YVYU", "UYVY": "UYVY", "VYUY": "VYUY"}
+FORMATS = (*_PACKED, *_CHROMA_IN_ONE_PLANE, *_CHROMA_IN_TWO_PLANES, *_TWO_PIXELS_IN_FOUR_BYTES)
 
 _BT601, _BT709 = (0.299, 0.114), (0.2126, 0.0722)  # the shares of red and blue in the luma (ITU-R BT.601, BT.709)
 
@@ -38,12 +38,12 @@ def rgb(
     """Convert a raw frame to RGB.
 
     Args:
-        buffer: uint8 of any shape; bytes beyond the picture are ignored.
-        layout: one of FORMATS, by libcamera's name.
+        buffer: the frame's memory, uint8 of any shape; bytes beyond the picture are ignored.
+        layout: libcamera's name of the pixel format, one of FORMATS.
         size: (width, height) in pixels.
         stride: bytes from one row of the first plane to the next; bytes beyond the width are padding.
-        is_bt709: of luma and chroma: whether they follow BT.709; else BT.601.
-        is_full_range: of luma and chroma: whether they span 0-255; else 16-235 (luma) and 16-240 (chroma).
+        is_bt709: whether luma and chroma follow BT.709; otherwise BT.601.
+        is_full_range: whether luma and chroma span 0-255; otherwise 16-235 (luma) and 16-240 (chroma).
 
     Returns:
         RGB, uint8, shape (height, width, 3), C-contiguous, a copy.
@@ -73,8 +73,8 @@ def _planes(
     data: npt.NDArray[np.uint8], layout: str, width: int, height: int, stride: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Luma, Cb and Cr, each of shape (height, width)."""
-    if layout in _IN_FOURS:
-        order, fours = _IN_FOURS[layout], _rows(data, height, stride)[:, : (width + 1) // 2 * 4]
+    if layout in _TWO_PIXELS_IN_FOUR_BYTES:
+        order, fours = _TWO_PIXELS_IN_FOUR_BYTES[layout], _rows(data, height, stride)[:, : (width + 1) // 2 * 4]
         luma = fours[:, order.index("Y") % 2 :: 2][:, :width]
         chroma = [fours[:, order.index(name) :: 4].repeat(2, axis=1)[:, :width] for name in "UV"]
         return luma, chroma[0], chroma[1]

@@ -17,7 +17,7 @@ _LENGTH = re.compile(r"([0-9]+(?:\.[0-9]+)?)(%?)")
 
 @dataclass(frozen=True)
 class Length:
-    """A coordinate or side of a region: pixels, or per cent of the picture's width or height."""
+    """A coordinate or side of a region, in pixels or in per cent of the picture's width or height."""
 
     value: float
     is_percent: bool = False
@@ -36,7 +36,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of the picture; x and y are those of its upper left corner."""
+    """A rectangle of the picture; x and y are the coordinates of its upper left corner."""
 
     x: Length
     y: Length
@@ -49,12 +49,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Roi:
-    """Each frame is rotated, then flipped, then cropped to the region.
+    """How each frame is rotated, then flipped, then cropped.
 
     Attributes:
-        region: None: the whole picture.
+        region: the part of the rotated and flipped picture that is classified; None: the whole picture.
         rotate: degrees, clockwise.
-        flip: "horizontal" exchanges left and right, "vertical" top and bottom.
+        flip: "horizontal" exchanges left and right, "vertical" top and bottom; None: no flip.
     """
 
     region: Region | None = None
@@ -62,7 +62,7 @@ class Roi:
     flip: Flip | None = None
 
     def turned(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of a picture after the rotation, or before it."""
+        """(width, height) after the rotation of a picture that has `size` before it; also the reverse."""
         return size if self.rotate in (0, 180) else size[::-1]
 
     def of(self, pixels: Pixels) -> Pixels:
@@ -77,7 +77,7 @@ class Roi:
         turned = np.rot90(pixels, -self.rotate // 90) if self.rotate else pixels
         if self.flip:
             turned = turned[:, ::-1] if self.flip == "horizontal" else turned[::-1]
-        return turned if self.region is None else _cut(turned, self.region)
+        return turned if self.region is None else _crop(turned, self.region)
 
 
 def region(text: str) -> Region:
@@ -88,7 +88,7 @@ def region(text: str) -> Region:
     """
     parts = [_LENGTH.fullmatch(part.strip()) for part in text.split(",")]
     lengths = [Length(float(part[1]), part[2] == "%") for part in parts if part]
-    if len(parts) != 4 or len(lengths) != 4 or any(_is_wrong(length) for length in lengths):
+    if len(parts) != 4 or len(lengths) != 4 or any(_is_invalid(length) for length in lengths):
         raise RoiError(
             f"{printable(text)}: invalid region; write X,Y,WIDTH,HEIGHT in pixels, or in per cent as 25%,0%,50%,100%"
         )
@@ -101,11 +101,11 @@ def region(text: str) -> Region:
     return Region(x, y, width, height)
 
 
-def _is_wrong(length: Length) -> bool:
+def _is_invalid(length: Length) -> bool:
     return length.value > 100 if length.is_percent else not length.value.is_integer()
 
 
-def _cut(pixels: Pixels, region: Region) -> Pixels:
+def _crop(pixels: Pixels, region: Region) -> Pixels:
     height, width = pixels.shape[:2]
     left, top = region.x.of(width), region.y.of(height)
     right, bottom = left + region.width.of(width), top + region.height.of(height)

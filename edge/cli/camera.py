@@ -7,17 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.commands import ReloadableCommand
+from edge.cli.commands import Choice, ParamType, ReloadableCommand
 from edge.cli.options import Number, Seconds, lines, model_options, option, state_option
 from edge.cli.reload import run
+from edge.errors import RoiError, SettingsError
 
 if TYPE_CHECKING:
     from edge.camera.run import CameraSettings
+    from edge.camera.schedule import Span
+    from edge.capture.roi import Region
 
 SHARE = Number(0, 1)
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+class CameraName(ParamType):
+    """Parses the name of a camera. One that begins with a slash could be that of a watched folder."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value)
+        if not text.isprintable() or not text.strip() or text.startswith("/"):
+            self.fail(
+                f"{value!r} is not a valid name; use printable text that does not begin with a /.", param, context
+            )
+        return text
+
+
+class Size(ParamType):
     """Parses WIDTHxHEIGHT, both in pixels."""
 
     name = "size"
@@ -27,6 +44,44 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
         if not (by and width.isdecimal() and height.isdecimal() and 0 < int(width) < 1e5 and 0 < int(height) < 1e5):
             self.fail(f"{value!r} is not a valid size; write it as 1280x720.", param, context)
         return int(width), int(height)
+
+
+class RegionOfFrame(ParamType):
+    """Parses X,Y,WIDTH,HEIGHT, each in pixels or per cent. An empty text is the whole frame, None."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> "Region | None":
+        from edge.capture.roi import region
+
+        try:
+            return region(str(value)) if value else None
+        except RoiError as error:
+            self.fail(f"{error}.", param, context)
+
+
+class Rotation(Choice):
+    """Parses 0, 90, 180 or 270 degrees."""
+
+    def __init__(self) -> None:
+        super().__init__(["0", "90", "180", "270"])
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        return int(super().convert(str(value), param, context))
+
+
+class SpanOfDay(ParamType):
+    """Parses HH:MM-HH:MM."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> "Span":
+        from edge.camera.schedule import span
+
+        try:
+            return span(str(value))
+        except SettingsError as error:
+            self.fail(f"{error}.", param, context)
 
 
 @click.command(
@@ -42,23 +97,45 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has no
     help="Read frames from: picamera2, picamera2:1, /dev/video0, rtsp://..., a video file, an image or a folder."
     "  [default: the Pi's camera, else the first webcam]",
 )
-@option("--name", "called", metavar="NAME", help="Name the camera in every report.  [default: made of the source]")
+@option(
+    "--name",
+    "called",
+    type=CameraName(),
+    metavar="NAME",
+    help="Name the camera in every report.  [default: made of the source]",
+)
+@option(
+    "--transport",
+    type=click.Choice(["auto", "tcp", "udp"]),
+    default="auto",
+    show_default=True,
+    help="Transport of an RTSP stream; auto takes UDP if the camera refuses TCP.",
+)
+@option(
+    "--connect-seconds",
+    default=20.0,
+    show_default=True,
+    type=Number(1, 40),
+    help="Time limit for the first answer of a network camera, in seconds.",
+)
 @option("--interval", type=Seconds(), metavar="N", help="Classify one frame every N seconds.")
 @option("--fps", type=Number(0.001, 1000), metavar="N", help="Classify N frames a second.")
 @option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after N frames.")
 @option("--size", type=Size(), metavar="WIDTHxHEIGHT", help="Resolution to request from the camera.")
-@option(
-    "--rotate",
-    type=click.Choice(["0", "90", "180", "270"]),
-    default="0",
-    help="Rotate the frame clockwise, in degrees.",
-)
+@option("--rotate", type=Rotation(), default="0", help="Rotate the frame clockwise, in degrees.")
 @option("--flip", type=click.Choice(["horizontal", "vertical"]), help="Mirror the frame after rotation.")
 @option(
-    "--region", metavar="X,Y,W,H", help="Classify only this part of the frame, in pixels or per cent: 25%,0%,50%,100%."
+    "--region",
+    type=RegionOfFrame(),
+    metavar="X,Y,W,H",
+    help="Classify only this part of the frame, in pixels or per cent: 25%,0%,50%,100%.",
 )
 @option(
-    "--schedule", multiple=True, metavar="HH:MM-HH:MM", help="Classify only at these times of day; may be repeated."
+    "--schedule",
+    type=SpanOfDay(),
+    multiple=True,
+    metavar="HH:MM-HH:MM",
+    help="Classify only at these times of day; may be repeated.",
 )
 @option("--event", metavar="LABEL", help="Report events of this label: FAKE or REAL.  [default: FAKE]")
 @option("--enter", default=0.8, show_default=True, type=SHARE, help="Smoothed probability at which an event begins.")
@@ -145,43 +222,72 @@ def camera(context: click.Context, /, **options: Any) -> None:
     """
     from edge.camera.run import observe
 
-    _settings(options)  # a mistake of the user's should show before anything is begun
+    settings = _settings(options)
     _, ended_by = run(context, options, lambda options, life: observe(_settings(options), life))
-    is_unfinished = ended_by is not None and (options["max_frames"] or _settings(options).is_recording)
-    sys.exit(128 + ended_by if ended_by is not None and is_unfinished else 0)
+    has_end = settings.is_recording or settings.pace.max_frames is not None
+    sys.exit(128 + ended_by if ended_by is not None and has_end else 0)
 
 
 def _settings(options: dict[str, Any]) -> "CameraSettings":
+    """The settings of a camera.
+
+    Args:
+        options: the command's options, already parsed.
+
+    Raises:
+        SettingsError: two options contradict each other.
+    """
     from edge.camera.event_detector import Rules
     from edge.camera.loop import Pace
     from edge.camera.run import CameraSettings
-    from edge.camera.schedule import span
     from edge.camera.snapshots import SnapshotLimits
-    from edge.capture import roi
+    from edge.capture.libav import StreamSettings
+    from edge.capture.roi import Roi
     from edge.store.state import default_folder
 
-    given = dict(options)
-    source, called = given["source"], given["called"]
-    if source is not None and not os.path.lexists(source):
-        given["source"] = source.strip()  # it is no file's name
-    if called is not None and (not called.isprintable() or not called.strip() or called.startswith("/")):
-        raise click.UsageError("--name is printable text, which does not begin with a / as a folder does.")
-    interval, fps = given.pop("interval"), given.pop("fps")
-    if interval and fps:
-        raise click.UsageError("--interval and --fps exclude each other.")
-    enter, leave = given.pop("enter"), given.pop("leave")
-    if leave > enter:
-        raise click.UsageError("--leave must not be above --enter.")
-    region, rotate, flip = given.pop("region"), int(given.pop("rotate")), given.pop("flip")
-    as_json, state = given["as_json"], given["state"]
+    # A SettingsError, not a click.UsageError: after a reload it must leave the camera running with its old settings.
+    if options["interval"] and options["fps"]:
+        raise SettingsError("--interval and --fps exclude each other")
+    if options["leave"] > options["enter"]:
+        raise SettingsError("--leave must not be above --enter")
     return CameraSettings(
-        view=roi.Roi(roi.region(region) if region else None, rotate, flip),  # type: ignore[arg-type]  # by Choice
-        pace=Pace(interval or (1 / fps if fps else 0.0), given.pop("max_frames"), given.pop("record")),
-        rules=Rules(enter, leave, given.pop("smooth"), given.pop("least"), given.pop("cool_down")),
-        schedule=tuple(span(text) for text in given.pop("schedule")),
-        limits=SnapshotLimits(
-            given.pop("keep_mb") * 1_000_000, given.pop("keep_days") * 86_400, given.pop("free_mb") * 1_000_000
+        router=options["router"],
+        source=_source(options["source"]),
+        called=options["called"],
+        size=options["size"],
+        stream=StreamSettings(transport=options["transport"], connect_seconds=options["connect_seconds"]),
+        view=Roi(region=options["region"], rotate=options["rotate"], flip=options["flip"]),
+        pace=Pace(
+            interval_seconds=options["interval"] or (1 / options["fps"] if options["fps"] else 0.0),
+            max_frames=options["max_frames"],
+            record_seconds=options["record"],
         ),
-        lines=lines(as_json),
-        **given | {"state": state or default_folder()},
+        schedule=options["schedule"],
+        event=options["event"],
+        rules=Rules(
+            enter=options["enter"],
+            leave=options["leave"],
+            smooth_seconds=options["smooth"],
+            least_seconds=options["least"],
+            cool_down_seconds=options["cool_down"],
+        ),
+        snapshots=options["snapshots"],
+        plain=options["plain"],
+        limits=SnapshotLimits(
+            bytes=options["keep_mb"] * 1_000_000,
+            seconds=options["keep_days"] * 86_400,
+            free_bytes=options["free_mb"] * 1_000_000,
+        ),
+        state=options["state"] or default_folder(),
+        lines=lines(options["as_json"]),
+        as_json=options["as_json"],
+        log=options["log"],
+        on_fake=options["on_fake"],
+        on_verdict=options["on_verdict"],
+        command_seconds=options["command_seconds"],
     )
+
+
+def _source(source: str | None) -> str | None:
+    """An address or a device without the spaces around it; a file's name may have such spaces and keeps them."""
+    return source if source is None or os.path.lexists(source) else source.strip()

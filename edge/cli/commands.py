@@ -1,13 +1,19 @@
-"""Base classes of the commands of `edge-detect`, `python -m train` and `python -m convert`."""
+"""Base classes of the commands of `edge-detect`, `python -m train` and `python -m convert`, and of option types."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge.errors import EdgeDetectError, SinkError, printable, reason_of
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+    Choice = click.Choice[Any]
+else:  # the classes of click 8.1 take no type argument
+    ParamType, Choice = click.ParamType, click.Choice
 
 _ARGUMENTS = f"{__name__}.arguments"
 PREFIX = "EDGE_DETECT_"  # of environment variables that set options
@@ -15,11 +21,11 @@ UNUSABLE = 2  # exit status: the work could not be done; also click's status for
 
 
 class _ErrorsInOneLine(click.Command):
-    """Reports our own errors in one line on stderr, without a traceback."""
+    """Prints an `EdgeDetectError` as one line on stderr, without a traceback, and exits with UNUSABLE."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        # A stream that the caller closed is None, and the next opened file would get its descriptor: what a library
-        # prints to stderr would then be written to the ledger, for example.
+        # If the caller closed a standard stream, it is None here, and the next file opened gets its descriptor. What a
+        # library prints to stderr could then end up in the ledger.
         for name in ("stdin", "stdout", "stderr"):
             if getattr(sys, name) is None:
                 setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  # open as long as the process lives
@@ -34,15 +40,14 @@ class _ErrorsInOneLine(click.Command):
 
 
 class Command(_ErrorsInOneLine):
-    """A command that reports our own errors in one line."""
+    """A command that prints an `EdgeDetectError` as one line."""
 
 
 class OptionalValue(click.Option):
-    """An option with an optional value after `=`: `--tpu` means `--tpu=any`, if that is the `flag_value`.
+    """An option whose value may be omitted: with the `flag_value` any, `--tpu` means `--tpu=any`.
 
-    click's own optional values (`is_flag=False, flag_value=...`) do not serve here: they take the next word for the
-    value, so that `classify --tpu photo.jpg` would look for a Coral named photo.jpg. Only for the options of an
-    `OptionalValuesCommand`.
+    It works only in an `OptionalValuesCommand`. click's own optional values (`is_flag=False, flag_value=...`) consume
+    the next word: `classify --tpu photo.jpg` would look for a Coral named photo.jpg.
     """
 
     def __init__(self, *names: Any, flag_value: str, **settings: Any) -> None:
@@ -55,56 +60,56 @@ class OptionalValue(click.Option):
 
 
 class OptionalValuesCommand(click.Command):
-    """A command whose options may be an `OptionalValue`."""
+    """A command that may have options of the class `OptionalValue`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        alone = {
+        with_value = {
             name: f"{name}={option.default_value}"
             for option in self.params
             if isinstance(option, OptionalValue)
             for name in option.opts
         }
         options = args.index("--") if "--" in args else len(args)
-        args[:options] = [alone.get(word, word) for word in args[:options]]
+        args[:options] = [with_value.get(word, word) for word in args[:options]]
         return super().parse_args(ctx, args)
 
 
 class ReloadableCommand(OptionalValuesCommand):
-    """A command whose options can be read again while it runs."""
+    """A command whose options can be read again while it runs, by `read_again`."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        given = tuple(args)  # click consumes the list
+        given = tuple(args)  # a copy, because click removes the arguments from the list
         context = super().make_context(info_name, args, parent, **extra)
         context.meta[_ARGUMENTS] = given
         return context
 
 
 def read_again(context: click.Context) -> dict[str, Any]:
-    """The parameters of a `ReloadableCommand`, from its arguments and the present `default_map` of its group.
+    """Parse the parameters of a `ReloadableCommand` again: from its arguments and its group's current `default_map`.
 
     Raises:
-        click.ClickException: they are invalid.
+        click.ClickException: a parameter is invalid.
     """
     command = context.command.make_context(context.info_name, list(context.meta[_ARGUMENTS]), context.parent)
     return command.params
 
 
 class Group(_ErrorsInOneLine, click.Group):
-    """A group of commands that reports our own errors in one line."""
+    """A group of commands that prints an `EdgeDetectError` as one line."""
 
 
 def output_folder(path: Path) -> Path:
-    """The folder, made if it is missing.
+    """Create the folder of an output if it is missing, and return it.
 
     Raises:
-        SinkError: it cannot be made or written.
+        SinkError: the folder cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(f"{printable(path)}: cannot make the folder: {reason_of(error)}") from error
+        raise SinkError(f"{printable(path)}: cannot create the folder: {reason_of(error)}") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise SinkError(f"{printable(path)}: cannot write to the folder: permission denied")
     return path

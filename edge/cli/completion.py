@@ -11,5 +11,5 @@ def completion(context: click.Context, shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     script = get_completion_class(shell)
-    assert script is not None  # the three shells are click's own
+    assert script is not None  # click supports the three shells
     click.echo(script(context.find_root().command, {}, "edge-detect", "_EDGE_DETECT_COMPLETE").source())

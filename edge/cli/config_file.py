@@ -24,19 +24,19 @@ FILE = "edge-detect.toml"
 
 
 def default_file() -> Path | None:
-    """The user's settings file, else the machine's; None if neither exists."""
+    """The settings file in the user's configuration folder, else the one in /etc; None if neither exists."""
     folders = filter(None, (xdg_folder("XDG_CONFIG_HOME", ".config"), Path("/etc")))
     return next((folder / FILE for folder in folders if os.path.exists(folder / FILE)), None)
 
 
 def require_known_variables(group: click.Group, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse environment variables that look like an option's, but are misspelt.
+    """Check that every environment variable with PREFIX sets an option of the group.
 
     Raises:
-        SettingsError: a variable with PREFIX belongs to no option of the group.
+        SettingsError: a variable sets no option; its name may be misspelt.
     """
     if not any(name.startswith(PREFIX) for name in environment):
-        return  # the usual case, in which not all commands need to be imported
+        return  # usually; the check below imports the modules of all commands
     commands: list[click.Command] = [group]
     known = set()
     while commands:
@@ -52,13 +52,18 @@ def require_known_variables(group: click.Group, environment: Mapping[str, str] =
 
 
 def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
-    """Read a settings file as the `default_map` of a group of commands.
+    """Read a settings file.
 
     Args:
-        path: None: `default_file`, which need not exist.
+        path: None for the file that `default_file` finds, if any.
+        group: its commands and their options are the names that the file may contain.
+
+    Returns:
+        Values by command and parameter name, for `click.Context.default_map`. They are text, lists of text or bool;
+        click parses and checks them like arguments when the command runs.
 
     Raises:
-        SettingsError: the file cannot be read, is not valid TOML, or has an unknown name or an invalid value.
+        SettingsError: the file cannot be read, is not valid TOML, or has an unknown name or a value of a wrong type.
     """
     if path is None:
         path = default_file()
@@ -100,7 +105,7 @@ def _of_command(path: Path, name: str, table: Any, group: click.Group) -> dict[s
 
 
 def _value(where: str, value: Any, option: click.Option) -> Any:
-    """A value of the file in the form that click parses: text, a list of texts, or a bool for a flag."""
+    """Convert a TOML value to what click parses: text, a list of text, or for a flag a bool."""
     if option.is_flag:
         if isinstance(value, bool):
             return value

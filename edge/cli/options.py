@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.cli.commands import PREFIX, OptionalValue
+from edge.cli.commands import PREFIX, OptionalValue, ParamType
 
 if TYPE_CHECKING:
     from edge.delivery.stdout import Lines
@@ -42,7 +42,7 @@ class Seconds(Number):
         super().__init__(0.1, 86_400)
 
 
-class Age(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+class Age(ParamType):
     """Parses a length of time such as 90s, 30m, 2h, 7d or 1w, to seconds."""
 
     name = "age"
@@ -55,7 +55,7 @@ class Age(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
         return float(number) * _UNIT_SECONDS[unit]
 
 
-class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+class Tpu(ParamType):
     """Parses the value of --tpu, also true and false from the settings, see `edge.inference.edgetpu.tpu_choice`."""
 
     name = "tpu"
@@ -69,7 +69,7 @@ class Tpu(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
             self.fail(f"{error}.", param, context)
 
 
-class OperatingPointName(click.ParamType):  # type: ignore[type-arg]  # which click 8.1 has not
+class OperatingPointName(ParamType):
     """Parses the name of an operating point: usually a percentage, whose % may be omitted."""
 
     name = "operating point"

@@ -1,6 +1,8 @@
 """`edge-detect results`."""
 
+import contextlib
 import csv
+import select
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from edge.store.queries import Query
     from edge.verdict import Recorded
 
-WATCH_SECONDS = 1.0
-COLUMNS = (
+WATCH_SECONDS = 1.0  # interval of --watch
+COLUMNS = (  # of --csv
     "id",
     "time",
     "path",
@@ -69,7 +71,7 @@ def results(
     watch: bool,
     state: Path | None,
 ) -> None:
-    """Show past answers, also while a watcher runs."""
+    """Show recorded answers; a watcher or camera may be running."""
     from edge.store import queries
 
     if context.invoked_subcommand is not None:
@@ -97,7 +99,8 @@ def results(
 def prune(state: Path | None, older_than: float) -> None:
     """Delete old answers for files that are gone or were sorted, and old camera events.
 
-    Answers to files that still exist stay, so that none is classified again. Snapshots of events stay too.
+    Answers for files that still exist are kept, because without them the files
+    would be classified again. Snapshots of events are kept too.
     """
     from edge.store import queries
 
@@ -106,7 +109,13 @@ def prune(state: Path | None, older_than: float) -> None:
 
 
 def _answers(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["Recorded"]:
-    """The answers of several ledgers; an unreadable one among them is reported. With `watch` it never ends."""
+    """Read the answers of several ledgers; with `watch`, keep waiting for new ones.
+
+    An unreadable ledger among several is reported once on stderr.
+
+    Raises:
+        LedgerError: the only ledger cannot be read.
+    """
     from edge.errors import LedgerError
     from edge.store import queries
 
@@ -126,7 +135,16 @@ def _answers(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["R
         if not watch:
             return
         sys.stdout.flush()
-        time.sleep(WATCH_SECONDS)
+        if _reader_is_gone(WATCH_SECONDS):
+            return
+
+
+def _reader_is_gone(seconds: float) -> bool:
+    """Wait so long, or until the reader of standard output has closed its end, such as `head` after its last line."""
+    poll = select.poll()
+    with contextlib.suppress(OSError, ValueError):  # no descriptor, in a test for example
+        poll.register(sys.stdout.fileno(), 0)  # POLLERR is always reported
+    return bool(poll.poll(seconds * 1000))
 
 
 def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
@@ -145,10 +163,10 @@ def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
             else:
                 click.echo(f"{recorded.time}  {line_of(recorded)}")
             event = recorded.event
-            if event is None or event.state not in (ENDED, INTERRUPTED):  # an event counts once
+            if event is None or event.state not in (ENDED, INTERRUPTED):  # count an event once, at its beginning
                 stats.count(recorded.answer)
         if not as_json:
-            click.echo(", ".join(stats.parts) or "nothing", err=True)
+            click.echo(", ".join(stats.parts) or "no answers", err=True)
         return
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)

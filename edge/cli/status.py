@@ -10,9 +10,7 @@ import click
 from edge.cli.options import option
 
 
-@click.command(
-    epilog="Exit status: 0 all watchers work, 1 one reports a problem or does not answer, 3 none is running."
-)
+@click.command(epilog="Exit status: 0 all work, 1 one reports a problem or does not answer, 3 none is running.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def status(as_json: bool) -> None:
     """Show what your running watchers and cameras are doing; with sudo, the services too."""
@@ -25,7 +23,7 @@ def status(as_json: bool) -> None:
         else:
             click.echo(json.dumps(one) if as_json else _text(one))
     if not statuses:
-        click.echo("edge-detect: no watcher is running that this account may ask", err=True)
+        click.echo("edge-detect: no watcher or camera of this account is running; services need sudo", err=True)
         sys.exit(3)
     sys.exit(1 if any(isinstance(one, str) or one["trouble"] for one in statuses) else 0)
 
@@ -43,7 +41,7 @@ def _text(one: dict[str, Any]) -> str:
         f"  {one['waiting']} waiting, {one['per_second']:.1f} a second in the last minute",
     ]
     if "events" in one:  # a camera
-        age = "" if one["age_ms"] is None else f", a frame is {one['age_ms']:.0f} ms old at its verdict"
+        age = "" if one["age_ms"] is None else f", {one['age_ms']:.0f} ms from a frame to its verdict"
         lines.append(f"  {one['events']} events, {one['skipped']} frames skipped{age}")
     if last := one["last"]:
         lines.append(f"  last: {last['label']} {printable(last['path'])}")

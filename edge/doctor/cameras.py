@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.capture.devices import PARTS
+from edge.capture.devices import PIPELINE_DRIVERS
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
 from edge.doctor.runtime import installing, is_there, too_old, version
@@ -21,7 +21,7 @@ def video(machine: Host) -> Iterator[Finding]:
     """Video4Linux devices, and PyAV, which reads them."""
     nodes = machine.webcams(os.fspath(machine.path("/dev")), os.fspath(machine.path("/sys/class/video4linux")))
     # A node that may not be opened may be one of the board's codecs, which only its name shows.
-    nodes = [node for node in nodes if not (node.problem and node.name.startswith(PARTS))]
+    nodes = [node for node in nodes if not (node.problem and node.name.startswith(PIPELINE_DRIVERS))]
     for node in nodes:
         source = machine.absolute(Path(node.source))
         found = f"{printable(source)}, {node.name}"

@@ -15,19 +15,21 @@ from edge.errors import MovedAwayError, SourceError, printable, reason_of
 from edge.files import FileId
 from edge.retry import Backoff
 from edge.sources.folder import Folder, Waitable
-from edge.store.ledger import ASKED_AT_ONCE, AnsweredAs, Entry
+from edge.store.ledger import MAX_LOOKUP, AnsweredAs, Entry
 from edge.verdict import Answer, Failure
+from edge.watch import quiet
 from edge.watch.answers import Answers
 from edge.watch.batch import Batch
-from edge.watch.decode import Changed, Died, Prepared, Task
+from edge.watch.decode import FileChanged, Prepared, Task, WorkerDied
 from edge.watch.decode_pool import ROOM_BYTES, DecodePool
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import MOST_ROOM, InferencePool
+from edge.watch.inference_pool import MAX_WAITING, InferencePool
 from edge.watch.move import Sorter
 from edge.watch.sort import Mover
 
 _log = logging.getLogger(__name__)
 
+WRITER_SECONDS = 60.0  # with `once`, to wait for a file that another program is writing
 FOUND_AT_ONCE = 32  # files of one query to the ledger, and of one round of the loop
 
 
@@ -65,8 +67,10 @@ class WatchLoop:
         self._open_folder = open_folder
         self._folder: Folder | None = None
         self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
-        self._sorter, self._mover = sorter, Mover(recorder)
+        self._sorter, self._mover = sorter, Mover(recorder, errors)
         self._found: list[Task] = []  # since the last step
+        self._written_since: dict[str, float] = {}  # files that changed or had a writer at the first attempt to read
+        self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer
         self._pending = Batch()
         self._backoff = Backoff("; trying again")  # of the folder
         self.is_watching = False
@@ -175,7 +179,7 @@ class WatchLoop:
     @property
     def _has_room(self) -> bool:
         waiting = self._inference.in_flight + len(self._pending.held)
-        return self._decoders.has_room and waiting < MOST_ROOM and self._room_bytes > 0
+        return self._decoders.has_room and waiting < MAX_WAITING and self._room_bytes > 0
 
     @property
     def _room_bytes(self) -> int:
@@ -207,7 +211,11 @@ class WatchLoop:
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
         task = Task(path, FileId.of(status), seen_ns)
-        if not self._errors.is_put_off(path, task.stamp):
+        if self._errors.is_postponed(path, task.stamp):
+            return
+        if left := quiet.before_reading(path, task.stamp):
+            self._defer(path, left)
+        else:
             self._found.append(task)
 
     def _look_up(self) -> None:
@@ -230,7 +238,10 @@ class WatchLoop:
 
     def _pass_over(self, task: Task, known: AnsweredAs) -> None:
         """A file that was answered before: it may still have to be sorted."""
-        self._stats.known += 1
+        if task.path in self._to_move:
+            self._to_move.discard(task.path)
+        else:
+            self._stats.known += 1
         if self._sorter and not os.path.islink(task.path):
             ledger = self._recorder.ledger
             if not self._recorder.retry(lambda: ledger.is_to_be_moved(known.path, task.stamp)):
@@ -242,25 +253,45 @@ class WatchLoop:
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._decoders.outcomes(room_bytes=self._room_bytes):
-            if isinstance(outcome, Changed):
-                if self._folder:
-                    self._folder.defer(task.path)
+            if isinstance(outcome, FileChanged):
+                self._wait_for_writer(task)
             elif isinstance(outcome, Prepared):
                 self._errors.forget(task.path)
-                read.append((task, outcome))
+                self._written_since.pop(task.path, None)
+                left = quiet.before_answer(task.stamp) if outcome.pixels is None else 0.0
+                if not (left and self._defer(task.path, left)):
+                    read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: a later listing tries again.
-                if isinstance(outcome, Died):
-                    self._errors.put_off(task.path, task.stamp)
+                if isinstance(outcome, WorkerDied):
+                    self._errors.postpone(task.path, task.stamp)
                 self._report(task.path, outcome.reason)
         self._ask(read)
         for done in self._inference.outcomes():
             self._add(done.task, self._absolute(done.task.path), done.read.sha256, done.verdict, done.model_sha256)
 
+    def _defer(self, path: str, seconds: float) -> bool:
+        """Let the folder yield a file again when it has been quiet; false if too many wait already."""
+        if self._folder is None or not self._folder.has_room:
+            return False
+        self._folder.defer(path, seconds)
+        return True
+
+    def _wait_for_writer(self, task: Task) -> None:
+        """A file that changed while it was read, or is open for writing: read it again later.
+
+        With `once` the wait is limited: the file gets no answer then, and a later run finds it complete.
+        """
+        since = self._written_since.setdefault(task.path, time.monotonic())
+        if self._life.once and time.monotonic() - since > WRITER_SECONDS:
+            self._report(task.path, "is still being written by another program")
+        elif self._folder:
+            self._folder.defer(task.path)
+
     def _ask(self, read: list[tuple[Task, Prepared]]) -> None:
         """Submit decoded files to the network, except contents that the ledger has answered."""
-        for start in range(0, len(read), ASKED_AT_ONCE):
-            self._ask_some(read[start : start + ASKED_AT_ONCE])
+        for start in range(0, len(read), MAX_LOOKUP):
+            self._ask_some(read[start : start + MAX_LOOKUP])
 
     def _ask_some(self, read: list[tuple[Task, Prepared]]) -> None:
         fresh = []
@@ -293,8 +324,13 @@ class WatchLoop:
             model_sha256: of the model that gave the verdict; None for the default.
         """
         label = None if isinstance(answer, Failure) else answer.label
-        is_sorted = self._sorter and not os.path.islink(task.path)
-        target = self._sorter.target(absolute, label) if self._sorter and is_sorted else None
+        target = None
+        if self._sorter and not os.path.islink(task.path):
+            left = quiet.before_move(task.stamp) if label is None else 0.0
+            if not left:
+                target = self._sorter.target(absolute, label)
+            elif not self._life.once and self._defer(task.path, left):  # else a later run moves it
+                self._to_move.add(task.path)
         model_sha256 = model_sha256 or self._answers.model_sha256
         self._pending.add(Entry(absolute, task.stamp, task.seen_ns, sha256, answer, model_sha256, target))
 

@@ -12,7 +12,8 @@ import pytest
 
 from edge.inference import model
 from edge.inference.classifier import Classifier
-from tests.conftest import CHECKOUT, CIFAKE, MODELS, environment
+from tests.conftest import CIFAKE, MODELS
+from tests.support.modules import run_module
 
 # The report of edgetpu_compiler 16.0, as its documentation shows it.
 REPORT = """\
@@ -56,14 +57,7 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def convert(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "convert", *map(os.fspath, arguments), "--data", str(CIFAKE), "--calibration", "40"],
-        cwd=CHECKOUT,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    return run_module("convert", *arguments, "--data", CIFAKE, "--calibration", "40", **variables)
 
 
 @pytest.fixture(scope="module")

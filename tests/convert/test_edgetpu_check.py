@@ -15,20 +15,14 @@ schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 from convert.edgetpu_check import ON_CHIP_BYTES, qualification  # noqa: E402  # needs LiteRT's reader
 from edge.errors import ModelError  # noqa: E402
 from edge.inference import model  # noqa: E402
-from tests.conftest import CHECKOUT, MODELS, environment  # noqa: E402
+from tests.conftest import CHECKOUT, MODELS  # noqa: E402
+from tests.support.modules import run_module  # noqa: E402
 
 INT8 = CHECKOUT / "models" / "compact_int8.tflite"
 
 
 def check(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "convert", "check", path, "--edgetpu", *options],
-        cwd=CHECKOUT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_module("convert", "check", path, "--edgetpu", *options)
 
 
 def test_compact_model_qualifies_with_all_of_its_operations() -> None:

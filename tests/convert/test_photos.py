@@ -1,9 +1,7 @@
 """Conversion of a model that judges crops of photos: its calibration images, and its accuracy in 8 bits."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ from edge.imaging.views import taken
 from edge.inference import model
 from edge.inference.classifier import Classifier
 from edge.inference.model import Views, ViewSet
-from tests.conftest import CHECKOUT, environment
+from tests.support.modules import run_module
 
 if TYPE_CHECKING:
     import keras
@@ -111,14 +109,7 @@ def run(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def convert(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "convert", *map(os.fspath, arguments)],
-        cwd=CHECKOUT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    return run_module("convert", *arguments)
 
 
 @pytest.fixture(scope="module")

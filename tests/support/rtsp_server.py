@@ -1,6 +1,7 @@
 """A real RTSP server on loopback, by GStreamer: python3 rtsp_server.py PORT. Run by the Python that has `gi`.
 
-/h264 and /jpeg show one colour at 15 frames a second; /secret is /h264 for the user `u` with the password `p@ss`.
+/h264 and /jpeg show one colour at 15 frames a second; /secret is /h264 for the user `u` with the password `p@ss`;
+/udp is /h264 without TCP.
 """
 
 import sys
@@ -8,8 +9,9 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 SOURCE = (
     "videotestsrc is-live=true pattern=solid-color foreground-color=0xffdc1e1e"
@@ -29,10 +31,12 @@ for role, token in roles.items():
 authentication.add_basic(GstRtspServer.RTSPAuth.make_basic("u", "p@ss"), roles["user"])
 authentication.set_default_token(roles["anonymous"])
 server.set_auth(authentication)
-for path, pipeline in (("/h264", H264), ("/jpeg", JPEG), ("/secret", H264)):
+for path, pipeline in (("/h264", H264), ("/jpeg", JPEG), ("/secret", H264), ("/udp", H264)):
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(pipeline)
     factory.set_shared(True)
+    if path == "/udp":
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
     for role in roles:
         # A client that has access but may not construct the stream is asked for a password.
         may_play = str(role == "user" or path != "/secret").lower()

@@ -1,9 +1,6 @@
 """Corruptions, calibration, weight averaging, the second output and frozen features."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,8 @@ import pytest
 from PIL import Image
 
 from edge.imaging import preprocess
-from tests.conftest import CHECKOUT, CIFAKE, environment
+from tests.conftest import CIFAKE
+from tests.support.modules import run_module
 from train import corruptions
 from train import dataset as datasets
 from train.augment import cutmix
@@ -191,15 +189,8 @@ def test_saved_network_has_one_output_with_and_without_subjects(tmp_path: Path) 
             (tmp_path / "data" / "train" / label / f"mine-{number}.jpg").write_bytes(path.read_bytes())
     kept = []
     for data, out in ((CIFAKE, tmp_path / "theirs"), (tmp_path / "data", tmp_path / "mine")):
-        command = [sys.executable, "-m", "train", "fit", "--epochs", "1", "--batch-size", "8", "--corrupted", "0.5"]
-        done = subprocess.run(
-            [*command, "--data", str(data), "--out", str(out)],
-            cwd=CHECKOUT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=110,
-        )
+        options = ("--epochs", "1", "--batch-size", "8", "--corrupted", "0.5", "--data", data, "--out", out)
+        done = run_module("train", "fit", *options)
         assert done.returncode == 0, done.stderr
         kept.append(keras.models.load_model(out / "model.keras", compile=False))
         record = json.loads((out / "run.json").read_text())
@@ -246,18 +237,8 @@ def test_training_changes_the_last_layers_and_keeps_the_frozen_ones(
 
 
 def test_evaluate_reports_figures_of_every_corruption() -> None:
-    command = [sys.executable, "-m", "train", "evaluate", "models/compact_int8.tflite", "--data", os.fspath(CIFAKE)]
-    done = [
-        subprocess.run(
-            [*command, "--corruptions", *more],
-            cwd=CHECKOUT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=110,
-        )
-        for more in ((), ("--json",))
-    ]
+    arguments = ("evaluate", "models/compact_int8.tflite", "--data", CIFAKE, "--corruptions")
+    done = [run_module("train", *arguments, *more) for more in ((), ("--json",))]
     assert [one.returncode for one in done] == [0, 0], done[0].stderr
     record = json.loads(done[1].stdout)["corrupted"]
     assert set(record) == set(CORRUPTIONS)

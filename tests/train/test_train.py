@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import CHECKOUT, CIFAKE, environment
+from tests.support.modules import run_module, words_of
 from train import dataset as datasets
 from train.augment import flip_and_crop
 from train.dataset import DatasetError
@@ -22,14 +22,20 @@ FIT = ("--data", str(CIFAKE), "--epochs", "3", "--batch-size", "16", "--validati
 
 
 def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "train", *map(os.fspath, arguments)],
-        cwd=CHECKOUT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=110,
+    return run_module("train", *arguments)
+
+
+def kill_after_first_epoch(out: Path, *arguments: str | Path) -> None:
+    """Start `train fit` with the folder `out`, and kill it as soon as its record is there."""
+    process = subprocess.Popen(
+        words_of("train", "fit", *arguments, "--out", out), cwd=CHECKOUT, env=environment(), stderr=subprocess.DEVNULL
     )
+    deadline = time.monotonic() + 100
+    while not (out / "run.json").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
 
 
 def test_validation_split_is_reproducible_and_shares_no_content_with_training(tmp_path: Path) -> None:
@@ -168,18 +174,7 @@ def test_run_writes_model_settings_history_and_figures(run: Path) -> None:
 
 def test_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "train", "fit", *FIT, "--out", str(out)],
-        cwd=CHECKOUT,
-        env=environment(),
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 100
-    while not (out / "run.json").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_after_first_epoch(out, *FIT)
     begun = len(json.loads((out / "run.json").read_text())["history"])
     assert 1 <= begun < 3, "it was killed too late to show anything"
     done = train("fit", *FIT, "--out", out, "--resume")
@@ -255,19 +250,9 @@ def test_invalid_arguments_report_one_line_error(refusals: list[tuple[int, str]]
 def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Path, tmp_path: Path) -> None:
     begun, data = tmp_path / "begun", tmp_path / "data"
     shutil.copytree(CIFAKE / "train", data / "train")
-    fit_here = ("fit", *FIT, "--data", data, "--epochs", "3", "--out", begun)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "train", *map(os.fspath, fit_here)],
-        cwd=CHECKOUT,
-        env=environment(),
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 100
-    while not (begun / "run.json").exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    options = (*FIT, "--data", data, "--epochs", "3")
+    kill_after_first_epoch(begun, *options)
+    fit_here = ("fit", *options, "--out", begun)
     record = json.loads((begun / "run.json").read_text())
     held_out = set(json.loads((begun / "validation.json").read_text()))
     one = next(

@@ -6,7 +6,6 @@ the LiteRT file as the device runs it.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.inference.model import Fusion, OperatingPoint, Views, description_path, load
+from train.files import write_whole
 from train.photos.collection import CollectionError, Picture
 from train.photos.scores import Scored, scored
 
@@ -57,9 +57,7 @@ def calibrate(model: Path, pictures: Sequence[Picture]) -> Calibrated:
     description = replace(
         loaded.description, fusion=found.fusion, operating_points=found.points, operating_point=DEFAULT_POINT
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data | json.loads(description.to_json()), indent=1) + "\n", "utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(data | json.loads(description.to_json()), indent=1) + "\n")
     return found
 
 

@@ -26,6 +26,7 @@ from edge.errors import EdgeDetectError, ImageError
 from edge.imaging import preprocess
 from edge.inference.model import LABELS
 from edge.sources.files import images
+from train.files import write_whole
 
 MANIFEST = "manifest.jsonl"
 TRAINABLE = "train"  # value of `may` in the manifest that allows training; other pictures may only be measured on
@@ -236,9 +237,7 @@ def _hashes(paths: Iterable[Path], cache: Path | None) -> dict[Path, _Hashes]:
             kept[name] = [*state, hashed]
     if missing and kept_in:
         kept_in.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept_in.with_suffix(".partial")
-        partial.write_text(json.dumps(kept), "utf-8")
-        os.replace(partial, kept_in)
+        write_whole(kept_in, json.dumps(kept))
     found = {path: kept[name][2] for path, (name, *_) in keys.items()}
     return {path: _Hashes(*hashed) for path, hashed in found.items() if hashed}
 

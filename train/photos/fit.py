@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from train.augment import cutmix
 from train.backend import keras
 from train.checkpoint import MODEL, Run, Settings
 from train.ema import EMA
+from train.files import write_whole
 from train.fit import accuracy, log
 from train.inference import predict
 from train.metrics import measure
@@ -122,7 +122,7 @@ def fit(
         training.crops.close()
     training.networks.kept.load_weights(run.best)
     run.write()
-    run.replace(MODEL, training.networks.kept.save)
+    run.save(MODEL, training.networks.kept.save)
     run.finish()
 
 
@@ -135,10 +135,9 @@ def _opened(material: Material, out: Path, settings: Settings, recipe: Recipe, *
         "recipe": recipe.as_json(),
     }
     run = Run(out, settings, about, resume=resume)
-    run.replace(VIEWS, lambda path: path.write_text(json.dumps(recipe.views, indent=1) + "\n", "utf-8"))
+    write_whole(run.folder / VIEWS, json.dumps(recipe.views, indent=1) + "\n")
     for side, paths in material.held_out.items():
-        names = json.dumps(paths, indent=0)
-        run.replace(f"{side}.json", partial(Path.write_text, data=names + "\n", encoding="utf-8"))
+        write_whole(run.folder / f"{side}.json", json.dumps(paths, indent=0) + "\n")
     return run
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from edge.errors import ImageError
 from edge.imaging import preprocess
+from train.files import write_whole
 from train.photos.collection import Picture
 
 SIDE = 224  # longest side of a piece in pixels: room to move a crop of 128, or to reduce a crop to 0.57 of its size
@@ -102,9 +103,7 @@ def cut(pictures: Sequence[Picture], folder: Path, *, seed: int = 0, processes: 
                 found["sizes"].append(piece.shape[:2])
                 found["lossless"].append(lossless)
     data: dict[str, Any] = {"made_of": made_of, **found}
-    partial_index = index.with_suffix(".partial")
-    partial_index.write_text(json.dumps(data), "utf-8")
-    os.replace(partial_index, index)
+    write_whole(index, json.dumps(data))
     return _pieces(folder, data)
 
 

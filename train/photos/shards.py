@@ -27,6 +27,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from edge.errors import EdgeDetectError
+from train.files import whole_path, write_whole
 from train.photos.collection import Picture
 from train.photos.pieces import INDEX as STORE_INDEX
 from train.photos.pieces import SIDE, STORE, Pieces, Side
@@ -200,15 +201,13 @@ def _encoded(piece: Array) -> bytes:
 
 
 def _write(path: Path, index: dict[str, Any], jpegs: Sequence[bytes]) -> None:
-    partial = path.with_suffix(".partial")
     members = [(INDEX, json.dumps(index, separators=(",", ":")).encode())]
     members += [(f"{number:06}.jpg", jpeg) for number, jpeg in enumerate(jpegs)]
-    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with whole_path(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:
             about = tarfile.TarInfo(name)
             about.size = len(data)
             tar.addfile(about, BytesIO(data))
-    os.replace(partial, path)
 
 
 def _written(path: Path) -> dict[str, Any] | None:
@@ -334,9 +333,7 @@ class Store:
             self._data["lossless"].append(bool(lossless))
         self._data |= {key: index[key] for key in ("made_of", "sources", "held_out")}
         self.shards.append(shard.name)
-        partial = (self.folder / STORE_INDEX).with_suffix(".partial")
-        partial.write_text(json.dumps(self._data), "utf-8")
-        os.replace(partial, self.folder / STORE_INDEX)
+        write_whole(self.folder / STORE_INDEX, json.dumps(self._data))
         return len(members)
 
 

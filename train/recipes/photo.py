@@ -1,9 +1,9 @@
 """`photo`: judges a crop of a picture, 128 x 128 pixels, by its texture.
 
 The front of MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), up to its
-stage of 96 channels: what gives a generated picture away is in small
-structures, and the later stages, which know cats from dogs, cost much and
-tell little. Beside the picture itself the network sees what is left of it
+stage of 96 channels: generated pictures differ from photographs in small
+structures, and the later stages, which distinguish objects, cost much and
+add little. Beside the picture itself the network sees what is left of it
 without its local mean, eight times enlarged (FerretNet, arXiv:2509.20890,
 gained six points by such a residual).
 

@@ -46,8 +46,8 @@ class Recipe:
         corrupted: share of the training images that are corrupted, other ones in each epoch (`train.corruptions`).
         mixed: share of the training images that a part of another image is pasted into (`train.augment.cutmix`).
         optimizer: "adamw"; or "muon", for convolution kernels, with AdamW for the rest.
-        subject_weight: weight of the loss of a second output, which says what the image shows, if the data set's file
-            names tell it. The output exists in training only; it makes the first one more accurate.
+        subject_weight: weight of the loss of a second output, the class of the object shown, if the data set's file
+            names contain it. The output exists in training only; it makes the first one more accurate.
         average_decay: share of the running average of the weights that is kept in each step. The average is measured
             and saved. None measures and saves the weights of the last step.
         frozen: name of the last frozen layer, a network itself. With pretrained weights its output is computed once

@@ -1,4 +1,4 @@
-"""`edge-detect camera` on a live stream that stops, comes back, freezes; and killed in the middle of an event."""
+"""`edge-detect camera` on a live stream: lost and missing cameras, killed runs, systemd, reloads."""
 
 import json
 import os
@@ -22,7 +22,7 @@ QUICKLY = ("--enter", "0.6", "--smooth", "0", "--cool-down", "0")
 
 @pytest.fixture
 def observe(tmp_path: Path, brightness: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `edge-detect camera` on an address, as often as asked, and ends what it has started."""
+    """Starts `edge-detect camera` on an address; all started processes are killed at the end."""
     started: list[Running] = []
 
     def start(address: str, *options: str, has_region: bool = True, **variables: str) -> Running:
@@ -40,7 +40,7 @@ def states(running: Running) -> list[object]:
     return [answer["event"]["state"] for answer in running.answers]  # type: ignore[index]
 
 
-def test_an_event_of_a_killed_run_is_closed_and_the_password_is_nowhere(
+def test_killed_run_event_is_interrupted_and_password_is_never_shown(
     observe: Callable[..., Running], edge_detect: Run, tmp_path: Path
 ) -> None:
     with served(tmp_path) as server:
@@ -51,22 +51,22 @@ def test_an_event_of_a_killed_run_is_closed_and_the_password_is_nowhere(
         first.process.wait()
         second = observe(address)
         second.until(lambda running: states(running) == ["interrupted", "began"])
-        said = second.stop()
-    assert states(second) == ["interrupted", "began", "ended"], "the end of the work is the end of its event"
+        log = second.stop()
+    assert states(second) == ["interrupted", "began", "ended"], "the end of the work must end the event"
     assert second.process.returncode == 0
     name = f"http://127.0.0.1:{server.port}/secret"
     assert {answer["path"] for answer in [*first.answers, *second.answers]} == {name}
-    told = edge_detect("results", env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": os.getcwd()})
-    assert told.stdout.count(name) == 4
+    results = edge_detect("results", env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": os.getcwd()})
+    assert results.stdout.count(name) == 4
     ledger = b"".join(path.read_bytes() for path in (tmp_path / ".local/state/edge-detect").iterdir() if path.is_file())
-    for text in (said, told.stdout, json.dumps(second.answers)):
+    for text in (log, results.stdout, json.dumps(second.answers)):
         assert "p@ss" not in text
         assert "p%40ss" not in text
     assert b"p@ss" not in ledger
     assert b"p%40ss" not in ledger
 
 
-def test_a_camera_that_goes_ends_the_event_and_is_found_again(observe: Callable[..., Running], tmp_path: Path) -> None:
+def test_lost_camera_ends_event_and_is_reopened(observe: Callable[..., Running], tmp_path: Path) -> None:
     server = Server(tmp_path)
     port = server.port
     running = observe(server.address("/video"))
@@ -75,15 +75,13 @@ def test_a_camera_that_goes_ends_the_event_and_is_found_again(observe: Callable[
     running.until(lambda running: states(running) == ["began", "ended"])
     with served(tmp_path, port):
         running.until(lambda running: states(running) == ["began", "ended", "began"])
-        said = running.stop()
+        log = running.stop()
     assert running.process.returncode == 0
-    assert "trying again" in said
-    assert said.count("trying again") <= 3, "said once for each reason"
+    assert "trying again" in log
+    assert log.count("trying again") <= 3, "logged more than once for a reason"
 
 
-def test_systemd_hears_of_frames_that_were_classified_and_of_nothing_else(
-    observe: Callable[..., Running], tmp_path: Path
-) -> None:
+def test_systemd_receives_ready_watchdog_and_stopping(observe: Callable[..., Running], tmp_path: Path) -> None:
     with systemd(tmp_path) as listener, served(tmp_path) as server:
         notify = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
         running = observe(server.address("/video"), **notify)
@@ -96,7 +94,7 @@ def test_systemd_hears_of_frames_that_were_classified_and_of_nothing_else(
             heard.append(listener.recv(4096).decode())
 
 
-def test_a_service_waits_for_a_camera_that_is_not_there_yet(observe: Callable[..., Running], tmp_path: Path) -> None:
+def test_service_waits_for_missing_camera(observe: Callable[..., Running], tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -113,7 +111,7 @@ def test_a_service_waits_for_a_camera_that_is_not_there_yet(observe: Callable[..
 
 @contextmanager
 def listening(folder: Path) -> Iterator[Callable[[str], str]]:
-    """In the place of systemd: waits for a message with a word in it."""
+    """Takes the place of systemd: returns the next message that contains a word."""
     with systemd(folder) as listener:
 
         def heard(word: str) -> str:
@@ -124,23 +122,21 @@ def listening(folder: Path) -> Iterator[Callable[[str], str]]:
         yield heard
 
 
-def test_a_service_waits_for_the_folder_of_its_snapshots(observe: Callable[..., Running], tmp_path: Path) -> None:
+def test_service_waits_for_missing_snapshot_folder(observe: Callable[..., Running], tmp_path: Path) -> None:
     (tmp_path / "disk").write_text("not mounted yet")
     with listening(tmp_path) as heard, served(tmp_path) as server:
         service = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         running = observe(server.address("/video"), "--snapshots", str(tmp_path / "disk/seen"), **service)
-        heard("cannot keep snapshots")
+        heard("cannot write snapshots")
         running.until(lambda running: states(running) == ["began"])
         (tmp_path / "disk").unlink()
         running.until(lambda running: (tmp_path / "disk/seen").is_dir())
-        said = running.stop()
-    assert "recovered: " in said, "without another picture"
+        log = running.stop()
+    assert "recovered: " in log, "the recovery must be logged without another snapshot"
     assert os.listdir(tmp_path / "disk/seen") == []
 
 
-def test_settings_that_do_not_fit_the_picture_are_dropped_after_a_reload(
-    observe: Callable[..., Running], tmp_path: Path
-) -> None:
+def test_reloaded_region_outside_picture_is_rejected(observe: Callable[..., Running], tmp_path: Path) -> None:
     settings = tmp_path / ".config/edge-detect.toml"
     settings.parent.mkdir()
     settings.write_text(f'[camera]\nregion = "{DARK_QUARTER}"\n')
@@ -154,17 +150,17 @@ def test_settings_that_do_not_fit_the_picture_are_dropped_after_a_reload(
         heard("RELOADING=1")
         heard("READY=1")
         running.until(lambda running: states(running) == ["began", "ended", "began"])
-        said = running.stop()
-    assert "the settings stay as they were: the region 0,0,6000,4000 does not lie within the picture" in said
+        log = running.stop()
+    assert "the settings stay as they were: the region 0,0,6000,4000 does not lie within the picture" in log
     assert running.process.returncode == 0
 
 
-def test_a_schedule_that_is_closed_leaves_the_camera_alone(observe: Callable[..., Running], tmp_path: Path) -> None:
-    """It begins an hour from now at the earliest; the address is nobody's, and nobody asks it."""
+def test_camera_is_not_opened_outside_schedule(observe: Callable[..., Running], tmp_path: Path) -> None:
+    """The schedule begins in one to two hours; nothing listens at the address."""
     hour = (time.localtime().tm_hour + 2) % 24
     running = observe("http://127.0.0.1:9/video", "--schedule", f"{hour:02}:00-{hour:02}:30")
     time.sleep(3)
-    assert running.process.poll() is None, "without a schedule the refusal would have ended it"
-    said = running.stop()
-    assert "refused" not in said.lower()
+    assert running.process.poll() is None, "it has tried to open the camera"
+    log = running.stop()
+    assert "refused" not in log.lower()
     assert running.answers == []

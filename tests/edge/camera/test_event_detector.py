@@ -1,4 +1,4 @@
-"""When something that a camera sees becomes an event, and when it is over."""
+"""When an event begins and ends in a sequence of probabilities."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +8,10 @@ from edge.camera.event_detector import EventDetector, Rules, Step
 PLAIN = Rules(enter=0.8, leave=0.5, smooth_seconds=0, least_seconds=1, cool_down_seconds=5, gap_seconds=10)
 
 
-def told(
+def changes(
     events: EventDetector, probabilities: list[float], *, begin: float = 0.0, every: float = 0.5
 ) -> list[tuple[float, str]]:
-    """What each frame brought, with its time."""
+    """Times at which an event began or ended."""
     found = []
     for number, probability in enumerate(probabilities):
         seconds = begin + number * every
@@ -21,13 +21,13 @@ def told(
     return found
 
 
-def test_an_event_begins_when_it_has_lasted_and_ends_at_the_lower_threshold() -> None:
+def test_event_begins_after_least_duration_and_ends_at_lower_threshold() -> None:
     events = EventDetector(PLAIN)
 
-    assert told(events, [0.1, 0.9, 0.7, 0.9, 0.6, 0.51, 0.5, 0.9]) == [(1.5, "began"), (3.0, "ended")]
+    assert changes(events, [0.1, 0.9, 0.7, 0.9, 0.6, 0.51, 0.5, 0.9]) == [(1.5, "began"), (3.0, "ended")]
 
 
-def test_no_event_begins_with_a_frame_that_is_unsure_and_one_goes_on_with_it() -> None:
+def test_unsure_frame_begins_no_event_but_continues_one() -> None:
     events = EventDetector(PLAIN)
 
     assert events.update(0.9, 0.0, is_unsure=True) == events.update(0.9, 5.0, is_unsure=True) == Step()
@@ -37,19 +37,19 @@ def test_no_event_begins_with_a_frame_that_is_unsure_and_one_goes_on_with_it() -
     assert events.current.began == 6.0
 
 
-def test_what_is_shorter_is_no_event() -> None:
+def test_period_shorter_than_least_duration_is_no_event() -> None:
     events = EventDetector(PLAIN)
 
-    assert told(events, [0.9, 0.9, 0.4, 0.9, 0.9, 0.1]) == []
+    assert changes(events, [0.9, 0.9, 0.4, 0.9, 0.9, 0.1]) == []
 
 
-def test_a_value_between_the_thresholds_begins_nothing() -> None:
-    assert told(EventDetector(PLAIN), [0.7] * 20) == []
+def test_value_between_thresholds_begins_no_event() -> None:
+    assert changes(EventDetector(PLAIN), [0.7] * 20) == []
 
 
-def test_the_beginning_is_when_the_threshold_was_reached_and_the_peak_is_kept() -> None:
+def test_event_has_time_of_reaching_threshold_and_peak() -> None:
     events = EventDetector(PLAIN)
-    told(events, [0.1, 0.85, 0.9, 0.99, 0.7])
+    changes(events, [0.1, 0.85, 0.9, 0.99, 0.7])
 
     assert events.current is not None
     assert (events.current.began, events.current.last, events.current.peak) == (0.5, 2.0, 0.99)
@@ -58,27 +58,27 @@ def test_the_beginning_is_when_the_threshold_was_reached_and_the_peak_is_kept() 
     assert ended.seconds == 1.5
 
 
-def test_only_a_higher_value_is_a_new_peak() -> None:
+def test_only_higher_value_is_new_peak() -> None:
     events = EventDetector(PLAIN)
-    told(events, [0.9, 0.9, 0.9])
+    changes(events, [0.9, 0.9, 0.9])
 
     assert events.update(0.9, 1.5) == Step()
     assert events.update(0.95, 2.0).is_peak
     assert not events.update(0.93, 2.5).is_peak
 
 
-def test_after_an_event_there_is_none_for_a_while() -> None:
+def test_no_event_begins_within_cool_down() -> None:
     events = EventDetector(PLAIN)
 
-    found = told(events, [0.9, 0.9, 0.9, 0.1, *[0.9] * 14])
+    found = changes(events, [0.9, 0.9, 0.9, 0.1, *[0.9] * 14])
 
-    # Over at 1.5: what is seen from 6.5 on counts, and has lasted at 7.5.
+    # The first event ends at 1.5 s, the cool-down at 6.5 s, and the second event has its least duration at 7.5 s.
     assert found == [(1.0, "began"), (1.5, "ended"), (7.5, "began")]
 
 
-def test_frames_that_stay_away_end_an_event() -> None:
+def test_gap_without_frames_ends_event_at_its_last_frame() -> None:
     events = EventDetector(PLAIN)
-    told(events, [0.9, 0.9, 0.9])
+    changes(events, [0.9, 0.9, 0.9])
 
     step = events.update(0.9, 30.0)
 
@@ -87,7 +87,7 @@ def test_frames_that_stay_away_end_an_event() -> None:
     assert step.began is None
 
 
-def test_smoothing_goes_by_time_not_by_frames() -> None:
+def test_smoothing_depends_on_time_not_on_frame_rate() -> None:
     slow, fast = EventDetector(Rules(smooth_seconds=2)), EventDetector(Rules(smooth_seconds=2))
     slow.update(0.0, 0.0)
     fast.update(0.0, 0.0)
@@ -101,10 +101,10 @@ def test_smoothing_goes_by_time_not_by_frames() -> None:
     assert abs(slow.smoothed - 0.3935) < 1e-4  # 1 - exp(-1/2)
 
 
-def test_a_single_frame_that_flickers_is_smoothed_away() -> None:
+def test_single_outlier_frame_begins_no_event() -> None:
     events = EventDetector(Rules(smooth_seconds=1, least_seconds=0))
 
-    assert told(events, [0.1] * 10 + [1.0] + [0.1] * 10, every=0.1) == []
+    assert changes(events, [0.1] * 10 + [1.0] + [0.1] * 10, every=0.1) == []
 
 
 @given(
@@ -115,7 +115,7 @@ def test_a_single_frame_that_flickers_is_smoothed_away() -> None:
     st.floats(0, 5),
     st.floats(0, 20),
 )
-def test_beginnings_and_ends_take_turns(
+def test_begin_and_end_alternate_for_any_probabilities(
     frames: list[tuple[float, float]], enter: float, leave: float, smooth: float, least: float, cool: float
 ) -> None:
     events = EventDetector(Rules(enter, leave, smooth, least, cool))

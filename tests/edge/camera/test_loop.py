@@ -61,7 +61,7 @@ class Scene:
 
 
 class Coral(Classifier):
-    """Computes on the processor, and is away while it is told to be."""
+    """Computes on the processor, and fails while `is_away`."""
 
     is_away = False
 
@@ -107,7 +107,7 @@ class Work:
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, "it never came about"
+            assert time.monotonic() < deadline, "the condition was never met"
             next(self.steps)
 
 
@@ -146,7 +146,7 @@ def observed(
         steps.close()
 
 
-def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path: Path, brightness: Path) -> None:
+def test_lost_coral_ends_event_and_later_classifies_new_frame(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness) as work:
         work.until(lambda: work.sink.states == ["began"])
         work.coral.is_away = True
@@ -160,7 +160,7 @@ def test_without_its_coral_an_event_ends_and_no_old_frame_is_classified(tmp_path
         assert not work.loop.trouble
 
 
-def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_frames_too_small_for_region_are_skipped_until_they_fit(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, view=Roi(region("0,0,40,30"))) as work:
         work.until(lambda: work.loop.frames)
         work.scene.width = 20
@@ -171,7 +171,7 @@ def test_a_camera_whose_picture_becomes_too_small_is_waited_for(tmp_path: Path, 
         assert not work.loop.trouble
 
 
-def test_a_region_that_was_never_there_is_a_mistake_unless_a_service_waits(
+def test_region_outside_first_frame_is_error_except_in_service(
     tmp_path: Path, brightness: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = Roi(region("0,0,400,30"))
@@ -182,7 +182,7 @@ def test_a_region_that_was_never_there_is_a_mistake_unless_a_service_waits(
         work.until(lambda: "does not lie within the picture" in work.loop.trouble)
 
 
-def test_who_could_not_be_told_is_told_also_between_two_frames(tmp_path: Path, brightness: Path) -> None:
+def test_failed_delivery_is_retried_between_two_frames(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, pace=Pace(interval_seconds=3600)) as work:
         work.sink.is_full = True
         work.until(lambda: "full" in work.loop.trouble)
@@ -191,7 +191,7 @@ def test_who_could_not_be_told_is_told_also_between_two_frames(tmp_path: Path, b
         assert work.loop.frames == 1
 
 
-def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) -> None:
+def test_error_ends_current_event_and_delivers_it(tmp_path: Path, brightness: Path) -> None:
     class Recording(Scene):
         is_live = False
 
@@ -204,7 +204,7 @@ def test_an_error_ends_the_event_that_goes_on(tmp_path: Path, brightness: Path) 
 
 
 @pytest.mark.parametrize(("interval", "looked_at"), [(0.0, range(1, 31)), (0.3, range(1, 31, 3))])
-def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
+def test_recording_classifies_each_due_frame_once_in_order(
     tmp_path: Path, brightness: Path, interval: float, looked_at: range
 ) -> None:
     class Recording(Scene):
@@ -224,7 +224,7 @@ def test_of_a_recording_every_frame_that_is_due_is_classified_once_and_in_order(
         assert work.loop.skipped == 0
 
 
-def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightness: Path) -> None:
+def test_region_outside_recording_is_error(tmp_path: Path, brightness: Path) -> None:
     class Recording(Scene):
         is_live = False
 
@@ -233,7 +233,7 @@ def test_a_region_that_a_recording_has_not_is_a_mistake(tmp_path: Path, brightne
         work.until(lambda: work.loop.frames)
 
 
-def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> None:
+def test_failing_ledger_does_not_count_as_frozen_camera(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness) as work:
         work.scene.level = BRIGHT
         work.until(lambda: work.loop.frames)
@@ -246,7 +246,7 @@ def test_a_full_disk_is_no_frozen_camera(tmp_path: Path, brightness: Path) -> No
         assert "answers" in work.loop.trouble
 
 
-def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: Path, brightness: Path) -> None:
+def test_driver_call_that_never_returns_is_reported_as_unhealthy(tmp_path: Path, brightness: Path) -> None:
     let_go = threading.Event()
 
     class Frozen(Scene):
@@ -265,27 +265,25 @@ def test_a_camera_that_is_held_by_a_call_that_does_not_return_is_said(tmp_path: 
         assert work.loop.is_healthy
 
 
-def test_each_frame_goes_to_the_model_that_is_for_its_size(tmp_path: Path, brightness: Path) -> None:
+def test_each_frame_goes_to_model_for_its_size(tmp_path: Path, brightness: Path) -> None:
     with observed(tmp_path, brightness, router=two_models()) as work:
 
-        def told() -> tuple[str, str | None]:
+        def used() -> tuple[str, str | None]:
             frames = work.loop.frames
             work.until(lambda: work.loop.frames > frames + 1)  # one of the former size may have been under way
             assert work.loop.verdict is not None
             return work.loop.verdict.model, work.loop.verdict.outside
 
         work.scene.width, work.scene.height = 320, 240
-        assert told() == ("photo_like_int8", None)
+        assert used() == ("photo_like_int8", None)
         work.scene.width, work.scene.height = 32, 32
-        assert told() == ("compact_int8", None)
+        assert used() == ("compact_int8", None)
         work.scene.width, work.scene.height = 640, 480
-        assert told() == ("photo_like_int8", None)
+        assert used() == ("photo_like_int8", None)
         assert not work.loop.trouble
 
 
-def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other(
-    tmp_path: Path, brightness: Path
-) -> None:
+def test_frames_arriving_during_inference_are_skipped_but_the_newest(tmp_path: Path, brightness: Path) -> None:
     class Slow(Classifier):
         def run(self, pixels: Pixels) -> float:
             time.sleep(0.02)  # for each of 5 to 13 views; a frame comes every hundredth of a second
@@ -301,7 +299,7 @@ def test_while_the_views_of_a_frame_are_classified_newer_ones_replace_each_other
         assert work.loop.frames <= 5, "none of the frames that came meanwhile was kept for later"
 
 
-def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Path) -> None:
+def test_region_size_chooses_model(tmp_path: Path, brightness: Path) -> None:
     scene = Scene()
     scene.width, scene.height = 320, 240
     with observed(tmp_path, brightness, router=two_models(), scene=scene, view=Roi(region("9,9,32,32"))) as work:
@@ -310,7 +308,7 @@ def test_the_size_of_the_region_chooses_the_model(tmp_path: Path, brightness: Pa
         assert work.loop.verdict.model == "compact_int8"
 
 
-def test_a_frame_that_is_unsure_is_counted_as_that_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
+def test_unsure_frame_is_counted_and_begins_no_event(tmp_path: Path, brightness: Path) -> None:
     """At the operating point 1% that network calls levels below about 106 FAKE, and those above 138 REAL."""
     unsure, scene = Classifier(model.load(PHOTO_LIKE), operating_point="1%"), Scene()
     scene.level, scene.width, scene.height = 115, 320, 240

@@ -1,4 +1,4 @@
-"""Times of the day at which a camera looks."""
+"""The times of day at which a camera works."""
 
 from datetime import datetime
 
@@ -12,13 +12,13 @@ def at(hour: int, minute: int = 0) -> datetime:
     return datetime(2026, 3, 1, hour, minute)
 
 
-def test_a_span_holds_its_beginning_and_not_its_end() -> None:
+def test_a_span_includes_its_beginning_and_excludes_its_end() -> None:
     day = span("08:00-20:00")
 
     assert [is_open([day], at(*when)) for when in ((7, 59), (8, 0), (19, 59), (20, 0))] == [False, True, True, False]
 
 
-def test_a_span_goes_over_midnight() -> None:
+def test_a_span_that_ends_before_it_begins_passes_midnight() -> None:
     night = span("22:30-6:00")
 
     assert [is_open([night], at(*when)) for when in ((22, 29), (22, 30), (0, 0), (5, 59), (6, 0))] == [
@@ -30,7 +30,7 @@ def test_a_span_goes_over_midnight() -> None:
     ]
 
 
-def test_several_spans_and_none() -> None:
+def test_camera_works_within_any_span_and_always_without_spans() -> None:
     both = [span("08:00-09:00"), span("23:00-24:00")]
 
     assert [is_open(both, at(hour)) for hour in (8, 9, 23)] == [True, False, True]
@@ -38,7 +38,7 @@ def test_several_spans_and_none() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "8-20", "08:00", "25:00-26:00", "08:60-09:00", "08:00-08:00", "a:bc-d:ef", "\n"])
-def test_what_is_no_span_is_said_in_one_line(text: str) -> None:
+def test_invalid_span_is_a_one_line_error(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         span(text)
 

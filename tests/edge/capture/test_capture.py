@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.capture.capture import AHEAD, Capture, is_held
+from edge.capture.capture import Capture, is_held
 from edge.capture.frame import Camera, Frame
 from edge.capture.image_folder import ImageFolder
 from edge.capture.libav import LibavCamera
+from edge.capture.slot import QUEUE_FRAMES
 from edge.errors import CameraError, NotInstalledError
 from tests.conftest import CHECKOUT, environment, picture
 from tests.support.videos import Server, served, shows_quadrants, video
 
-PATIENCE = 60.0
+LIMIT_SECONDS = 60.0
 END = threading.Event()  # set when a test ends: cameras that wait for it hang until then
 
 
@@ -28,8 +29,11 @@ def levels(*frames: Frame) -> list[int]:
 
 
 class Steps:
-    """A live camera with one step for each frame: a number is a frame of that brightness, None the end, an error is
-    raised, and a function is called before the next step."""
+    """A live camera with one step for each frame.
+
+    A number is a frame of that brightness, and None the end; an error is raised; a function is called before the next
+    step.
+    """
 
     name, is_live = "steps", True
 
@@ -70,19 +74,19 @@ def start() -> Iterator[Callable[..., Capture]]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.01)
 
 
 def taken(capture: Capture) -> Frame:
-    frame = capture.latest(PATIENCE)
-    assert frame is not None, "it never came"
+    frame = capture.latest(LIMIT_SECONDS)
+    assert frame is not None, "no frame came in time"
     return frame
 
 
-def test_live_camera_keeps_only_newest_frame(start: Callable[..., Capture]) -> None:
+def test_live_camera_newer_frame_replaces_waiting_one(start: Callable[..., Capture]) -> None:
     go_on = threading.Event()
     capture = start(lambda: Steps(1, 2, 3, go_on.wait, 4, END.wait))
     until(lambda: capture.captured == 3)
@@ -94,7 +98,6 @@ def test_live_camera_keeps_only_newest_frame(start: Callable[..., Capture]) -> N
     assert capture.is_live
     assert capture.name == "steps"
     assert capture.capture_milliseconds > 0
-    assert capture.frames_per_second > 0
 
 
 def test_recording_waits_for_reader_and_ends(start: Callable[..., Capture], tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_recording_waits_for_reader_and_ends(start: Callable[..., Capture], tmp_
 
 
 def test_recording_prepares_frames_ahead_and_loses_none(start: Callable[..., Capture]) -> None:
-    count, prepared, began = 10 * AHEAD, [], threading.Event()
+    count, prepared, began = 10 * QUEUE_FRAMES, [], threading.Event()
 
     def prepare(frame: Frame) -> None:
         assert threading.current_thread() is not threading.main_thread()
@@ -122,10 +125,10 @@ def test_recording_prepares_frames_ahead_and_loses_none(start: Callable[..., Cap
     camera = Recording(began.wait, *range(count), None)
     capture = start(lambda: camera, prepare=prepare)
     began.set()
-    until(lambda: len(prepared) == AHEAD)  # the first did not have to wait, the last waits for room
-    assert capture.captured == AHEAD
+    until(lambda: len(prepared) == QUEUE_FRAMES)  # the first did not have to wait, the last waits for room
+    assert capture.captured == QUEUE_FRAMES
     assert levels(*(taken(capture) for _ in range(count))) == list(range(count))
-    assert capture.latest(PATIENCE) is None
+    assert capture.latest(LIMIT_SECONDS) is None
     assert capture.is_over
     assert prepared == sorted(set(prepared))
     assert (capture.captured, capture.skipped, camera.closed) == (count, 0, 1)
@@ -135,11 +138,11 @@ def test_recording_can_be_closed_before_its_end(start: Callable[..., Capture]) -
     camera = Recording(*range(100), None)
     capture = start(lambda: camera)
     assert levels(taken(capture)) == [0]
-    until(lambda: capture.captured == AHEAD + 1)
+    until(lambda: capture.captured == QUEUE_FRAMES + 1)
     capture.close()
     assert camera.closed == 1
     assert not is_held()
-    assert capture.captured <= AHEAD + 2
+    assert capture.captured <= QUEUE_FRAMES + 2
 
 
 def test_large_recording_queues_one_frame(start: Callable[..., Capture]) -> None:
@@ -158,21 +161,19 @@ def test_large_recording_queues_one_frame(start: Callable[..., Capture]) -> None
     assert prepared == [1.0]
 
 
-def test_unpreparable_frame_raises_after_earlier_frames(
-    start: Callable[..., Capture],
-) -> None:
-    is_met = threading.Event()
+def test_recording_unpreparable_frame_raises_after_earlier_frames(start: Callable[..., Capture]) -> None:
+    has_failed = threading.Event()
 
     def prepare(frame: Frame) -> None:
         if levels(frame) == [3]:
-            is_met.set()
+            has_failed.set()
             raise CameraError("cannot be converted")
 
     capture = start(lambda: Recording(*range(9), None), prepare=prepare)
-    assert is_met.wait(PATIENCE)
+    assert has_failed.wait(LIMIT_SECONDS)
     assert levels(*(taken(capture) for _ in range(3))) == [0, 1, 2]
     with pytest.raises(CameraError, match="cannot be converted"):
-        capture.latest(PATIENCE)
+        capture.latest(LIMIT_SECONDS)
 
 
 def test_live_camera_prepares_only_requested_frames(start: Callable[..., Capture]) -> None:
@@ -184,11 +185,11 @@ def test_live_camera_prepares_only_requested_frames(start: Callable[..., Capture
 
 
 def test_damaged_recording_raises_after_good_part(start: Callable[..., Capture], tmp_path: Path) -> None:
-    good = range(3 * AHEAD)
-    capture = start(lambda: Recording(*good, CameraError("damaged")), is_patient=True)
+    good = range(3 * QUEUE_FRAMES)
+    capture = start(lambda: Recording(*good, CameraError("damaged")), waits_at_start=True)
     assert levels(*(taken(capture) for _ in good)) == list(good)
     with pytest.raises(CameraError, match="damaged"):
-        capture.latest(PATIENCE)
+        capture.latest(LIMIT_SECONDS)
     assert not capture.is_over
 
 
@@ -202,9 +203,9 @@ def test_missing_camera_at_start_raises_unless_retrying(start: Callable[..., Cap
         return Steps(1, END.wait)
 
     with pytest.raises(CameraError, match="not there"):
-        start(open_).latest(PATIENCE)
+        start(open_).latest(LIMIT_SECONDS)
     assert len(attempts) == 1
-    capture = start(open_, is_patient=True)
+    capture = start(open_, waits_at_start=True)
     until(lambda: capture.is_reopening)
     assert capture.trouble == "not there"
     assert taken(capture).pixels[0, 0, 0] == 1
@@ -217,13 +218,13 @@ def test_missing_package_is_not_retried(start: Callable[..., Capture]) -> None:
         raise NotInstalledError("no PyAV")
 
     with pytest.raises(NotInstalledError, match="no PyAV"):
-        start(open_, is_patient=True).latest(PATIENCE)
+        start(open_, waits_at_start=True).latest(LIMIT_SECONDS)
 
 
 def test_programming_error_in_thread_is_raised(start: Callable[..., Capture]) -> None:
-    capture = start(lambda: Steps(ZeroDivisionError("a defect")), is_patient=True)
+    capture = start(lambda: Steps(ZeroDivisionError("a defect")), waits_at_start=True)
     with pytest.raises(ZeroDivisionError):
-        capture.latest(PATIENCE)
+        capture.latest(LIMIT_SECONDS)
 
 
 @pytest.mark.parametrize("loss", [None, CameraError("steps: pulled out")])
@@ -235,7 +236,9 @@ def test_lost_camera_is_closed_and_reopened(start: Callable[..., Capture], loss:
     assert taken(capture).pixels[0, 0, 0] == 2
     assert [camera.closed for camera in cameras] == [1, 0]
     assert logged == [f"{loss or 'steps: gives no more frames'}; trying again"]
-    assert capture.trouble == str(loss or "steps: gives no more frames"), "over after one frame"
+    assert capture.trouble == str(loss or "steps: gives no more frames"), (
+        "one frame is not enough to count as recovered"
+    )
 
 
 def test_unconvertible_frames_count_as_lost_camera(start: Callable[..., Capture], logged: list[str]) -> None:
@@ -257,7 +260,7 @@ def test_frozen_camera_is_distinguished_from_reopening(start: Callable[..., Capt
     def gone() -> Camera:
         raise CameraError("gone")
 
-    capture = start(gone, is_patient=True)
+    capture = start(gone, waits_at_start=True)
     until(lambda: capture.is_reopening)
     assert capture.seconds_in_call == 0
     frozen = threading.Event()
@@ -278,15 +281,31 @@ def test_silent_camera_is_reported_once_and_on_recovery(start: Callable[..., Cap
     frozen.set()
     taken(capture)
     until(lambda: not capture.trouble)
-    told = "steps: no answer for 0.1 s; waiting for one"
-    assert logged == [told, f"recovered: {told}"]
+    error = "steps: no answer for 0.1 s; waiting for one"
+    assert logged == [error, f"recovered: {error}"]
 
 
-def test_camera_that_cannot_be_closed_counts_as_held(start: Callable[..., Capture]) -> None:
-    capture = start(lambda: Steps(1, END.wait))
-    taken(capture)
+def test_camera_whose_driver_hangs_at_close_is_held_until_it_returns(start: Callable[..., Capture]) -> None:
+    hanging, other = start(lambda: Steps(1, END.wait)), start(lambda: Recording(None))
+    taken(hanging)
     assert not is_held()
-    capture.close()
+    hanging.close()
+    other.close()
+    hanging.close()
+    assert is_held()
+    END.set()
+    until(lambda: not is_held())
+
+
+def test_camera_is_held_until_all_hanging_drivers_return(start: Callable[..., Capture]) -> None:
+    first_returns = threading.Event()
+    cameras = Steps(1, first_returns.wait, 2), Steps(1, END.wait)
+    for camera in cameras:
+        capture = start(lambda camera=camera: camera)
+        taken(capture)
+        capture.close()
+    first_returns.set()
+    until(lambda: cameras[0].closed)
     assert is_held()
     END.set()
     until(lambda: not is_held())
@@ -307,7 +326,7 @@ def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=LIMIT_SECONDS,
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 

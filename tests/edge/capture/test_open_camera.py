@@ -1,11 +1,14 @@
-"""Replays, and opening a camera by its name."""
+"""Image folders, and opening a camera by its name."""
 
+import errno
+import os
 import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -19,7 +22,7 @@ from tests.conftest import CHECKOUT, CIFAKE, environment
 from tests.support.videos import jpeg, shows_quadrants, video
 
 
-def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path, logged: list[str]) -> None:
+def test_image_folder_gives_images_sorted_by_name(tmp_path: Path, logged: list[str]) -> None:
     originals = sorted((CIFAKE / "test" / "REAL").iterdir())[:3]
     for original in originals:
         shutil.copyfile(original, tmp_path / original.name)
@@ -27,9 +30,9 @@ def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path, logged: list[
     (tmp_path / "note.txt").write_text("no image")
     (tmp_path / "sub").mkdir()
     (tmp_path / "1 wide.jpg").write_bytes(jpeg(5000, 500))
-    replay = ImageFolder(tmp_path, frames_per_second=2)
-    frames = list(iter(replay.frame, None))
-    assert [frame.seconds for frame in frames] == [0.5, 1.0, 1.5, 2.0]  # the bad one keeps its place
+    folder = ImageFolder(tmp_path, frames_per_second=2)
+    frames = list(iter(folder.frame, None))
+    assert [frame.seconds for frame in frames] == [0.5, 1.0, 1.5, 2.0]  # the skipped image counts
     shown = {frame.pixels.shape for frame in frames}
     assert shown == {(32, 32, 3), (410, 4096, 3)}
     small = [frame.pixels for frame in frames if frame.pixels.shape == (32, 32, 3)]
@@ -37,24 +40,24 @@ def test_replay_shows_folder_images_sorted_by_name(tmp_path: Path, logged: list[
     assert logged == [
         f"{tmp_path}/0 bad.png: not an image in a known format ({', '.join(preprocess.FORMATS)}); skipping it"
     ]
-    assert replay.frame() is None
-    assert not replay.is_live
-    replay.close()
+    assert folder.frame() is None
+    assert not folder.is_live
+    folder.close()
 
 
 def test_still_image_gives_one_frame(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(64, 48))
-    replay = ImageFolder(tmp_path / "a.jpg")
-    frame = replay.frame()
+    folder = ImageFolder(tmp_path / "a.jpg")
+    frame = folder.frame()
     assert frame is not None
     assert shows_quadrants(frame.pixels)
-    assert replay.frame() is None
+    assert folder.frame() is None
     (tmp_path / "b.jpg").write_text("no image")
     with pytest.raises(CameraError, match=r"b.jpg: not an image"):
         ImageFolder(tmp_path / "b.jpg").frame()
 
 
-def test_source_names_open_the_right_camera(tmp_path: Path) -> None:
+def test_source_name_opens_matching_camera(tmp_path: Path) -> None:
     (tmp_path / "a.JPG").write_bytes(jpeg(64, 48))
     for source, kind in (
         (tmp_path, ImageFolder),
@@ -68,7 +71,7 @@ def test_source_names_open_the_right_camera(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("/dev/video63", "^/dev/video63: no such device; seen: "),
         ("/dev/null", "^/dev/null: not a camera$"),
@@ -79,14 +82,44 @@ def test_source_names_open_the_right_camera(tmp_path: Path) -> None:
         ("edge/capture/__init__.py", "^edge/capture/__init__.py: (no video|unsupported content)"),
     ],
 )
-def test_invalid_source_names_are_camera_errors(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_source_name_raises_one_line_camera_error(
+    source: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(CHECKOUT)
-    with pytest.raises(CameraError, match=said) as caught:
+    with pytest.raises(CameraError, match=message) as caught:
         open_camera(source)
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_camera_the_error_names_devices_and_packages() -> None:
+@pytest.mark.parametrize(
+    ("source", "number", "message"),
+    [
+        ("/dev/null", errno.EINVAL, "none of its pixel formats is supported"),
+        ("/dev/null", errno.EBUSY, "another program uses it"),
+        ("/dev/null", errno.EACCES, "permission denied; the user must be in the group video"),
+        ("/dev/null", errno.EIO, "input/output error"),
+        ("http://u:GeHeim@cam/x", errno.EINVAL, "invalid address, or unsupported content"),
+        ("http://u:GeHeim@cam/x", errno.EIO, "cannot be reached, or sends no video"),
+        ("http://u:GeHeim@cam/x", errno.EACCES, "permission denied"),
+        ("a.mp4", errno.EINVAL, "unsupported content"),
+        ("a.mp4", errno.EIO, "input/output error"),
+    ],
+)
+def test_error_of_opening_is_worded_by_kind_of_source(
+    source: str, number: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise av.error.classes.get(number, av.error.OSError)(number, os.strerror(number), url)
+
+    (tmp_path / "a.mp4").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(CameraError) as caught:
+        LibavCamera(source)
+    assert str(caught.value) == f"{source.replace('u:GeHeim@', '')}: {message}"
+
+
+def test_missing_camera_error_names_devices_and_packages() -> None:
     program = (
         "import sys; sys.modules['picamera2'] = None\n"
         "from edge.capture import devices, open_camera\n"
@@ -106,7 +139,7 @@ def test_without_a_camera_the_error_names_devices_and_packages() -> None:
         assert "sudo apt install python3-picamera2" in done.stderr
 
 
-def test_device_nodes_without_capture_are_not_listed(tmp_path: Path) -> None:
+def test_only_capture_device_nodes_are_listed(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"a file")
     (tmp_path / "video10").mkdir()
     (tmp_path / "videos").mkdir()
@@ -133,5 +166,5 @@ def test_device_nodes_without_capture_are_not_listed(tmp_path: Path) -> None:
 def test_capture_devices_are_recognised_by_capabilities(
     driver: str, capabilities: int, of_the_node: int, is_camera: bool
 ) -> None:
-    assert devices.captures(driver, capabilities, of_the_node) is is_camera
+    assert devices.can_capture(driver, capabilities, of_the_node) is is_camera
     assert struct.calcsize("16s32s32sIII12x") == 104

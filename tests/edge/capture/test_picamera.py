@@ -1,4 +1,4 @@
-"""The Pi's own camera: pixel layouts in memory, and opening and closing."""
+"""The Pi's own camera: pixel formats, opening, closing and errors."""
 
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_luma_and_chroma_follow_standard_and_range(
     assert not shows_quadrants(wrong, tolerance=3)
 
 
-def test_unsupported_layouts_and_short_buffers_are_errors() -> None:
+def test_unsupported_layout_or_short_buffer_raises() -> None:
     with pytest.raises(CameraError, match="the pixel format SBGGR10_CSI2P is not supported"):
         pixel_formats.rgb(np.zeros(10_000, np.uint8), "SBGGR10_CSI2P", (64, 48), 80)
     for layout in pixel_formats.FORMATS:
@@ -135,7 +135,7 @@ class Sensor:
 
 
 @pytest.mark.parametrize("layout", ["BGR888", "RGB888", "XBGR8888", "NV12", "YUV420"])
-def test_the_pi_camera_gives_frames_in_rgb(layout: str) -> None:
+def test_pi_camera_gives_rgb_frames_and_releases_requests(layout: str) -> None:
     class Other(Sensor):
         pass
 
@@ -152,7 +152,7 @@ def test_the_pi_camera_gives_frames_in_rgb(layout: str) -> None:
         camera.frame()
 
 
-def test_an_unusable_pi_camera_is_an_error_and_is_released() -> None:
+def test_unusable_pi_camera_raises_and_is_released() -> None:
     with pytest.raises(CameraError, match=r"^picamera2:1: Camera __init__ sequence .* list index out of range$"):
         PiCamera(1, picamera2=Sensor)
     with pytest.raises(CameraError, match="must be even, not 65 x 48"):
@@ -172,7 +172,7 @@ def test_an_unusable_pi_camera_is_an_error_and_is_released() -> None:
         PiCamera(picamera2=Frozen, timeout_seconds=5).frame()
 
 
-def test_libcamera_cameras_are_listed_with_safe_names() -> None:
+def test_listed_libcamera_camera_has_printable_name() -> None:
     found = devices.found_cameras(Sensor)
     assert str(found[0]) == "picamera2:0 (imx708\\n)"
     assert not found[0].is_usb

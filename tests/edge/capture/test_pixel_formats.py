@@ -1,4 +1,4 @@
-"""A network receives nearly the same pixels of a video frame as of a file with the same picture."""
+"""A model's input from a video frame is nearly the same as from a file with the same picture."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def first(path: Path) -> Frame:
 
 
 def whole(_: Size) -> Input:
-    """The input of a model for thumbnails."""
+    """A small input without views."""
     return Input(0, SIZE)
 
 
@@ -61,7 +61,7 @@ def test_large_frame_gives_nearly_same_input_as_file(
     assert frame.pixels.shape == (size[1], size[0], 3)
 
 
-def test_a_large_frame_of_sharp_colour_edges_is_seen_nearly_as_in_a_file(tmp_path: Path) -> None:
+def test_large_frame_with_sharp_colour_edges_gives_nearly_same_input_as_file(tmp_path: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     picture = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
@@ -77,7 +77,7 @@ def test_a_large_frame_of_sharp_colour_edges_is_seen_nearly_as_in_a_file(tmp_pat
 @pytest.mark.parametrize(
     "view", [Roi(), Roi(rotate=90, flip="horizontal"), Roi(rotate=180), Roi(rotate=270), Roi(flip="vertical")]
 )
-def test_a_large_frame_is_rotated_and_flipped_with_right_colours(
+def test_rotated_and_flipped_large_frame_has_right_colours(
     tmp_path: Path, standard: int, rotation: int, view: Roi
 ) -> None:
     path = video(tmp_path / "a.mp4", "libx264", size=(480, 300), count=1, standard=standard, rotation=rotation)
@@ -85,7 +85,7 @@ def test_a_large_frame_is_rotated_and_flipped_with_right_colours(
 
 
 @pytest.mark.parametrize("size", [(48, 32), (32, 100)])
-def test_a_large_frame_for_an_input_that_is_not_square(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_large_frame_gives_nearly_same_input_that_is_not_square(tmp_path: Path, size: tuple[int, int]) -> None:
     frame = first(video(tmp_path / "a.mp4", size=(640, 480), count=1))
     assert difference(frame, Roi(rotate=90), size) <= 8
     assert difference(frame, Roi(), size) <= 8
@@ -193,7 +193,7 @@ def test_only_pixels_of_crops_are_converted(
     assert taken.own_size == ((200, 200) if view.region else view.turned(size))
 
 
-def test_the_size_of_the_region_decides_the_model() -> None:
+def test_region_size_is_passed_to_choice_of_model() -> None:
     asked = []
 
     def choose(size: Size) -> Input:
@@ -207,7 +207,7 @@ def test_the_size_of_the_region_decides_the_model() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (640, 480)])
-def test_a_frame_that_cannot_be_converted_is_a_camera_error(size: tuple[int, int]) -> None:
+def test_unconvertible_frame_raises_camera_error(size: tuple[int, int]) -> None:
     frame = Conversion("a.mkv").frame(av.VideoFrame(*size, "y210be"), 0.0)
     with pytest.raises(CameraError, match=r"a\.mkv: cannot convert a frame of the pixel format y210be"):
         frame.seen(Roi(), whole)

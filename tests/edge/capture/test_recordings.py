@@ -1,10 +1,13 @@
-"""Video files: their colours, their times, and what is no video."""
+"""Video files: colours, times, damage, and files that are not videos."""
 
+import struct
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -58,7 +61,7 @@ def test_colour_standard_is_respected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("standard", [BT601, BT709])
 @pytest.mark.parametrize(("rotation", "order"), [(90, (1, 3, 0, 2)), (180, (3, 2, 1, 0)), (-90, (2, 0, 3, 1))])
-def test_rotation_in_the_metadata_of_a_recording_is_applied(
+def test_rotation_in_recording_metadata_is_applied(
     tmp_path: Path, rotation: int, order: tuple[int, ...], standard: int
 ) -> None:
     """FFmpeg's rotation is anticlockwise, in degrees (libavutil/display.h)."""
@@ -69,7 +72,7 @@ def test_rotation_in_the_metadata_of_a_recording_is_applied(
     assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
 
 
-def test_a_recording_is_not_live_and_has_times(tmp_path: Path) -> None:
+def test_recording_is_not_live_and_frames_have_positions(tmp_path: Path) -> None:
     stream = LibavCamera(str(video(tmp_path / "a.mp4")))
     assert not stream.is_live
     assert stream.name == str(tmp_path / "a.mp4")
@@ -79,7 +82,7 @@ def test_a_recording_is_not_live_and_has_times(tmp_path: Path) -> None:
     stream.close()
 
 
-def test_times_never_go_back_in_a_joined_recording(tmp_path: Path) -> None:
+def test_times_never_decrease_in_joined_recording(tmp_path: Path) -> None:
     part = video(tmp_path / "part.ts", "mpeg2video", count=6).read_bytes()
     (tmp_path / "a.ts").write_bytes(part + part)
     stream = LibavCamera(str(tmp_path / "a.ts"))
@@ -123,13 +126,13 @@ def test_damage_loses_only_some_frames(tmp_path: Path) -> None:
     assert shows_quadrants(found[-1])
 
 
-def test_an_enormous_frame_is_refused_before_decoding(tmp_path: Path) -> None:
+def test_enormous_frame_is_rejected_before_decoding(tmp_path: Path) -> None:
     video(tmp_path / "a.avi", "mjpeg", "yuvj420p", (8000, 5000), count=1)
     with pytest.raises(CameraError, match="no frame can be decoded"):
         pictures(LibavCamera(str(tmp_path / "a.avi")))
 
 
-def test_files_that_are_not_videos_are_one_line_errors(tmp_path: Path) -> None:
+def test_file_that_is_no_video_raises_one_line_error(tmp_path: Path) -> None:
     whole = video(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
@@ -151,3 +154,52 @@ def test_missing_pyav_names_package_to_install(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environment(), capture_output=True, text=True
     )
     assert "NotInstalledError: webcams, network cameras and video files need PyAV: pip install" in done.stderr
+
+
+def test_reordered_frames_without_presentation_times_keep_their_order(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.avi", "libx264", count=100, bf="3", b_strategy="0")
+    seconds = [frame.seconds for frame in iter(LibavCamera(str(path)).frame, None)]
+    assert len(seconds) == 100
+    assert seconds == sorted(seconds)
+    assert seconds == pytest.approx([number / 10 for number in range(100)], abs=0.41)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "order"),
+    [
+        ((-1, 0, 0, 1), (1, 0, 3, 2)),
+        ((1, 0, 0, -1), (2, 3, 0, 1)),
+        ((0, 1, 1, 0), (0, 2, 1, 3)),
+        ((0, -1, -1, 0), (3, 1, 2, 0)),
+        ((0, 1, -1, 0), (2, 0, 3, 1)),
+        ((0, -1, 1, 0), (1, 3, 0, 2)),
+        ((-1, 0, 0, -1), (3, 2, 1, 0)),
+    ],
+)
+def test_display_matrix_turns_and_mirrors(tmp_path: Path, matrix: tuple[int, ...], order: tuple[int, ...]) -> None:
+    """The numbers a, b, c, d map a point (p, q) to (a p + c q, b p + d q) (ISO/IEC 14496-12, section 6.2.2)."""
+    path = video(tmp_path / "a.mp4", "libx264")
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (number << 16 for number in matrix)
+    at = content.index(b"tkhd") + 44
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    (pixels, *_) = pictures(LibavCamera(str(path)))
+    assert pixels.shape == ((66, 50, 3) if matrix[1] else (50, 66, 3))
+    assert np.abs(corners(pixels) - [COLOURS[at] for at in order]).max() <= 6
+
+
+def test_cover_picture_is_not_taken_for_the_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        cover: Any = container.add_stream("mjpeg", rate=1)
+        stream: Any = container.add_stream("mpeg4", rate=10)
+        for one, format_ in ((cover, "yuvj420p"), (stream, "yuv420p")):
+            one.width, one.height, one.pix_fmt = 66, 50, format_
+        picture = av.VideoFrame.from_ndarray(np.full((50, 66, 3), 128, np.uint8), format="rgb24")
+        container.mux(cover.encode(picture.reformat(format="yuvj420p")))
+        container.mux(cover.encode())
+        for _ in range(20):
+            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    assert len(list(iter(LibavCamera(str(path)).frame, None))) == 20

@@ -1,4 +1,4 @@
-"""Rotating, flipping and cutting a camera's picture; and what the network sees of it."""
+"""Rotation, flip and region of a camera's picture, and the model's input from it."""
 
 from pathlib import Path
 
@@ -74,14 +74,14 @@ def test_region_refers_to_upright_picture() -> None:
         "0,0,5,\n",
     ],
 )
-def test_invalid_regions_are_refused(text: str) -> None:
+def test_invalid_region_raises_one_line_error(text: str) -> None:
     with pytest.raises(RoiError) as caught:
         region(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["0,0,65,48", "64,0,1,1", "0,40,10,9", "0%,0%,0.1%,100%"])
-def test_a_region_outside_of_the_picture_is_an_error(text: str) -> None:
+def test_region_outside_picture_raises(text: str) -> None:
     with pytest.raises(RoiError, match=f"^the region {text} does not lie within the picture of 64 x 48 pixels$"):
         Roi(region(text)).of(PICTURE)
 

@@ -1,9 +1,11 @@
-"""Network cameras by RTSP, from GStreamer's server on this machine."""
+"""RTSP cameras, by GStreamer's server on loopback."""
 
+import contextlib
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge.capture.capture import Capture
-from edge.capture.libav import LibavCamera
+from edge.capture.libav import LibavCamera, StreamSettings
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT
 from tests.support.packages import missing
@@ -81,15 +83,17 @@ def test_rtsp_password_opens_stream_and_is_never_shown(server: Server, capfd: py
     assert capfd.readouterr() == ("", "")
 
 
-def test_stalled_rtsp_stream_raises_after_timeout(server: Server) -> None:
+def test_stalled_rtsp_stream_raises_after_one_timeout(server: Server) -> None:
     stream = LibavCamera(server.address("/h264"), timeout_seconds=3)
     assert stream.frame() is not None
     server.process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
     with pytest.raises(CameraError, match=r"/h264: no answer for 3 s$"):
         list(iter(stream.frame, None))
+    assert time.monotonic() - began < 5, "the time limit was waited for twice"
     stream.close()
     with pytest.raises(CameraError, match=r"/h264: no answer for 1 s$"):
-        LibavCamera(server.address("/h264"), timeout_seconds=1)
+        LibavCamera(server.address("/h264"), stream=StreamSettings(connect_seconds=1))
 
 
 def test_restarted_rtsp_server_is_reopened(server: Server, logged: list[str]) -> None:
@@ -99,14 +103,59 @@ def test_restarted_rtsp_server_is_reopened(server: Server, logged: list[str]) ->
         server.kill()
         deadline = time.monotonic() + 60
         while not capture.is_reopening:
-            assert time.monotonic() < deadline, "the loss was not seen"
+            assert time.monotonic() < deadline, "the loss was not noticed"
             time.sleep(0.01)
         again = Server(server.port)
         try:
             before = capture.captured
             while capture.captured == before or capture.latest(1.0) is None:
-                assert time.monotonic() < deadline, "it was not found again"
+                assert time.monotonic() < deadline, "the stream was not reopened"
         finally:
             again.kill()
     assert logged[0].startswith(f"{server.address('/secret')}: ")
     assert "p%40ss" not in "".join(logged)
+
+
+def test_stream_that_refuses_tcp_is_read_over_udp(server: Server) -> None:
+    stream = LibavCamera(server.address("/udp"))
+    assert stream.frame() is not None
+    stream.close()
+    with pytest.raises(CameraError, match=r"/udp: .*--transport udp"):
+        LibavCamera(server.address("/udp"), stream=StreamSettings("tcp"))
+
+
+def relay(listener: socket.socket, port: int, seconds: float) -> None:
+    """Pass one connection on to a server, after so many seconds."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    client, _ = listener.accept()
+    with client, socket.create_connection(("127.0.0.1", port)) as upstream:
+        time.sleep(seconds)
+        thread = threading.Thread(target=copy, args=(client, upstream))
+        thread.start()
+        copy(upstream, client)
+        thread.join()
+
+
+@pytest.mark.parametrize(("connect_seconds", "is_answered"), [(20.0, True), (1.0, False)])
+def test_camera_that_answers_late_is_waited_for(server: Server, connect_seconds: float, is_answered: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=relay, args=(listener, server.port, 3))
+        thread.start()
+        address = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/h264"
+        settings = StreamSettings(connect_seconds=connect_seconds)
+        if is_answered:
+            stream = LibavCamera(address, timeout_seconds=2, stream=settings)
+            assert stream.frame() is not None
+            stream.close()
+        else:
+            with pytest.raises(CameraError, match="no answer for 1 s"):
+                LibavCamera(address, stream=settings)
+        thread.join(30)
+        assert not thread.is_alive()

@@ -1,7 +1,10 @@
-"""Network cameras: a real server, its end, its silence, its password."""
+"""HTTP cameras, by a server on loopback: colours, ends, stalls, passwords; and addresses without their password."""
 
+import socket
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge import redact
-from edge.capture.libav import LibavCamera
+from edge.capture.libav import LibavCamera, StreamSettings
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
 from tests.support.videos import Server, served, shows_quadrants, video
@@ -40,26 +43,64 @@ def test_stream_is_live_and_has_expected_colours(server: Server) -> None:
     stream.close()
 
 
-def test_end_of_stream_is_an_error(server: Server) -> None:
+def test_end_of_stream_raises(server: Server) -> None:
     error = until_it_fails(LibavCamera(server.address("/end")))
     assert str(error) in (
         f"{server.address('/end')}: the stream has ended",
-        f"{server.address('/end')}: the connection broke off",  # as FFmpeg 8 says of a length that is not known
+        f"{server.address('/end')}: the connection broke off",  # FFmpeg 8, for a stream of unknown length
     )
 
 
 def test_stalled_stream_raises_after_timeout(server: Server) -> None:
-    error = until_it_fails(LibavCamera(server.address("/stall"), timeout_seconds=1))
+    error = until_it_fails(
+        LibavCamera(server.address("/stall"), timeout_seconds=1, stream=StreamSettings(connect_seconds=2))
+    )
     assert str(error).endswith(": no answer for 1 s")
 
 
-def test_a_stream_without_video_is_an_error(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "count",
+    [
+        60,  # FFmpeg's H.264 parser holds back the last frame when the stream stalls
+        10,  # too few for FFmpeg's analysis of the stream, so that opening it runs into the time limit
+    ],
+)
+def test_stalled_h264_stream_raises_after_one_timeout(tmp_path: Path, count: int) -> None:
+    content = video(tmp_path / "a.ts", "libx264", count=count).read_bytes()
+    is_over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n" + content)
+            is_over.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            began = time.monotonic()
+            stream = LibavCamera(
+                f"http://127.0.0.1:{listener.getsockname()[1]}/a.ts",
+                timeout_seconds=2,
+                stream=StreamSettings(connect_seconds=2),
+            )
+            error = until_it_fails(stream)
+        finally:
+            is_over.set()
+            thread.join()
+    assert str(error).endswith("/a.ts: no answer for 2 s")
+    assert time.monotonic() - began < 3.5, "the time limit was waited for twice"
+
+
+def test_stream_without_video_raises(server: Server, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
         LibavCamera(server.address("/page"))
 
 
-def test_an_unreachable_address_is_an_error() -> None:
+def test_unreachable_address_raises() -> None:
     with pytest.raises(CameraError, match=r"^rtsp://127.0.0.1:1/x: connection refused$"):
         LibavCamera("rtsp://127.0.0.1:1/x")
 
@@ -124,13 +165,13 @@ def test_address_is_shown_without_password(given: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "wrong", ["file:///etc/passwd", "concat://a", "pipe://0", "gopher://x/", "rtsp://", "rtsp://a b/", "rtsp://a/\n"]
 )
-def test_unsupported_addresses_are_refused(wrong: str) -> None:
+def test_unsupported_address_raises_one_line_error(wrong: str) -> None:
     with pytest.raises(CameraError, match="not an address") as caught:
         LibavCamera(wrong)
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_playlist_cannot_name_local_files(server: Server, tmp_path: Path) -> None:
+def test_network_playlist_cannot_open_local_files(server: Server, tmp_path: Path) -> None:
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     own = video(tmp_path / "own.ts", "mpeg2video")
     (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")
@@ -140,4 +181,6 @@ def test_a_network_playlist_cannot_name_local_files(server: Server, tmp_path: Pa
     for name in (f"file://{own}", str(own), f"concat:{own}|{own}", f"subfile,,start,0,end,9999,,:{own}"):
         (tmp_path / "hostile.m3u8").write_text(f"{head}{name}\n#EXT-X-ENDLIST\n")
         with pytest.raises(CameraError):
-            LibavCamera(server.address("/hostile.m3u8"), timeout_seconds=2).frame()
+            LibavCamera(
+                server.address("/hostile.m3u8"), timeout_seconds=2, stream=StreamSettings(connect_seconds=2)
+            ).frame()

@@ -44,7 +44,7 @@ def verdicts(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_image_goes_to_its_model_unless_one_is_named(classify: Classify) -> None:
+def test_model_is_chosen_by_image_size_unless_the_model_option_names_one(classify: Classify) -> None:
     thumbnail, photo = verdicts(classify("--json", THUMBNAIL, UNSURE))
     assert (thumbnail["model"], thumbnail["label"], thumbnail["outside"]) == (COMPACT, "REAL", None)
     assert (photo["model"], photo["label"], photo["outside"]) == (PHOTO, "UNSURE", None)
@@ -55,7 +55,7 @@ def test_each_image_goes_to_its_model_unless_one_is_named(classify: Classify) ->
     assert "the model was measured on 100-20000" in forced[0]["outside"]
 
 
-def test_thumbnail_needs_no_photo_model(classify: Classify, tmp_path: Path) -> None:
+def test_thumbnail_is_classified_although_the_photo_model_is_damaged(classify: Classify, tmp_path: Path) -> None:
     for suffix in (".tflite", ".json"):
         (tmp_path / "package" / "edge" / "models" / f"{PHOTO}{suffix}").write_text("damaged")
     assert [one["model"] for one in verdicts(classify("--json", THUMBNAIL))] == [COMPACT]
@@ -106,13 +106,13 @@ def test_false_alarms_and_no_unsure_options_choose_thresholds(edge_detect: Run, 
 def test_invalid_operating_points_are_a_one_line_error(
     classify: Classify, options: tuple[str, ...], reason: str
 ) -> None:
-    done = classify(THUMBNAIL, *options)  # said at once, before a photo needs that model
+    done = classify(THUMBNAIL, *options)  # refused at once, although no photo needs that model
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(reason)
     assert "Traceback" not in done.stderr
 
 
-def test_explain_lists_every_view(classify: Classify, tmp_path: Path) -> None:
+def test_explain_lists_the_position_and_logit_of_every_view(classify: Classify, tmp_path: Path) -> None:
     thumbnail, sure, unsure = verdicts(classify("--json", "--explain", THUMBNAIL, FAKE, UNSURE))
     (whole,) = thumbnail["explain"]
     assert (whole["left"], whole["top"], whole["width"], whole["height"]) == (0, 0, 1, 1)
@@ -129,7 +129,7 @@ def test_explain_lists_every_view(classify: Classify, tmp_path: Path) -> None:
     assert of_views[2] == "    FAKE   -4.22  16% x 12% of the picture, 17% from its left, 69% from its top"
 
 
-def test_figures_of_thumbnails_and_photos(classify: Classify, tmp_path: Path) -> None:
+def test_figure_shows_the_verdict_at_a_size_that_fits_the_image(classify: Classify, tmp_path: Path) -> None:
     with Image.open(UNSURE) as photo, Image.open(THUMBNAIL) as thumbnail:
         photo.convert("RGB").save(tmp_path / "photo.png")
         thumbnail.save(tmp_path / "thumbnail.png")
@@ -144,7 +144,7 @@ def test_figures_of_thumbnails_and_photos(classify: Classify, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "red", "#808080", "#3060a0"])
-def test_a_picture_of_one_colour_is_unsure(edge_detect: Run, tmp_path: Path, colour: str) -> None:
+def test_picture_of_one_colour_is_unsure(edge_detect: Run, tmp_path: Path, colour: str) -> None:
     png, jpeg = tmp_path / "one.png", tmp_path / "one.jpg"
     for path in (png, jpeg):
         Image.new("RGB", (640, 480), colour).save(path)

@@ -128,7 +128,7 @@ def test_missing_file_reports_its_own_line(edge_detect: Run, tmp_path: Path, bri
     assert good["label"] == "REAL"
 
 
-def test_an_empty_folder_is_an_error(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+def test_classify_of_an_empty_folder_exits_with_status_1(edge_detect: Run, inbox: Path, brightness: Path) -> None:
     done = edge_detect("classify", inbox, "--model", brightness)
     assert done.returncode == 1
     assert "no images in this folder" in done.stderr
@@ -139,7 +139,7 @@ def test_an_empty_folder_is_an_error(edge_detect: Run, inbox: Path, brightness: 
     [("missing.tflite", "no such file"), ("corrupt.tflite", "not a LiteRT model"), ("ten_classes.tflite", "(1, 10)")],
 )
 @pytest.mark.parametrize("verb", ["classify", "watch"])
-def test_a_bad_model_is_a_one_line_error_with_status_2(
+def test_unusable_model_is_a_one_line_error_with_status_2(
     edge_detect: Run, tmp_path: Path, inbox: Path, verb: str, model: str, reason: str
 ) -> None:
     (tmp_path / "corrupt.tflite").write_bytes(b"\0" * 100)
@@ -175,7 +175,9 @@ def test_figure_is_written_beside_image_and_user_files_are_kept(
     assert classified == {"a.png", "a.jpg", "b.png", "b_results.png", "b.png_results.png"}, "a figure is no input"
 
 
-def test_hostile_file_with_figure_name_does_no_harm(edge_detect: Run, inbox: Path, brightness: Path) -> None:
+def test_pipe_and_bomb_with_the_names_of_figures_do_not_stop_other_images(
+    edge_detect: Run, inbox: Path, brightness: Path
+) -> None:
     os.mkfifo(inbox / "pipe_results.png")
     Image.new("1", (20_000, 20_000)).save(inbox / "bomb_results.png")
     picture(inbox / "good.png")
@@ -189,7 +191,7 @@ def test_hostile_file_with_figure_name_does_no_harm(edge_detect: Run, inbox: Pat
         assert "limit" in str(answers["bomb_results.png"]["error"])
 
 
-def test_unwritable_output_is_an_error_and_missing_letters_are_escaped(tmp_path: Path, brightness: Path) -> None:
+def test_full_disk_is_an_error_and_unencodable_names_are_escaped(tmp_path: Path, brightness: Path) -> None:
     picture(tmp_path / "é🙂.png")
 
     def run(redirection: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -210,7 +212,7 @@ def test_unwritable_output_is_an_error_and_missing_letters_are_escaped(tmp_path:
     assert "REAL" in run("2>&-").stdout
 
 
-def test_an_account_without_a_home_needs_a_state_folder(inbox: Path, brightness: Path) -> None:
+def test_account_without_a_home_has_no_default_state_folder(inbox: Path, brightness: Path) -> None:
     if os.geteuid():
         pytest.skip("only the super-user can become nobody in particular")
     variables = environment()
@@ -221,7 +223,7 @@ def test_an_account_without_a_home_needs_a_state_folder(inbox: Path, brightness:
     assert "LedgerError: this account has no home folder" in done.stderr
 
 
-def test_help_version_and_completion_work_for_every_command(edge_detect: Run) -> None:
+def test_help_version_and_completion_exit_with_status_0(edge_detect: Run) -> None:
     for verb in ((), ("classify",), ("watch",), ("completion",), ("service",), ("service", "show")):
         done = edge_detect(*verb, "--help")
         assert done.returncode == 0
@@ -233,14 +235,22 @@ def test_help_version_and_completion_work_for_every_command(edge_detect: Run) ->
         assert done.returncode == 0
 
 
-def test_printed_unit_names_its_program(edge_detect: Run) -> None:
+def test_service_show_prints_a_unit_that_starts_this_installation(edge_detect: Run) -> None:
     unit = edge_detect("service", "show").stdout
     (start,) = (line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert start == f"ExecStart={os.path.normpath(sys.executable)} -m edge watch --recursive %f"
     assert "@EDGE_DETECT@" not in unit
 
 
-def test_help_imports_no_numpy_and_classify_nothing_heavy(tmp_path: Path, brightness: Path) -> None:
+def last_line_of(program: str, folder: Path, *arguments: str) -> str:
+    """Run a Python program in a folder; the last line that it prints."""
+    words = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_cli_imports_no_numpy_and_classify_and_watch_no_training_library(tmp_path: Path, brightness: Path) -> None:
     program = f"""
 import sys, edge.cli
 assert not {{"numpy", "PIL"}} & set(sys.modules), "imported for nothing"
@@ -252,19 +262,10 @@ print(sorted(set(sys.modules) & {{*{(*HEAVY, "train", "convert")}}}))
 """
     picture(tmp_path / "x.png")
     for arguments in (["classify", "x.png", "--figure"], ["watch", ".", "--once", "--state", "state"]):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments, "--model", str(brightness)],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "[]"
+        assert last_line_of(program, tmp_path, *arguments, "--model", str(brightness)) == "[]"
 
 
-def test_commands_do_not_import_what_they_do_not_need(tmp_path: Path, brightness: Path) -> None:
+def test_each_command_imports_only_the_modules_it_needs(tmp_path: Path, brightness: Path) -> None:
     program = """
 import json, sys, edge.__main__
 sys.argv[0] = "edge-detect"
@@ -272,20 +273,18 @@ try:
     edge.__main__.run()
 except SystemExit as end:
     assert not end.code
-looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.cli.watch".split()
+looked_at = "numpy PIL PIL.ImageDraw PIL.ImageFont subprocess sqlite3 edge.camera edge.capture edge.cli.watch".split()
 print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
 """
     picture(tmp_path / "x.png")
 
     def imported(*arguments: str) -> str:
-        words = [sys.executable, "-c", program, *arguments]
-        done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()[-1]
+        return last_line_of(program, tmp_path, *arguments)
 
     assert imported("--version") == "[]"
     assert imported("watch", "--help") == '["edge.cli.watch"]'
-    assert "edge.cli.watch" in imported("--help")  # which tells of all commands
+    assert imported("camera", "--help") == "[]"
+    assert "edge.cli.watch" in imported("--help")  # which lists the help of all commands
     assert "numpy" not in imported("--help")
     Ledger(tmp_path / "state").close()
     assert imported("results", "--state", "state") == '["sqlite3"]'
@@ -296,7 +295,7 @@ print(json.dumps(sorted(set(sys.modules) & set(looked_at))))
     }
 
 
-def test_a_closed_pipe_gives_no_traceback(inbox: Path, brightness: Path) -> None:
+def test_closed_pipe_ends_classify_without_a_traceback(inbox: Path, brightness: Path) -> None:
     samples(inbox)
     done = subprocess.run(
         f'"{sys.executable}" -m edge classify "{inbox}" --model "{brightness}" | head -n 1',

@@ -46,7 +46,7 @@ def test_results_are_filtered_by_label_age_and_folder(inbox: Path, brightness: P
     assert found("--folder", str(inbox / "deeper")) == []
 
 
-def test_results_as_text_and_csv(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+def test_results_print_one_line_or_one_csv_row_for_each_answer(inbox: Path, brightness: Path, edge_detect: Run) -> None:
     fill(inbox, brightness, edge_detect)
     done = edge_detect("results", "--state", "state", "--label", "REAL")
     assert len(done.stdout.splitlines()) == 3
@@ -70,7 +70,7 @@ def test_unsure_answers_are_listed_and_counted_with_their_model(tmp_path: Path, 
     assert line.split("Z  ")[1] == "UNSURE  (58.3% FAKE)  /in/b"
     assert unsure.stderr == "1 UNSURE\n"
     assert edge_detect("results", "--state", "state").stderr == "1 FAKE, 2 REAL, 1 UNSURE, 1 failed\n"
-    assert edge_detect("results", "--state", "state", "--label", "OTHER").stderr == "nothing\n"
+    assert edge_detect("results", "--state", "state", "--label", "OTHER").stderr == "no answers\n"
     as_json = edge_detect("results", "--state", "state", "--label", "UNSURE", "--json")
     assert as_json.stderr == ""
     told = json.loads(as_json.stdout)
@@ -79,7 +79,7 @@ def test_unsure_answers_are_listed_and_counted_with_their_model(tmp_path: Path, 
     assert [row["model"] for row in table] == ["photo_int8"] * 4 + [""]
 
 
-def test_camera_event_counts_once(tmp_path: Path, edge_detect: Run) -> None:
+def test_beginning_and_end_of_an_event_count_as_one_answer(tmp_path: Path, edge_detect: Run) -> None:
     fake = Verdict("porch", "FAKE", False, 0.1, 0.9, None, 0.001, "photo_int8")
     with Ledger(tmp_path / "state") as ledger:
         for number, state in enumerate((BEGAN, ENDED, BEGAN)):
@@ -105,7 +105,7 @@ def test_journal_entry_has_label_and_model(tmp_path: Path) -> None:
     assert "EDGE_DETECT_MODEL" not in older
 
 
-def test_stats_name_the_counted_labels() -> None:
+def test_stats_list_the_count_of_each_label() -> None:
     stats = Stats()
     for label, count in (("REAL", 12), ("UNSURE", 1), ("FAKE", 3)):
         for _ in range(count):
@@ -113,7 +113,7 @@ def test_stats_name_the_counted_labels() -> None:
     assert str(stats).startswith("3 FAKE, 12 REAL, 1 UNSURE in ")
 
 
-def test_invalid_options_are_one_line_errors(inbox: Path, edge_detect: Run) -> None:
+def test_invalid_options_of_results_are_one_line_errors(inbox: Path, edge_detect: Run) -> None:
     for options, reason in (
         (("--since", "soon"), "'soon' is not a valid age; write it as 90s"),
         (("--state", "nowhere"), "no such ledger"),
@@ -124,7 +124,9 @@ def test_invalid_options_are_one_line_errors(inbox: Path, edge_detect: Run) -> N
         assert reason in done.stderr.splitlines()[-1]
 
 
-def test_results_work_while_watcher_writes(inbox: Path, brightness: Path, watching: Callable[..., Watching]) -> None:
+def test_results_watch_prints_answers_that_a_watcher_is_recording(
+    inbox: Path, brightness: Path, watching: Callable[..., Watching]
+) -> None:
     watcher = watching()
     picture(inbox / "first.png", seed=1)
     watcher.until(lambda w: w.names == ["first.png"])
@@ -163,7 +165,9 @@ def test_prune_deletes_answers_to_missing_files_only(inbox: Path, brightness: Pa
     assert again.stdout == ""
 
 
-def test_status_reports_a_watcher(inbox: Path, watching: Callable[..., Watching], edge_detect: Run) -> None:
+def test_status_reports_a_running_watcher_and_exits_with_3_without_one(
+    inbox: Path, watching: Callable[..., Watching], edge_detect: Run
+) -> None:
     variables = environment(HOME=str(inbox.parent))
     none = subprocess.run(command("status"), env=variables, capture_output=True, text=True, timeout=60)
     assert none.returncode == 3
@@ -197,7 +201,57 @@ def test_second_watcher_on_same_folder_is_refused(
     assert second.stderr.strip().endswith("is watched already by another edge-detect")
 
 
-def test_systemd_is_notified_of_start_work_reload_and_stop(
+def test_watchers_of_overlapping_folders_are_refused(
+    inbox: Path, watching: Callable[..., Watching], brightness: Path
+) -> None:
+    (inbox / "sub").mkdir()
+    watcher = watching("--recursive")
+    picture(inbox / "a.png")
+    watcher.until(lambda w: w.names == ["a.png"])
+
+    def second(*words: str | Path) -> tuple[int, str]:
+        done = subprocess.run(
+            command("watch", *words, "--once", "--model", brightness),
+            env=environment(HOME=str(inbox.parent)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stderr
+
+    status, errors = second(inbox / "sub")
+    assert status == 2
+    assert f"{inbox}/sub: overlaps {inbox}, which another edge-detect watches" in errors
+    assert second(inbox.parent, "--recursive")[0] == 2
+    assert second(inbox.parent)[0] == 0, "without its sub-folders it shares no file"
+    assert second(inbox / "sub", "--state", inbox.parent / "other")[0] == 0
+    watcher.stop()
+    assert second(inbox / "sub")[0] == 0
+
+
+def test_results_watch_ends_when_its_reader_does(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+    fill(inbox, brightness, edge_detect)
+    reader = subprocess.Popen(
+        command("results", "--watch", "--json", "--state", "state"),
+        cwd=inbox.parent,
+        env=environment(HOME=str(inbox.parent / "home")),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout is not None
+    assert json.loads(reader.stdout.readline())["id"] == 1
+    reader.stdout.close()
+    assert reader.wait(30) in (0, 141)
+
+
+def test_label_of_results_is_found_in_any_case(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+    fill(inbox, brightness, edge_detect)
+    for label in ("real", "error"):
+        shown, capitals = (edge_detect("results", "--state", "state", "--label", one) for one in (label, label.upper()))
+        assert shown.stdout == capitals.stdout != ""
+
+
+def test_systemd_is_notified_of_start_reload_and_stop_and_not_while_hanging(
     inbox: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     import signal

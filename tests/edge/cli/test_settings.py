@@ -1,5 +1,8 @@
-"""Settings: options, environment, file; and a reload."""
+"""Settings by option, environment variable and file, and their reload."""
 
+import json
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -8,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import age, command, environment, picture
-from tests.support.watching import PATIENCE, Watching
+from tests.support.watching import PATIENCE, Running, Watching
 
 
 def watch(inbox: Path, model: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -28,13 +31,11 @@ def fill(inbox: Path) -> None:
 
 
 def names(done: subprocess.CompletedProcess[str]) -> list[str]:
-    import json
-
     assert done.returncode == 0, done.stderr
     return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
 
 
-def test_the_option_wins_over_the_environment_and_that_over_the_file(inbox: Path, brightness: Path) -> None:
+def test_option_has_precedence_over_environment_and_environment_over_file(inbox: Path, brightness: Path) -> None:
     fill(inbox)
     (inbox.parent / ".config").mkdir()
     (inbox.parent / ".config" / "edge-detect.toml").write_text('[watch]\nexclude = ["a*", "b*"]\n')
@@ -63,7 +64,7 @@ def test_include_selects_names_but_never_unfinished_files(inbox: Path, brightnes
         ("[watch]\npoll = 0\n", "0.1"),
     ],
 )
-def test_an_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: Path, text: str, reason: str) -> None:
+def test_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: Path, text: str, reason: str) -> None:
     file = inbox.parent / "settings.toml"
     file.write_text(text)
     done = subprocess.run(
@@ -78,7 +79,7 @@ def test_an_invalid_settings_file_is_a_one_line_error(inbox: Path, brightness: P
     assert "Traceback" not in done.stderr
 
 
-def test_a_named_settings_file_must_exist(inbox: Path) -> None:
+def test_missing_settings_file_is_an_error_if_named_by_config(inbox: Path) -> None:
     done = subprocess.run(
         command("--config", inbox / "none.toml", "watch", inbox), env=environment(), capture_output=True, text=True
     )
@@ -89,8 +90,6 @@ def test_a_named_settings_file_must_exist(inbox: Path) -> None:
 def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     inbox: Path, watching: Callable[..., Watching]
 ) -> None:
-    import signal
-
     settings = inbox.parent / ".config" / "edge-detect.toml"
     settings.parent.mkdir()
     settings.write_text('[watch]\nexclude = ["no*"]\n')
@@ -112,3 +111,38 @@ def test_sighup_reloads_settings_and_keeps_the_old_ones_if_invalid(
     assert watcher.process.wait(PATIENCE) == 0
     assert "the settings stay as they were" in said
     assert "unknown setting exlude" in said
+
+
+def test_camera_keeps_its_settings_if_the_reloaded_ones_are_invalid(
+    tmp_path: Path, brightness: Path, listener: socket.socket
+) -> None:
+    settings = tmp_path / ".config" / "edge-detect.toml"
+    settings.parent.mkdir()
+    settings.write_text("[camera]\nrotate = 90\n")
+    hour = (time.localtime().tm_hour + 2) % 24
+    closed = f"{hour:02}:00-{hour:02}:30"  # begins in an hour at the earliest: no camera is opened
+    arguments = ("camera", "--source", "http://127.0.0.1:9/video", "--schedule", closed, "--model", brightness)
+    camera = Running(tmp_path, *arguments, NOTIFY_SOCKET=str(tmp_path / "notify"))
+
+    def wait_until_ready() -> None:
+        while b"READY=1" not in listener.recv(4096).splitlines():
+            pass
+
+    try:
+        wait_until_ready()
+        for text in ("rotate = 45", "leave = 0.9", "fps = 1\ninterval = 1", 'region = "all"', 'schedule = "8-9"'):
+            settings.write_text(f"[camera]\n{text}\n")
+            camera.process.send_signal(signal.SIGHUP)
+            wait_until_ready()
+        said = camera.stop()
+    finally:
+        camera.kill()
+    assert camera.process.returncode == 0
+    for reason in (
+        "'45' is not one of '0', '90', '180', '270'",
+        "--leave must not be above --enter",
+        "--interval and --fps exclude each other",
+        "all: invalid region",
+    ):
+        assert sum("the settings stay as they were: " in line and reason in line for line in said.splitlines()) == 1
+    assert said.count("the settings stay as they were") == 4, "the option --schedule has precedence over the file"

@@ -26,7 +26,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("library"))
 
 
-def test_tpu_without_a_value_does_not_take_the_next_word(
+def test_tpu_without_a_value_does_not_consume_the_next_word(
     tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
 ) -> None:
     picture(tmp_path / "bright.png", 230)
@@ -79,7 +79,7 @@ def test_tpu_is_set_by_option_environment_and_file(
     assert ("there is no such device" in done.stderr) == is_used
 
 
-def test_an_invalid_tpu_value_is_refused(tmp_path: Path, edge_detect: Run) -> None:
+def test_invalid_tpu_value_is_refused(tmp_path: Path, edge_detect: Run) -> None:
     done = edge_detect("classify", "--tpu=gpu", "x.png")
     assert done.returncode == 2
     assert "'gpu' is none of usb, pci, auto" in done.stderr
@@ -90,7 +90,7 @@ def test_an_invalid_tpu_value_is_refused(tmp_path: Path, edge_detect: Run) -> No
     assert "--tpu[=usb|pci|N|auto]" in edge_detect("classify", "--help").stdout
 
 
-def test_without_compiled_model_or_coral_the_error_is_one_line(
+def test_missing_compiled_model_or_coral_is_a_one_line_error(
     tmp_path: Path, edge_detect: Run, brightness: Path
 ) -> None:
     image = picture(tmp_path / "image.png")
@@ -109,14 +109,14 @@ def test_without_compiled_model_or_coral_the_error_is_one_line(
     assert len(auto.stderr.splitlines()) <= 1, "and none where there is a Coral"
 
 
-def test_a_compiled_model_without_tpu_is_an_error(tmp_path: Path, edge_detect: Run) -> None:
+def test_compiled_model_without_tpu_is_an_error(tmp_path: Path, edge_detect: Run) -> None:
     done = edge_detect("classify", "--model", COMPILED, picture(tmp_path / "image.png"))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "compiled for the Edge TPU, runs only on a Coral: use --tpu" in line
 
 
-def test_a_coral_lost_during_classify_is_a_one_line_error(
+def test_coral_lost_during_classify_is_a_one_line_error(
     tmp_path: Path, edge_detect: Run, brightness: Path, library: Path
 ) -> None:
     """The Coral is lost when the first image's figure has been written."""
@@ -139,12 +139,23 @@ def pulled(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "pulled"
 
 
+@pytest.fixture
+def at_work(inbox: Path, library: Path, watching: Callable[..., Watching]) -> Callable[[str], Watching]:
+    """Starts a watcher with an option --tpu. It has answered first.png, a bright image."""
+
+    def start(tpu: str) -> Watching:
+        watcher = watching(tpu, "--tpu-library", str(library))
+        age(picture(inbox / "first.png", 230, seed=1))
+        watcher.until(lambda w: w.names == ["first.png"])
+        return watcher
+
+    return start
+
+
 def test_watcher_waits_for_coral_and_loses_no_file(
-    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
+    inbox: Path, pulled: Path, at_work: Callable[[str], Watching]
 ) -> None:
-    watcher = watching("--tpu", "--tpu-library", str(library))
-    age(picture(inbox / "first.png", 230, seed=1))
-    watcher.until(lambda w: w.names == ["first.png"])
+    watcher = at_work("--tpu")
     pulled.touch()
     for number in range(2, 7):
         age(picture(inbox / f"{number}.png", 230 if number % 2 else 20, seed=number))
@@ -164,29 +175,26 @@ def test_watcher_waits_for_coral_and_loses_no_file(
     assert watcher.process.returncode == 0
 
 
-def test_a_watcher_stopped_without_its_coral_answers_at_the_next_start(
-    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
+def test_file_that_arrives_while_the_coral_is_unplugged_is_answered_after_a_restart(
+    inbox: Path,
+    library: Path,
+    pulled: Path,
+    watching: Callable[..., Watching],
+    at_work: Callable[[str], Watching],
 ) -> None:
-    options = ("--tpu", "--tpu-library", str(library))
-    watcher = watching(*options)
-    age(picture(inbox / "first.png", 230, seed=1))
-    watcher.until(lambda w: w.names == ["first.png"])
+    watcher = at_work("--tpu")
     pulled.touch()
     age(picture(inbox / "second.png", 230, seed=2))
     time.sleep(1.5)
     said = watcher.stop()
     assert watcher.process.returncode == 0, said
     pulled.unlink()
-    again = watching(*options)
+    again = watching("--tpu", "--tpu-library", str(library))
     again.until(lambda w: w.names == ["second.png"])
 
 
-def test_tpu_auto_falls_back_to_the_processor(
-    inbox: Path, library: Path, pulled: Path, watching: Callable[..., Watching]
-) -> None:
-    watcher = watching("--tpu=auto", "--tpu-library", str(library))
-    age(picture(inbox / "first.png", 230, seed=1))
-    watcher.until(lambda w: w.names == ["first.png"])
+def test_tpu_auto_falls_back_to_the_processor(inbox: Path, pulled: Path, at_work: Callable[[str], Watching]) -> None:
+    watcher = at_work("--tpu=auto")
     pulled.touch()
     for number in range(2, 5):
         age(picture(inbox / f"{number}.png", 20, seed=number))
@@ -203,7 +211,7 @@ def test_tpu_auto_falls_back_to_the_processor(
     )
 
 
-def test_a_service_waits_for_its_coral_and_feeds_the_watchdog(
+def test_service_without_its_coral_is_ready_feeds_the_watchdog_and_waits(
     inbox: Path, library: Path, pulled: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:
     picture(inbox / "first.png", 230)
@@ -232,10 +240,8 @@ def test_a_service_waits_for_its_coral_and_feeds_the_watchdog(
     assert said.count("; trying again") == 1
 
 
-def test_a_reload_opens_the_coral_again(inbox: Path, library: Path, watching: Callable[..., Watching]) -> None:
-    watcher = watching("--tpu", "--tpu-library", str(library))
-    age(picture(inbox / "first.png", 230, seed=1))
-    watcher.until(lambda w: w.names == ["first.png"])
+def test_reload_opens_the_coral_again(inbox: Path, at_work: Callable[[str], Watching]) -> None:
+    watcher = at_work("--tpu")
     watcher.process.send_signal(signal.SIGHUP)
     age(picture(inbox / "second.png", 230, seed=2))
     watcher.until(lambda w: w.names == ["first.png", "second.png"])
@@ -243,7 +249,7 @@ def test_a_reload_opens_the_coral_again(inbox: Path, library: Path, watching: Ca
     assert watcher.process.wait(PATIENCE) == 0
 
 
-def test_once_ends_with_an_error_without_its_coral(
+def test_once_without_its_coral_exits_with_status_2(
     inbox: Path, library: Path, pulled: Path, edge_detect: Run, brightness: Path
 ) -> None:
     age(picture(inbox / "first.png", 230, seed=1))
@@ -257,7 +263,7 @@ def test_once_ends_with_an_error_without_its_coral(
 
 
 @pytest.mark.parametrize("value", ["--tpu", "--tpu=usb"])
-def test_a_service_gets_permissions_for_a_coral_only_with_tpu(tmp_path: Path, edge_detect: Run, value: str) -> None:
+def test_service_gets_permissions_for_a_coral_only_with_tpu(tmp_path: Path, edge_detect: Run, value: str) -> None:
     done = edge_detect("service", "install", "watch", value, tmp_path, "--dry-run")
     assert f'EDGE_DETECT_TPU="{value.removeprefix("--tpu=") if "=" in value else "any"}"' in done.stdout, done.stderr
     assert "DeviceAllow=char-usb_device rw" in done.stdout

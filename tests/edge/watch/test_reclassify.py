@@ -1,4 +1,4 @@
-"""An answer in the place of one that another model gave."""
+"""Replacing answers that another model gave (`watch --reclassify`)."""
 
 import signal
 import sqlite3
@@ -27,13 +27,13 @@ def verdict(path: str, label: str, model: str, *, outside: str | None = None) ->
 
 
 def entry(path: str, answer: Answer | str, model: str, *, target: str | None = None, stamp: FileId = STAMP) -> Entry:
-    """By the model whose digest is its name and `-digest`."""
+    """An answer for the ledger. The digest of the model is its name and `-digest`."""
     given = verdict(path, answer, model) if isinstance(answer, str) else answer
     return Entry(path, stamp, SEEN_NS, DIGEST, given, f"{model}-digest", target)
 
 
-def told(state: Path) -> list[tuple[int, str, str]]:
-    """(id, path, label) of all answers, as `edge-detect results` has them."""
+def recorded(state: Path) -> list[tuple[int, str, str]]:
+    """(id, path, label) of all answers, as `edge-detect results` lists them."""
     found = queries.answers(state / "ledger.sqlite3", Query())
     return [(one.id, one.answer.path, getattr(one.answer, "label", "ERROR")) for one in found]
 
@@ -43,7 +43,7 @@ def count(state: Path, table: str) -> int:
         return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
 
-def test_answers_of_other_models_are_good_unless_it_is_asked_for_certain_ones(tmp_path: Path) -> None:
+def test_answer_of_another_model_is_unknown_only_if_models_are_named(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", "REAL", "old")], ROOT)
         answered = [AnsweredAs("/in/a", DIGEST, "REAL")]
@@ -57,7 +57,7 @@ def test_answers_of_other_models_are_good_unless_it_is_asked_for_certain_ones(tm
         assert ledger.answered_as(asked, ROOT, ["new-digest"]) == [None]
 
 
-def test_an_answer_outside_of_a_models_domain_is_looked_at_again(tmp_path: Path) -> None:
+def test_answer_outside_of_its_models_domain_is_reclassified_once_there_is_another_model(tmp_path: Path) -> None:
     """The image may go to another model now, though its own is still there."""
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", verdict("/in/a", "REAL", "old", outside=OUTSIDE), "old")], ROOT)
@@ -68,7 +68,7 @@ def test_an_answer_outside_of_a_models_domain_is_looked_at_again(tmp_path: Path)
         assert ledger.answered_as(asked, ROOT, ["old-digest"]) != [None]
 
 
-def test_an_error_is_no_models_answer(tmp_path: Path) -> None:
+def test_error_is_not_reclassified_by_another_model(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", Failure("/in/a", "the file is empty"), "old")], ROOT)
         assert ledger.known([("/in/a", STAMP)], {"new-digest"}) != [None]
@@ -76,7 +76,7 @@ def test_an_error_is_no_models_answer(tmp_path: Path) -> None:
         assert ledger.record([entry("/in/a", Failure("/in/a", "empty"), "new")], ROOT, reclassify=True) == []
 
 
-def test_a_new_answer_takes_the_place_of_the_former_and_is_told_as_new(tmp_path: Path) -> None:
+def test_reclassified_answer_replaces_the_former_one_and_is_delivered(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.subscribe(ROOT, "sink")
         ledger.record([entry("/in/a", "REAL", "old"), entry("/in/b", "FAKE", "old")], ROOT)
@@ -84,7 +84,7 @@ def test_a_new_answer_takes_the_place_of_the_former_and_is_told_as_new(tmp_path:
         assert ledger.record([entry("/in/b", "UNSURE", "new")], ROOT) == []  # nobody has asked for it
         again = entry("/in/b", "UNSURE", "new")
         assert ledger.record([again], ROOT, reclassify=True) == [again]
-        assert told(tmp_path) == [(1, "/in/a", "REAL"), (3, "/in/b", "UNSURE")]
+        assert recorded(tmp_path) == [(1, "/in/a", "REAL"), (3, "/in/b", "UNSURE")]
         (undelivered,) = ledger.undelivered(ROOT, "sink")
         assert undelivered.id == 3
         assert undelivered.answer == verdict("/in/b", "UNSURE", "new")
@@ -92,7 +92,7 @@ def test_a_new_answer_takes_the_place_of_the_former_and_is_told_as_new(tmp_path:
         assert ledger.record([again], ROOT, reclassify=True) == []  # this model has answered
 
 
-def test_of_a_former_answer_nothing_follows_any_more(tmp_path: Path) -> None:
+def test_replaced_answer_leaves_no_move_and_no_failed_delivery(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", "FAKE", "old", target="/out/FAKE/a")], ROOT)
         ledger.give_up(ROOT, "command", 1, for_now=True)
@@ -104,7 +104,7 @@ def test_of_a_former_answer_nothing_follows_any_more(tmp_path: Path) -> None:
     assert (count(tmp_path, "moves"), count(tmp_path, "given_up")) == (0, 0)
 
 
-def test_a_file_is_never_moved_against_the_answer_that_stands(tmp_path: Path) -> None:
+def test_move_that_contradicts_the_recorded_label_is_not_recorded(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", "UNSURE", "new")], ROOT)
         ledger.record([entry("/in/a", "FAKE", "new", target="/out/FAKE/a")], ROOT, reclassify=True)
@@ -113,78 +113,70 @@ def test_a_file_is_never_moved_against_the_answer_that_stands(tmp_path: Path) ->
         assert [move.target for move in ledger.moves(ROOT)] == ["/out/UNSURE/a"]
 
 
-def test_a_file_that_was_renamed_since_keeps_no_answer_under_its_former_name(tmp_path: Path) -> None:
+def test_reclassified_file_has_no_answer_under_its_former_name(tmp_path: Path) -> None:
     before, after, root = str(tmp_path / "before"), str(tmp_path / "after"), str(tmp_path)
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(before, "REAL", "old")], root)
         assert ledger.answered_as([(after, STAMP, DIGEST)], root, ["new-digest"]) == [None]
         ledger.record([entry(after, "FAKE", "new")], root, reclassify=True)
-        assert told(tmp_path) == [(2, after, "FAKE")]
+        assert recorded(tmp_path) == [(2, after, "FAKE")]
         assert ledger.known([(before, STAMP), (after, STAMP)]) == [None, AnsweredAs(after, DIGEST, "FAKE")]
 
 
-def test_a_copy_keeps_its_own_answer(tmp_path: Path) -> None:
+def test_copy_of_a_reclassified_file_keeps_its_answer(tmp_path: Path) -> None:
     one, another, root = str(tmp_path / "one"), str(tmp_path / "another"), str(tmp_path)
     Path(one).touch()
     Path(another).touch()
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(one, "REAL", "old")], root)
         ledger.record([entry(another, "FAKE", "new")], root, reclassify=True)
-        assert told(tmp_path) == [(1, one, "REAL"), (2, another, "FAKE")]
+        assert recorded(tmp_path) == [(1, one, "REAL"), (2, another, "FAKE")]
 
 
-@pytest.mark.parametrize("moment", ["BEGIN", "DELETE", "INSERT", "COMMIT"])
-def test_a_kill_leaves_the_former_answer_or_the_new_one(tmp_path: Path, moment: str) -> None:
-    program = f"""
+def run_until_killed(state: Path, last_lines: str) -> None:
+    """Record an answer of the model `old`, mark it as delivered, then run lines of a program that ends in SIGKILL."""
+    program = """
 import os, signal, sys
 from pathlib import Path
 from edge.store.ledger import Ledger
 from tests.edge.watch.test_reclassify import ROOT, entry
-with Ledger(Path(sys.argv[1])) as ledger:
-    ledger.subscribe(ROOT, "sink")
-    ledger.record([entry("/in/a", "REAL", "old")], ROOT)
-    ledger.mark_delivered(ROOT, "sink", 1)
-    def kill(statement: str) -> None:
-        if statement.startswith({moment!r}):
-            os.kill(os.getpid(), signal.SIGKILL)
-    ledger._database.set_trace_callback(kill)
-    ledger.record([entry("/in/a", "FAKE", "new", target="/out/FAKE/a")], ROOT, reclassify=True)
+ledger = Ledger(Path(sys.argv[1]))
+ledger.subscribe(ROOT, "sink")
+ledger.record([entry("/in/a", "REAL", "old")], ROOT)
+ledger.mark_delivered(ROOT, "sink", 1)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path],
-        env=environment(),
-        cwd=CHECKOUT,
-        timeout=60,
-        check=False,
+        [sys.executable, "-c", program + last_lines, state], env=environment(), cwd=CHECKOUT, timeout=60, check=False
     )
     assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("moment", ["BEGIN", "DELETE", "INSERT", "COMMIT"])
+def test_kill_while_recording_leaves_the_former_answer(tmp_path: Path, moment: str) -> None:
+    run_until_killed(
+        tmp_path,
+        f"""
+def kill(statement):
+    if statement.startswith({moment!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+ledger._database.set_trace_callback(kill)
+ledger.record([entry("/in/a", "FAKE", "new", target="/out/FAKE/a")], ROOT, reclassify=True)
+""",
+    )
     with Ledger(tmp_path) as ledger:
-        assert told(tmp_path) == [(1, "/in/a", "REAL")]
+        assert recorded(tmp_path) == [(1, "/in/a", "REAL")]
         assert (ledger.undelivered(ROOT, "sink"), ledger.moves(ROOT)) == ([], [])
         assert len(ledger.record([entry("/in/a", "FAKE", "new")], ROOT, reclassify=True)) == 1
 
 
-def test_a_kill_between_the_record_and_the_telling_is_made_good(tmp_path: Path) -> None:
-    program = f"""
-import os, signal, sys
-from pathlib import Path
-from edge.store.ledger import Ledger
-from tests.edge.watch.test_reclassify import ROOT, entry
-with Ledger(Path(sys.argv[1])) as ledger:
-    ledger.subscribe(ROOT, "sink")
-    ledger.record([entry("/in/a", "REAL", "old")], ROOT)
-    ledger.mark_delivered(ROOT, "sink", 1)
-    ledger.record([entry("/in/a", "FAKE", "new")], ROOT, reclassify=True)
-    os.kill(os.getpid(), {int(signal.SIGKILL)})
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path],
-        env=environment(),
-        cwd=CHECKOUT,
-        timeout=60,
-        check=False,
+def test_answer_is_delivered_after_a_kill_between_recording_and_delivery(tmp_path: Path) -> None:
+    run_until_killed(
+        tmp_path,
+        """
+ledger.record([entry("/in/a", "FAKE", "new")], ROOT, reclassify=True)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
     )
-    assert done.returncode == -signal.SIGKILL
     with Ledger(tmp_path) as ledger:
         assert [one.id for one in ledger.undelivered(ROOT, "sink")] == [2]
-    assert told(tmp_path) == [(2, "/in/a", "FAKE")]
+    assert recorded(tmp_path) == [(2, "/in/a", "FAKE")]

@@ -1,9 +1,7 @@
 """The bias probe: features of files and crops that predict the label and should not."""
 
 import json
-import os
 import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import pytest
 from PIL import Image
 
 from edge.errors import ImageError
-from tests.conftest import CHECKOUT, MODELS, environment
+from tests.conftest import MODELS
+from tests.support.modules import run_module
 from train.photos.probe import AS_CUT, AS_SHOWN, LabelCue, Probe, Shift, table
 from train.photos.separability import held_out_scores
 from train.photos.traces import GRID, of_crop, of_file
@@ -48,14 +47,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def probe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "train", "probe", *map(os.fspath, arguments)],
-        cwd=CHECKOUT,
-        env=environment(OPENBLAS_NUM_THREADS="1"),  # several threads wait for each other on a busy machine
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    # One thread: several wait for each other on a busy machine.
+    return run_module("train", "probe", *arguments, OPENBLAS_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")

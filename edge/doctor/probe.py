@@ -210,3 +210,4 @@ def main() -> None:
             text = error.reason if isinstance(error, CoralError) else str(cause).strip()
             reply = {"error": text or type(cause).__name__, "fix": fix}
         json.dump(reply, answers)
+    os._exit(0)  # a library that did not load completely may hang at the exit of the interpreter

@@ -9,9 +9,7 @@ import contextlib
 import os
 import signal
 
-FORWARDED = frozenset(
-    (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-)
+FORWARDED = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
 _OF_TERMINAL = 0x80  # SI_KERNEL (sigaction(2)): the terminal sends Ctrl-C to the child as well
 
 

@@ -202,7 +202,15 @@ def main() -> None:
         name, *arguments = sys.argv[1:]
         try:
             reply = {"answer": PROBES[name](*arguments)}
-        except (EdgeDetectError, ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
+        except (
+            EdgeDetectError,
+            ImportError,
+            OSError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            MemoryError,
+        ) as error:
             cause: BaseException = error
             fix = error.fix if isinstance(error, CoralError) else ""
             while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in advice

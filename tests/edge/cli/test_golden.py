@@ -29,7 +29,7 @@ HELP = json.loads(Path(__file__).with_name("golden_help.json").read_text())
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ID_AND_TIME = {"id": int, "time": TIME}
 PROBABILITIES = {"confidence": float, "score": float}
-NOT_AN_IMAGE = "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC)"
+NOT_AN_IMAGE = "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC, AVIF)"
 VIEW = {"left": float, "top": float, "width": float, "height": float, "logit": float}
 COLUMNS = "id,time,path,label,confidence,score,outside,error,moved_to,event,began,position,seconds,peak,snapshot,model"
 
@@ -229,7 +229,7 @@ NO_OPTION = "Error: No such option"
         ("results --wrong", 2, NO_OPTION),
         ("results --state missing prune --older-than 1d", 2, "edge-detect: missing/ledger.sqlite3: no such ledger"),
         ("results prune", 2, "Error: Missing option '--older-than'"),
-        ("status", 3, "edge-detect: no watcher is running that this account may ask"),
+        ("status", 3, "edge-detect: no watcher or camera of this account is running; services need sudo"),
         ("status --wrong", 2, NO_OPTION),
         ("service install watch inbox --dry-run", 0, ""),
         ("service install camera --dry-run --wrong", 2, NO_OPTION),
@@ -294,7 +294,8 @@ CREATE TABLE files (
     path BLOB PRIMARY KEY,
     stamp TEXT NOT NULL,
     seen_ns INTEGER NOT NULL,
-    sha256 BLOB NOT NULL
+    sha256 BLOB NOT NULL,
+    ctime_ns INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE given_up (
     folder BLOB NOT NULL,
@@ -321,7 +322,7 @@ def test_new_ledger_has_golden_schema(tmp_path: Path) -> None:
         found = database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY type DESC, name").fetchall()
         (version,) = database.execute("PRAGMA user_version").fetchone()
     assert [plain(sql) for (sql,) in found] == [plain(sql) for sql in SCHEMA.split(";")]
-    assert version == 5
+    assert version == 6
 
 
 def helps(of: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, dict[str, str]]]:

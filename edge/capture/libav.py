@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge import redact
+from edge import redact, requirements
 from edge.capture.frame import Frame
 from edge.capture.libav_frames import Conversion
-from edge.errors import CameraError, NotInstalledError, printable, reason_of
+from edge.errors import CameraError, printable, reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -61,8 +61,8 @@ class StreamSettings:
     """How to connect to a network camera.
 
     Attributes:
-        transport: of RTSP. TCP loses nothing and passes firewalls; "auto" takes UDP if the camera refuses TCP.
-        connect_seconds: time limit of the first answer; for a file, of opening it.
+        transport: of RTSP: TCP loses no packets and passes firewalls; "auto" uses UDP if the camera refuses TCP.
+        connect_seconds: time limit for the camera's first answer, or for opening a file.
     """
 
     transport: Transport = "auto"
@@ -89,12 +89,12 @@ class LibavCamera:
         Args:
             source: a device node, an address or a file.
             size: (width, height) in pixels to request from a V4L2 device, which may choose another.
-            frames_per_second: to request from a V4L2 device.
+            frames_per_second: frame rate to request from a V4L2 device.
             timeout_seconds: time limit of each frame; a V4L2 device has none.
             stream: how to connect to a network camera; None: the defaults.
 
         Raises:
-            NotInstalledError: PyAV is missing.
+            NotInstalledError: PyAV is missing or too old.
             CameraError: the source cannot be opened, or has no video.
         """
         av = _av()
@@ -102,7 +102,7 @@ class LibavCamera:
         self.is_live = self._is_device or redact.is_address(source)
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
         stream = stream or StreamSettings()
-        # Of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
+        # The limit of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
         self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
         requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
@@ -332,11 +332,6 @@ def _tolerance(av: Any) -> dict[str, str]:
 
 
 def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalledError(
-            "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
-        ) from error
+    av = requirements.load("av")
     av.logging.set_level(None)  # FFmpeg would print addresses with passwords to stderr
     return av

@@ -14,6 +14,7 @@ from io import BytesIO
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from edge import requirements
 from edge.errors import UnreadableFileError
 from edge.imaging import completeness
 
@@ -24,7 +25,6 @@ _AV1_BRANDS = frozenset((b"avif", b"avis"))
 _MOST_BRANDS = 64  # real files have fewer; a hostile one may claim a million
 HEAD_BYTES = 16 + 4 * _MOST_BRANDS
 SUFFIXES = (".heic", ".heif", ".hif")  # the last is that of cameras of Canon, Fujifilm and Sony
-_LEAST_PILLOW = (11, 1)
 
 # Greatest memory of decoding in bytes per pixel, measured by tests/edge/imaging/test_heic.py: the YCbCr planes, cropped
 # and rotated, then RGB, then Pillow's own copy.
@@ -61,7 +61,7 @@ def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
         UnreadableFileError: it is HEIC, and pillow-heif is missing.
     """
     if is_heic(head) and find_spec("pillow_heif") is None:
-        raise UnreadableFileError(path, "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'")
+        raise UnreadableFileError(path, requirements.PACKAGES["pillow_heif"].missing)
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
@@ -73,7 +73,7 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: the file is not HEIC.
-        UnreadableFileError: pillow-heif is missing or broken, or Pillow is too old.
+        UnreadableFileError: pillow-heif is missing, broken or too old, or Pillow is too old.
         MemoryError: there is not enough memory now.
         SyntaxError, ValueError, RuntimeError: the file is damaged.
     """
@@ -81,12 +81,14 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
         raise UnidentifiedImageError
     require_decoder(path, data)
     completeness.require_heif(data)
-    if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # older ones call every photo damaged
-        wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
+    if requirements.is_older(PIL.__version__, requirements.PILLOW_FOR_HEIC):
+        wanted = f"HEIC photos need Pillow {requirements.PILLOW_FOR_HEIC}"
         raise UnreadableFileError(path, f"{wanted}, but {PIL.__version__} is loaded: upgrade Pillow and restart")
     try:
         from pillow_heif import HeifImageFile, options
 
+        if problem := requirements.problem("pillow_heif"):
+            raise UnreadableFileError(path, problem)
         options.DECODE_THREADS = 0  # none of its own: `watch` has a process for each core
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
         opener: Callable[[BytesIO], Image.Image] = HeifImageFile  # pillow-heif has no type hints

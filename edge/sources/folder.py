@@ -243,7 +243,7 @@ class Folder:
     def _report_limit(self, error: OSError) -> None:
         """Log once that the kernel watches no further folders."""
         if not self._is_limit_reported:
-            _log.warning("%s; new files in the other folders are found by a listing every hour", error.strerror)
+            _log.warning("%s; new files in unwatched folders are found by a listing every hour", error.strerror)
         self._is_limit_reported = True
 
     def _is_fresh(self, path: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from edge import requirements
 from edge.errors import SourceError, printable, reason_of
 
 
@@ -40,12 +41,14 @@ class Inotify:
             root: the folder whose removal makes `read` raise.
 
         Raises:
-            SourceError: inotify or inotify-simple is missing, or the kernel allows no further instance.
+            SourceError: inotify or inotify-simple is missing or too old, or the kernel allows no further instance.
         """
         try:
             from inotify_simple import INotify, flags
         except ImportError as error:
             raise SourceError("watching a folder needs Linux and inotify-simple; use `--once` without them") from error
+        if problem := requirements.problem("inotify_simple"):
+            raise SourceError(problem)
         try:
             self._inotify = INotify()
         except OSError as error:

@@ -17,7 +17,7 @@ SUFFIXES = (".avif",)
 _BRANDS = frozenset((b"avif", b"avis"))  # AV1 Image File Format, sections 6.2 and 6.3
 
 # Greatest memory of decoding in bytes per pixel: the planes, then RGB or RGBA, then Pillow's copies. Measured by
-# tests/edge/imaging/test_avif.py with 8 bits without chroma subsampling (11 and 17); with 10 and 12 bits it was 14 and 21.
+# tests/edge/imaging/test_avif.py with 8 bits without chroma subsampling: 11 and 17; with 10 and 12 bits: 14 and 21.
 _BYTES_PER_PIXEL = 15
 _BYTES_PER_TRANSPARENT_PIXEL = 22
 

@@ -343,4 +343,8 @@ def helps(of: click.Command, name: str, parent: click.Context | None = None) -> 
 
 
 def test_every_command_has_golden_options_and_variables() -> None:
-    assert dict(helps(main, "edge-detect")) == HELP, "after a deliberate change, edit golden_help.json"
+    assert dict(helps(main, "edge-detect")) == HELP, "python -m tests.edge.cli.test_golden prints the new ones"
+
+
+if __name__ == "__main__":
+    print(json.dumps(dict(helps(main, "edge-detect")), indent=2))

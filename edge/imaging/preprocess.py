@@ -5,7 +5,8 @@ always gets images prepared as those that it was trained on.
 
 The steps, in this order:
 
-1. The format must be one of `FORMATS`; other files are refused unopened.
+1. The format must be one of `FORMATS`; other files are refused unopened, and
+   files whose image data are damaged or cut short, see the modules beside this one.
 2. The first frame of an animation is used.
 3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
    leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a

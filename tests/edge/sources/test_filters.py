@@ -33,6 +33,17 @@ def test_names_are_selected_by_patterns(
         assert not names.admit(f"/in/{name}", "/in"), name
 
 
+def listed(folder: Folder) -> list[str]:
+    """The paths that a folder yields before it first waits."""
+    stop, found = threading.Event(), []
+    for path in folder.files(stop):
+        if path is None:
+            stop.set()
+        elif path:
+            found.append(path)
+    return found
+
+
 @pytest.mark.parametrize(
     ("exclude", "entered", "skipped"),
     [
@@ -61,14 +72,7 @@ def test_excluded_folder_is_neither_listed_nor_watched(tmp_path: Path, monkeypat
     watched: list[str] = []
     add = Inotify.add
     monkeypatch.setattr(Inotify, "add", lambda self, folder: (watched.append(folder), add(self, folder)))
-    stop = threading.Event()
-    folder = Folder(str(tmp_path), recursive=True, names=Names((), ("drafts/*",)))
-    found = []
-    for path in folder.files(stop):
-        if path is None:
-            stop.set()
-        elif path:
-            found.append(path)
+    found = listed(Folder(str(tmp_path), recursive=True, names=Names((), ("drafts/*",))))
     assert found == [str(tmp_path / "kept" / "a.jpg")]
     assert watched == [str(tmp_path), str(tmp_path / "kept")]
 
@@ -88,14 +92,8 @@ def test_limit_of_watched_folders_is_logged_once_and_loses_no_file(
         add(self, folder)
 
     monkeypatch.setattr(Inotify, "add", limited)
-    stop = threading.Event()
     folder = Folder(str(tmp_path), recursive=True)
-    found = []
-    for path in folder.files(stop):
-        if path is None:
-            stop.set()
-        elif path:
-            found.append(path)
+    found = listed(folder)
     assert len(found) == 4
     assert logged == ["too many folders to watch; new files in unwatched folders are found by a listing every hour"]
     assert folder.failures == []

@@ -77,7 +77,15 @@ def test_too_long_picture_is_dropped_and_memory_is_limited() -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    [b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xda\0\2", b"\xff\xd8\xff\xe0\0\0", b"\0"],
+    [
+        b"\xff",
+        b"\xff\xd8",
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xd9",
+        b"\xff\xd8\xff\xda\0\2",
+        b"\xff\xd8\xff\xe0\0\0",
+        b"\0",
+    ],
     ids=bytes.hex,
 )
 def test_hostile_bytes_take_linear_time(hostile: bytes) -> None:

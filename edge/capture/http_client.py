@@ -1,9 +1,11 @@
 """GET requests to a camera: time limits, redirects, Basic and Digest authentication, by the standard library alone."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import io
+import math
 import re
 import secrets
 import socket
@@ -26,6 +28,7 @@ _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 _SAFE = "!$%&'()*+,/:;=?@[]~"  # characters of a path or query that stay as they are
 _CHALLENGE = re.compile(r"(?:^|,)\s*(basic|digest)\s+", re.IGNORECASE)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
+_HEADERS = {"User-Agent": "edge-detect", "Accept": "*/*", "Connection": "close"}
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
@@ -53,16 +56,17 @@ class Answer:
         """The media type in lower case, without parameters; empty if there is none."""
         return str(self.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
-    def read(self, seconds: float) -> bytes:
+    def read(self, seconds: float, deadline: float = math.inf) -> bytes:
         """Some bytes of the body, at most CHUNK_BYTES; empty at its end.
 
         Args:
             seconds: time limit.
+            deadline: another one, as time.monotonic().
 
         Raises:
             CameraError: the connection is lost, or silent for this time.
         """
-        self._limit.set(seconds)
+        self._limit.set(min(seconds, deadline - time.monotonic()))
         try:
             return self._response.read1(CHUNK_BYTES)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -147,11 +151,9 @@ class HttpClient:
         self._is_interrupted.set()
         connected = self._socket
         if connected is not None:
-            try:
+            with contextlib.suppress(OSError):  # it may be closed already
                 # Not the method of an SSLSocket, which would take its TLS state away from the reading thread.
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already
 
     def _send(
         self, parts: SplitResult, seconds: float, headers: dict[str, str]
@@ -166,16 +168,19 @@ class HttpClient:
         began = time.monotonic()
         try:
             connection.connect()
-            self._socket = connection.sock
+            self._socket = connected = connection.sock
             if self._is_interrupted.is_set():
                 raise ConnectionAbortedError
-            limit = _TimeLimit(connection.sock)
+            limit = _TimeLimit(connected)
             limit.set(seconds - (time.monotonic() - began))
             connection.response_class = limit.response  # type: ignore[assignment]  # is called only
-            connection.request("GET", _target(parts), headers=headers | {"User-Agent": "edge-detect", "Accept": "*/*"})
-            return connection.getresponse(), limit
-        finally:
-            connection.close()  # the response keeps the socket open for itself
+            connection.request("GET", _target(parts), headers=_HEADERS | headers)
+            response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        connected.close()  # the response keeps it open for itself
+        return response, limit
 
     def _may_log_in(self, parts: SplitResult) -> bool:
         own = urlsplit(self.url)
@@ -216,7 +221,7 @@ class _TimeLimit:
                 if left <= 0:
                     raise TimeoutError
                 limit._socket.settimeout(left)
-                return raw.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+                return raw.readinto(buffer)
 
             def close(self) -> None:
                 raw.close()

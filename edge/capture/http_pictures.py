@@ -65,14 +65,13 @@ def open_pictures(
         NotHttpError: the address is not one of HTTP.
         CameraError: the camera cannot be reached, or refuses.
     """
-    deadline = time.monotonic() + connect_seconds
     answer = client.get(connect_seconds)
     is_kept = False
     try:
-        beginning = _beginning(answer, deadline)
+        beginning = b"" if _is_picture_type(answer.type) else _beginning(answer, connect_seconds)
         if beginning.startswith(_PLAYLIST):
-            return OtherContent(answer.type, answer, text(answer, deadline, beginning))
-        if not _has_pictures(answer.type, beginning):
+            return OtherContent(answer.type, answer, text(answer, connect_seconds, beginning))
+        if not _is_picture_type(answer.type) and not beginning.startswith((b"\xff\xd8\xff", b"--")):
             return OtherContent(answer.type, answer)
         is_kept = True
         return HttpPictures(client, answer, beginning, interval_seconds, timeout_seconds)
@@ -189,7 +188,7 @@ class HttpPictures:
         try:
             if answer.status == 304:
                 return None
-            picture = _Body(answer, self.name).next(time.monotonic() + self._timeout_seconds, self._timeout_seconds)
+            picture = _Body(answer, self.name).next(time.monotonic() + 2 * self._timeout_seconds, self._timeout_seconds)
             if picture is None:
                 raise CameraError(f"{self.name}: no picture in the answer")
             self._headers = _conditions(answer)
@@ -229,10 +228,9 @@ class _Body:
             CameraError: the connection is lost, or a time limit is reached.
         """
         while not self._found:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise CameraError(f"{self._name}: sends something, but no picture")
-            data = self._answer.read(min(left, timeout_seconds))
+            if time.monotonic() > deadline:
+                raise CameraError(f"{self._name}: no picture for {2 * timeout_seconds:g} s")
+            data = self._answer.read(timeout_seconds)
             if data:
                 self._add(data)
             elif self._other:
@@ -252,34 +250,30 @@ class _Body:
             self._other += data
 
 
-def _beginning(answer: Answer, deadline: float) -> bytes:
-    """The body up to a few bytes by which its kind can be recognised, without leading white space."""
-    data = b""
-    while len(data) < _TO_DECIDE:
-        more = answer.read(deadline - time.monotonic())
-        if not more:
-            break
+def _is_picture_type(media_type: str) -> bool:
+    return media_type.startswith(("image/", "multipart/"))
+
+
+def _beginning(answer: Answer, seconds: float) -> bytes:
+    """A few bytes of the body by which its kind can be recognised, without leading white space."""
+    data, deadline = b"", time.monotonic() + seconds
+    while len(data) < _TO_DECIDE and (more := answer.read(seconds, deadline)):
         data = (data + more).lstrip()
     return data
 
 
-def _has_pictures(media_type: str, beginning: bytes) -> bool:
-    """Whether a body has pictures: JPEGs alone or in a multipart stream; or is a picture by its type."""
-    return media_type.startswith(("image/", "multipart/")) or beginning.startswith((b"\xff\xd8\xff", b"--"))
-
-
-def text(answer: Answer, deadline: float, beginning: bytes = b"") -> str:
+def text(answer: Answer, seconds: float, beginning: bytes = b"") -> str:
     """The body of an answer as a text, up to MAX_TEXT_BYTES.
 
     Args:
-        deadline: as time.monotonic().
+        seconds: time limit.
         beginning: what has been read of it.
 
     Raises:
-        CameraError: the connection is lost, or the deadline is reached.
+        CameraError: the connection is lost, or the time limit is reached.
     """
-    data = bytearray(beginning)
-    while len(data) < MAX_TEXT_BYTES and (more := answer.read(deadline - time.monotonic())):
+    data, deadline = bytearray(beginning), time.monotonic() + seconds
+    while len(data) < MAX_TEXT_BYTES and (more := answer.read(seconds, deadline)):
         data += more
     return data.decode("utf-8", "replace")
 

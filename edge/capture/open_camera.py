@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from dataclasses import replace
 
 from edge import redact
 from edge.capture import hls, http_pictures
@@ -72,9 +73,7 @@ def _http_camera(address: str, frames_per_second: float | None, stream: StreamSe
         elif content.type.startswith("audio/"):
             raise CameraError(f"{client.name}: has no video, only sound")
         elif content.type in ("text/html", "application/xhtml+xml"):
-            raise CameraError(
-                f"{client.name}: has no video: it is a web page; use the address of its stream or picture"
-            )
+            raise CameraError(f"{client.name}: has no video, but a web page; use the address of its stream")
         else:
             time.sleep(TRANSPORT_PAUSE_SECONDS)  # some cameras serve one connection, and are still closing it
     except NotHttpError:
@@ -95,7 +94,7 @@ def _live_playlist(client: HttpClient, content: http_pictures.OtherContent, seco
         return hls.live(content.playlist, content.answer, time.monotonic())
     answer = client.get(seconds, url)
     try:
-        return hls.live(http_pictures.text(answer, time.monotonic() + seconds), answer, time.monotonic())
+        return hls.live(http_pictures.text(answer, seconds), answer, time.monotonic())
     finally:
         answer.close()
 

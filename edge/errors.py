@@ -57,7 +57,16 @@ class RoiError(EdgeDetectError):
 
 
 class CoralError(EdgeDetectError):
-    """A Coral cannot be used, or was lost; the text has the remedy."""
+    """A Coral cannot be used, or was lost; the text is the reason and the fix.
+
+    Attributes:
+        reason: one line.
+        fix: what helps; empty if that is unknown.
+    """
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(f"{reason}: {fix}" if fix else reason)
+        self.reason, self.fix = reason, fix
 
 
 class LedgerError(EdgeDetectError):

@@ -5,23 +5,29 @@ import errno
 import fcntl
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 
 @dataclass(frozen=True)
 class FileId:
-    """A file's identity and state. Renaming keeps it; writing, copying or replacing the file changes it."""
+    """A file's identity and state. Renaming keeps it; writing, copying or replacing the file changes it.
+
+    Attributes:
+        ctime_ns: when anything about the file changed, nanoseconds since the epoch; 0 if unknown. It is not compared,
+            because renaming changes it; but it alone tells that a program wrote other content and restored the time.
+    """
 
     device: int
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, status: os.stat_result) -> "FileId":
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def __str__(self) -> str:
         return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"

@@ -158,7 +158,7 @@ class Snapshots:
                 total -= self._kept[0].bytes
                 self._remove(self._kept[0])
             if free_bytes(self._folder) < floor:
-                raise self._error(f"the disk has less than {self._limits.free_bytes // 1_000_000} MB left")
+                raise self._error(f"the disk has less than {self._limits.free_bytes // 1_000_000} MB left (--free-mb)")
         except OSError as error:
             raise self._error(reason_of(error)) from error
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edge import redact
+from edge import redact, requirements
 from edge.capture.frame import Frame
 from edge.capture.hls import START_INDEX, LivePlaylist, StreamClock
 from edge.capture.libav_frames import Conversion
-from edge.errors import CameraError, NotInstalledError, printable, reason_of
+from edge.errors import CameraError, printable, reason_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -64,8 +64,8 @@ class StreamSettings:
     """How to connect to a network camera.
 
     Attributes:
-        transport: of RTSP. TCP loses nothing and passes firewalls; "auto" takes UDP if the camera refuses TCP.
-        connect_seconds: time limit of the first answer; for a file, of opening it.
+        transport: of RTSP: TCP loses no packets and passes firewalls; "auto" uses UDP if the camera refuses TCP.
+        connect_seconds: time limit for the camera's first answer, or for opening a file.
     """
 
     transport: Transport = "auto"
@@ -93,13 +93,13 @@ class LibavCamera:
         Args:
             source: a device node, an address or a file.
             size: (width, height) in pixels to request from a V4L2 device, which may choose another.
-            frames_per_second: to request from a V4L2 device.
+            frames_per_second: frame rate to request from a V4L2 device.
             timeout_seconds: time limit of each frame; a V4L2 device has none.
             stream: how to connect to a network camera; None: the defaults.
             playlist: of a live HLS, whose frames are released at the pace of its own clock; None: any other source.
 
         Raises:
-            NotInstalledError: PyAV is missing.
+            NotInstalledError: PyAV is missing or too old.
             CameraError: the source cannot be opened, or has no video.
         """
         av = _av()
@@ -112,7 +112,7 @@ class LibavCamera:
         if playlist:
             timeout_seconds = max(timeout_seconds, SEGMENTS_TO_WAIT * playlist.segment_seconds)
         stream = stream or StreamSettings()
-        # Of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
+        # The limit of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
         self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
         requested = _requested(size, frames_per_second) if self._is_device else {}
         self._container: InputContainer | None = None
@@ -363,11 +363,6 @@ def _tolerance(av: Any) -> dict[str, str]:
 
 
 def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalledError(
-            "webcams, network cameras and video files need PyAV: pip install 'edge-detect[camera]'"
-        ) from error
+    av = requirements.load("av")
     av.logging.set_level(None)  # FFmpeg would print addresses with passwords to stderr
     return av

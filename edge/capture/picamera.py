@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+from edge import requirements
 from edge.capture import pixel_formats
 from edge.capture.frame import Frame
 from edge.errors import CameraError, NotInstalledError, printable
@@ -116,7 +117,7 @@ def library() -> Any:
     """Import the class `Picamera2`.
 
     Raises:
-        NotInstalledError: it is not installed, or does not load.
+        NotInstalledError: it is not installed, does not load, or is too old.
     """
     # libcamera and Picamera2 would print to stderr what is reported as a one-line error.
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
@@ -125,12 +126,11 @@ def library() -> Any:
     try:
         import picamera2
     except ModuleNotFoundError as error:
-        raise NotInstalledError(
-            "the Pi's camera needs picamera2: sudo apt install python3-picamera2, and an environment made with"
-            " --system-site-packages"
-        ) from error
+        raise NotInstalledError(requirements.PACKAGES["picamera2"].missing) from error
     except (ImportError, *ERRORS) as error:  # for example, built against another numpy
         raise NotInstalledError(f"picamera2 is installed but does not load: {_reason(error)}") from error
+    if problem := requirements.problem("picamera2"):
+        raise NotInstalledError(problem)
     return picamera2.Picamera2
 
 

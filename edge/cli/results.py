@@ -1,6 +1,8 @@
 """`edge-detect results`."""
 
+import contextlib
 import csv
+import select
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -133,7 +135,16 @@ def _answers(ledgers: list[Path], query: "Query", *, watch: bool) -> Iterator["R
         if not watch:
             return
         sys.stdout.flush()
-        time.sleep(WATCH_SECONDS)
+        if _reader_is_gone(WATCH_SECONDS):
+            return
+
+
+def _reader_is_gone(seconds: float) -> bool:
+    """Wait so long, or until the reader of standard output has closed its end, such as `head` after its last line."""
+    poll = select.poll()
+    with contextlib.suppress(OSError, ValueError):  # no descriptor, in a test for example
+        poll.register(sys.stdout.fileno(), 0)  # POLLERR is always reported
+    return bool(poll.poll(seconds * 1000))
 
 
 def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:

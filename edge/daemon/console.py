@@ -1,4 +1,4 @@
-"""A line of progress at the bottom of a terminal."""
+"""A progress line at the bottom of a terminal."""
 
 import contextlib
 import shutil
@@ -12,9 +12,9 @@ REDRAW_SECONDS = 0.2
 
 
 class Progress:
-    """Shows one line that is rewritten in place, and steps aside for other lines.
+    """Shows a progress line that is rewritten in place, and clears it before other lines are written.
 
-    Where the stream is no terminal it shows nothing.
+    If the stream is not a terminal, it shows nothing.
     """
 
     def __init__(self, lines: Lines, stream: TextIO) -> None:
@@ -24,6 +24,11 @@ class Progress:
         self._is_shown = False
 
     def write(self, answer: Answer | Recorded) -> None:
+        """Clear the progress line, and write an answer to the output lines.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
         self.clear()
         self._lines.write(answer)
 
@@ -39,6 +44,7 @@ class Progress:
         self._shown_at, self._is_shown = now, True
 
     def clear(self) -> None:
+        """Remove the progress line if it is shown."""
         if self._is_shown:
             self._write("\r\x1b[K")
             self._is_shown = False

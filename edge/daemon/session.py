@@ -49,6 +49,11 @@ class DaemonSettings:
     command_seconds: float = 60.0
 
     @property
+    def is_recursive(self) -> bool:
+        """Whether the sub-folders of a watched folder are watched too."""
+        return False
+
+    @property
     def commands(self) -> list[Command]:
         """
         Raises:
@@ -207,7 +212,7 @@ def open_session(
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(life.at_start(lambda: Ledger(settings.state)))
-        stack.enter_context(alone(settings.state, root))
+        stack.enter_context(alone(settings.state, root, is_recursive=settings.is_recursive))
         session = Session(settings, ledger, root, commands, life, stats)
         stack.callback(session.abandon)
         yield session

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """Sends datagrams to the service manager that started us, if there is one."""
+    """Sends datagrams to the service manager that started this process, if there is one."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -22,7 +22,7 @@ class Notifier:
 
     @property
     def is_listening(self) -> bool:
-        """Whether a service manager started us."""
+        """Whether a service manager started this process."""
         return self._socket is not None
 
     def ready(self) -> None:
@@ -35,7 +35,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def alive(self, status: str) -> None:
-        """Send a heartbeat and the status text; call it from the work loop alone, so that a hang goes silent."""
+        """Send a heartbeat and the status text. Call it only from the work loop, so that none is sent when it hangs."""
         now = time.monotonic()
         if self._socket is None or now - self._pinged_at < min(1.0, self._ping_seconds or 1.0):
             return

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 
 from edge.delivery.stdout import line_of
-from edge.errors import SinkError, printable
+from edge.errors import SinkError, printable, reason_of
+from edge.files import inode
 from edge.verdict import Answer, Failure, Recorded, Verdict
 
 SOCKET = "/run/systemd/journal/socket"
@@ -14,17 +15,17 @@ INFO, WARNING = 6, 4  # syslog(3)
 def takes(descriptor: int, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether standard output (1) or error (2) goes to the journal: systemd.exec(5), $JOURNAL_STREAM."""
     try:
-        status = os.fstat(descriptor)
+        device, number = inode(descriptor)
     except OSError:
         return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}" and os.path.exists(SOCKET)
+    return environment.get("JOURNAL_STREAM") == f"{device}:{number}" and os.path.exists(SOCKET)
 
 
 class JournalLines:
-    """One entry an answer, readable and with its fields."""
+    """Writes one journal entry for each answer: a readable message, and fields to search by."""
 
     def __init__(self, address: str = SOCKET) -> None:
-        import socket  # which most starts do not need
+        import socket  # most runs do not need it
 
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -32,7 +33,7 @@ class JournalLines:
     def write(self, answer: Answer | Recorded) -> None:
         """
         Raises:
-            SinkError: the journal does not take it.
+            SinkError: the journal cannot be written.
         """
         fields, message = {"SYSLOG_IDENTIFIER": "edge-detect"}, line_of(answer)
         if isinstance(answer, Recorded):
@@ -53,7 +54,7 @@ class JournalLines:
         try:
             self._socket.sendto(b"".join(_field(*field) for field in fields.items()), self._address)
         except OSError as error:
-            raise SinkError(f"cannot write to the journal: {(error.strerror or '').lower()}") from error
+            raise SinkError(f"cannot write to the journal: {reason_of(error)}") from error
 
 
 def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
@@ -68,5 +69,5 @@ def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
 
 
 def _field(name: str, value: str) -> bytes:
-    """As the journal's native protocol has it: printable text of one line is all that we send."""
+    """A field in the journal's native protocol, whose simple form is for values of one line: all of these are."""
     return f"{name}={value}\n".encode("utf-8", "replace")

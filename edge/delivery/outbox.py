@@ -13,34 +13,44 @@ from edge.verdict import Recorded
 
 _log = logging.getLogger(__name__)
 
-ATTEMPTS = 3  # at a command for one answer
-LOOK_SECONDS = 60.0  # between two looks of a command's thread, for what was recorded while the ledger was locked
+ATTEMPTS = 3  # runs of a command for one answer, before the delivery is given up until the next start
+# Interval at which a command's thread looks into the ledger without being woken; if the ledger was locked at the last
+# look, it may hold answers already.
+POLL_SECONDS = 60.0
 
 
 class Outlet:
-    """Delivers to a quick sink, between two rounds of work.
+    """Delivers answers to a sink that takes them quickly, from the thread of the work loop.
 
     Attributes:
-        name: under which the ledger knows it.
+        name: that of the sink.
         backoff: after a failure of the sink, the time of the next attempt.
     """
 
     def __init__(self, ledger: Ledger, folder: str, sink: Sink) -> None:
         self._ledger, self._folder, self._sink = ledger, folder, sink
-        self._accepted: tuple[tuple[int, int], int] | None = None  # which ledger's answers the sink has, up to which
+        # The last answer that the sink has received and the ledger does not have as delivered yet, and which ledger's.
+        self._unrecorded: tuple[tuple[int, int], int] | None = None
         self.name = sink.name
         self.backoff = Backoff("; it receives pending answers on retry")
         ledger.subscribe(folder, sink.name)
 
     def deliver(self, *, at_once: bool = False) -> bool:
-        """Tell it some of what it has not been recorded, unless it has just failed; returns whether there may be more.
+        """Deliver one batch of pending answers, unless a failed sink has to wait for its next attempt.
 
         Args:
-            at_once: also if it has just failed, and raise if it fails again.
+            at_once: do not wait, and raise an error of the sink instead of logging it.
+
+        Returns:
+            Whether more answers may be pending.
+
+        Raises:
+            LedgerError: the ledger cannot be read or written.
+            SinkError: with `at_once`.
         """
         if not (at_once or self.backoff.is_due):
             return False
-        self._note()  # of the last delivery, if the ledger failed just then: else answers would be emitted twice
+        self._mark_delivered()  # if the ledger failed after the last delivery; else its answers would be emitted twice
         batch = self._ledger.undelivered(self._folder, self._sink.name)
         if not batch:
             self.backoff.succeeded()
@@ -48,38 +58,39 @@ class Outlet:
         try:
             self._sink.emit(batch)
         except SinkError as error:
-            if error.delivered is not None:  # the sink took a part of the batch
-                self._accepted = self._ledger.identity, error.delivered
-                self._note()
+            if error.delivered is not None:  # the sink has received a part of the batch
+                self._unrecorded = self._ledger.identity, error.delivered
+                self._mark_delivered()
             if at_once:
                 raise
             self.backoff.failed(error)
             return False
-        self._accepted = self._ledger.identity, batch[-1].id
-        self._note()
+        self._unrecorded = self._ledger.identity, batch[-1].id
+        self._mark_delivered()
         return True
 
-    def _note(self) -> None:
-        if self._accepted and self._accepted[0] == self._ledger.identity:
-            self._ledger.mark_delivered(self._folder, self._sink.name, self._accepted[1])
-        self._accepted = None
+    def _mark_delivered(self) -> None:
+        if self._unrecorded and self._unrecorded[0] == self._ledger.identity:
+            self._ledger.mark_delivered(self._folder, self._sink.name, self._unrecorded[1])
+        self._unrecorded = None
 
 
 class CommandOutlet:
-    """A command of the user's, which may be slow: it runs in a thread, one answer after the other.
+    """Runs a user's command for the answers, one after the other, in a thread of its own because it may be slow.
 
     Attributes:
-        name: under which the ledger knows it.
-        backoff: after a failed start of the command, the time of the next attempt.
-        failed: answers for which it was given up until the next start.
+        name: that of the command.
+        backoff: if the command cannot be started, the time of the next attempt.
+        failed: number of answers whose delivery was given up until the next start.
     """
 
     def __init__(self, state: Path, folder: str, command: Command) -> None:
         self._state, self._folder, self._command = state, folder, command
         self._wake, self._stop, self._finish = threading.Event(), threading.Event(), threading.Event()
         self._ledger: Ledger | None = None
-        # Which ledger's answer it was run for at last, and whether that worked: so that it is known if noting fails.
-        self._done: tuple[tuple[tuple[int, int], int], bool] | None = None
+        # The ledger and id of the last answer that the command ran for, and whether it succeeded: kept in case the
+        # ledger fails to record that.
+        self._last_run: tuple[tuple[tuple[int, int], int], bool] | None = None
         self.name = command.name
         self.failed = 0
         self.backoff = Backoff()
@@ -89,13 +100,14 @@ class CommandOutlet:
         self._thread.start()
 
     def deliver(self) -> None:
-        """There are new answers."""
+        """Wake the thread, because the ledger has new answers."""
         self._wake.set()
 
     def end(self, *, finish: bool) -> None:
-        """Let the thread end: after all answers, to `finish`; else at once, the command that runs being ended too.
+        """Ask the thread to end. The next start delivers what is not delivered then.
 
-        The next start delivers what was not delivered.
+        Args:
+            finish: deliver all pending answers first; otherwise a running command is killed after its grace period.
         """
         (self._finish if finish else self._stop).set()
         self._wake.set()
@@ -106,20 +118,24 @@ class CommandOutlet:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._wake.set()  # there may be something from before
+        self._wake.set()  # answers may be pending from a former run
         is_first = True
         while not self._stop.wait(self.backoff.seconds_left):
-            self._wake.wait(LOOK_SECONDS if not self.backoff.reason else 0)
+            self._wake.wait(POLL_SECONDS if not self.backoff.reason else 0)
             self._wake.clear()
             is_last = self._finish.is_set()
             try:
-                self._deliver(again=is_first)
+                self._deliver_new()
+                if is_first:
+                    self._deliver_given_up()
                 is_first = False
                 self.backoff.succeeded()
+            except CommandStoppedError:
+                break
             except EdgeDetectError as error:
                 self._close()
                 self.backoff.failed(error)
-            except Exception as error:  # a thread that dies does so in silence
+            except Exception as error:  # it would end the thread without a log line
                 self._close()
                 self.backoff.failed(SinkError(f"{printable(self._command.words[0])}: {type(error).__name__}: {error}"))
             if is_last:
@@ -131,52 +147,61 @@ class CommandOutlet:
             self._ledger.close()
         self._ledger = None
 
-    def _deliver(self, *, again: bool) -> None:
-        """
-        Args:
-            again: also what was given up by a former run.
+    def _deliver_new(self) -> None:
+        """Run the command for all answers that it has not received.
+
+        Raises:
+            CommandStoppedError: the thread has to end first.
+            EdgeDetectError: the ledger cannot be used.
         """
         if self._ledger and not self._ledger.is_there:
             self._close()
         self._ledger = self._ledger or Ledger(self._state, check="")
         while batch := self._ledger.undelivered(self._folder, self.name):
             for recorded in batch:
-                if self._stop.is_set() or (self._command.wants(recorded) and self._has_run(recorded, ATTEMPTS) is None):
-                    return
+                if self._stop.is_set():
+                    raise CommandStoppedError
+                if self._command.matches(recorded):
+                    self._run_command(self._ledger, recorded, ATTEMPTS)
                 self._ledger.mark_delivered(self._folder, self.name, recorded.id)
+
+    def _deliver_given_up(self) -> None:
+        """Run the command once more for each answer that a former run has given up; raises as `_deliver_new`."""
+        assert self._ledger
         last = 0
-        while again and (batch := self._ledger.given_up(self._folder, self.name, last)):
+        while batch := self._ledger.given_up(self._folder, self.name, last):
             for recorded in batch:
-                if self._stop.is_set() or self._has_run(recorded, 1) is None:
-                    return
+                if self._stop.is_set():
+                    raise CommandStoppedError
+                self._run_command(self._ledger, recorded, 1)
                 last = recorded.id
 
-    def _has_run(self, recorded: Recorded, attempts: int) -> bool | None:
-        """Run the command until it succeeds, or is given up until the next start; None if we are to end before."""
-        assert self._ledger
-        this = self._ledger.identity, recorded.id
-        if self._done is None or self._done[0] != this:  # else only the noting of it has failed
-            has_run = self._attempted(recorded, attempts)
-            if has_run is None:
-                return None
-            self._done = this, has_run
-        self._ledger.give_up(self._folder, self.name, recorded.id, for_now=not self._done[1])
-        return self._done[1]
+    def _run_command(self, ledger: Ledger, recorded: Recorded, attempts: int) -> None:
+        """Run the command until it succeeds or all attempts have failed, and record which of the two in the ledger.
 
-    def _attempted(self, recorded: Recorded, attempts: int) -> bool | None:
+        Raises:
+            CommandStoppedError: the thread has to end first.
+            LedgerError: the result cannot be recorded; the next call for the same answer only repeats that.
+        """
+        this = ledger.identity, recorded.id
+        if self._last_run is None or self._last_run[0] != this:
+            self._last_run = this, self._has_succeeded(recorded, attempts)
+        ledger.give_up(self._folder, self.name, recorded.id, for_now=not self._last_run[1])
+
+    def _has_succeeded(self, recorded: Recorded, attempts: int) -> bool:
         backoff = Backoff(f" ({printable(recorded.answer.path)})")
         while attempts:
             if self._stop.wait(backoff.seconds_left):
-                return None
+                raise CommandStoppedError
             try:
                 self._command.run(recorded, self._stop)
                 return True
-            except CommandStoppedError:
-                return None
-            except NotRunnableError as error:  # which is no fault of the answer's: all others wait as well
+            except (
+                NotRunnableError
+            ) as error:  # it concerns all answers, so it is not counted as an attempt for this one
                 self.backoff.failed(error)
                 if self._finish.is_set() or self._stop.wait(self.backoff.seconds_left):
-                    return None
+                    raise CommandStoppedError from error
             except SinkError as error:
                 backoff.failed(error)
                 attempts -= 1

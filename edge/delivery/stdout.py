@@ -2,40 +2,43 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, TextIO
 
-from edge.errors import SinkError, printable
+from edge.errors import SinkError, printable, reason_of
 from edge.verdict import ENDED, FRAME, LABELS, UNSURE, Answer, Failure, Recorded, Verdict, ViewLogit, probability
 
 
 class Sink(Protocol):
-    """Anything that takes note of answers that the ledger holds.
+    """Something that answers are delivered to from the ledger, such as a log file.
 
     Attributes:
-        name: of the sink's position in the ledger.
+        name: identifies the sink in the ledger, which records up to which answer it has received them.
     """
 
     name: str
 
     def emit(self, batch: Sequence[Recorded]) -> None:
-        """
+        """Write answers, in their order.
+
         Raises:
-            SinkError: they could not be written down.
+            SinkError: they cannot be written.
         """
 
 
 class Lines(Protocol):
-    """Lines on standard output, readable or JSON."""
+    """Writes answers as lines on standard output, readable or JSON."""
 
     def write(self, answer: Answer | Recorded) -> None:
-        """
+        """Write one answer.
+
         Raises:
-            SinkError: it could not be written down.
+            SinkError: it cannot be written.
         """
 
 
 class JsonLines:
-    """One JSON object a line, ASCII only; a bad image has `path` and `error`."""
+    """Writes one JSON object per line, ASCII only; a bad image has `path` and `error`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -45,7 +48,7 @@ class JsonLines:
 
 
 def text(answer: Answer) -> str:
-    """One readable line, without its end."""
+    """An answer as one readable line, without a newline."""
     if isinstance(answer, Failure):
         return f"ERROR          {printable(answer.path)}: {answer.reason}"
     remark = f"  (outside: {answer.outside})" if answer.outside else ""
@@ -54,7 +57,7 @@ def text(answer: Answer) -> str:
 
 
 def line_of(answer: Answer | Recorded) -> str:
-    """One readable line; of a camera's record with what happened and when."""
+    """An answer as one readable line; a camera's record also has the state of the event and its time."""
     if not isinstance(answer, Recorded):
         return text(answer)
     seen = answer.event
@@ -68,11 +71,15 @@ def line_of(answer: Answer | Recorded) -> str:
         "" if end is None else f"after {end:.1f} s",
         "" if seen.snapshot is None else printable(seen.snapshot),
     ]
-    return "  ".join([text(answer.answer), " ".join(part for part in parts if part)]).rstrip()
+    verdict = answer.answer
+    if isinstance(verdict, Verdict) and verdict.outside:  # the same for every frame: one word is enough
+        verdict = replace(verdict, outside=None)
+        parts.append("(outside)")
+    return "  ".join([text(verdict), " ".join(part for part in parts if part)]).rstrip()
 
 
 def line_of_view(view: ViewLogit) -> str:
-    """One readable line of what a part of the picture speaks for, to stand below the answer."""
+    """A view of an explained answer as one readable line: label, logit and place in the picture."""
     place, label = view.place, LABELS[view.logit > 0] if view.logit else ""
     size, left, top = f"{_share(place.width)} x {_share(place.height)}", f"{place.left:.0%}", f"{place.top:.0%}"
     is_whole = min(place.width, place.height) >= 1
@@ -85,7 +92,10 @@ def _share(part: float) -> str:
 
 
 class HumanLines:
-    """One readable line an image, and one for each view if it is explained; bad images go to the second stream."""
+    """Writes one readable line per image, and one per view if the answer is explained.
+
+    Lines about bad images go to the second stream.
+    """
 
     def __init__(self, stream: TextIO, errors: TextIO) -> None:
         self._stream, self._errors = stream, errors
@@ -98,7 +108,7 @@ class HumanLines:
 
 
 class Output:
-    """The output lines as a sink: the next start emits what was not emitted before a stop."""
+    """Standard output as a sink; answers that were not written before a stop are written after the next start."""
 
     name = "output"
 
@@ -106,6 +116,7 @@ class Output:
         self._lines = lines
 
     def emit(self, batch: Sequence[Recorded]) -> None:
+        """See `Sink.emit`; the error has the id of the last answer that was written."""
         last = None
         for recorded in batch:
             try:
@@ -117,11 +128,16 @@ class Output:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """At once, so that a reader of a pipe need not wait."""
+    """Write a line and flush it, so that the reader of a pipe need not wait for it.
+
+    Raises:
+        BrokenPipeError: the reader has closed the pipe.
+        SinkError: any other error.
+    """
     try:
         stream.write(line)
         stream.flush()
     except BrokenPipeError:
-        raise  # the reader has gone, which is no error of anyone: the command line ends quietly
+        raise  # not an error: the command line ends quietly
     except OSError as error:
-        raise SinkError(f"cannot write the output: {(error.strerror or '').lower()}") from error
+        raise SinkError(f"cannot write the output: {reason_of(error)}") from error

@@ -9,8 +9,9 @@ from pathlib import Path
 from edge.capture.devices import PIPELINE_DRIVERS
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
-from edge.doctor.runtime import installing, is_there, version
+from edge.doctor.runtime import installing, is_there, too_old, version
 from edge.errors import printable
+from edge.requirements import PACKAGES
 
 PICAMERA_SECONDS = 30.0
 _SYSTEM_PICAMERA2 = "/usr/lib/python3/dist-packages/picamera2"
@@ -33,23 +34,32 @@ def video(machine: Host) -> Iterator[Finding]:
             yield Finding("webcam", WARNING, f"{found}: {printable(node.problem)}", fix)
     if not nodes:
         yield Finding("webcam", ABSENT, "none")
-    if is_there("av"):
-        try:
-            machine.ask("module", "av")
-            yield Finding("PyAV", OK, version("av"))
-        except ProbeError as error:
-            fix = installing(machine, "--force-reinstall", "av>=12")
-            yield Finding("PyAV", PROBLEM, f"{version('av')} does not load: {error}", fix)
-    elif nodes:
-        yield Finding("PyAV", WARNING, "not installed: webcams need it", installing(machine, "av>=12"))
-    else:
-        yield Finding("PyAV", ABSENT, "not installed; webcams and network cameras would need it")
+    yield _pyav(machine, is_needed=bool(nodes))
+
+
+def _pyav(machine: Host, *, is_needed: bool) -> Finding:
+    package = PACKAGES["av"]
+    if not is_there("av"):
+        if is_needed:
+            return Finding("PyAV", WARNING, "not installed: webcams need it", package.fix)
+        return Finding("PyAV", ABSENT, "not installed; webcams and network cameras would need it")
+    if old := too_old("PyAV", "av", version("av")):
+        return old
+    try:
+        found: str = machine.ask("video")
+    except ProbeError as error:
+        fix = installing(machine, "--force-reinstall", package.requirement)
+        return Finding("PyAV", PROBLEM, f"{version('av')} does not work: {error}", fix)
+    return Finding("PyAV", OK, printable(found))
 
 
 def pi_camera(machine: Host) -> Iterator[Finding]:
     """Picamera2, and the cameras at the board's own connector."""
     if not is_there("picamera2"):
         yield _without_picamera2(machine)
+        return
+    if old := too_old("Picamera2", "picamera2", version("picamera2")):
+        yield old
         return
     try:
         names: list[str] = machine.ask("picamera2", seconds=PICAMERA_SECONDS)

@@ -7,14 +7,11 @@ from edge import resources
 from edge.doctor.choices import Choices
 from edge.doctor.finding import ABSENT, OK, PROBLEM, STATES, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
-from edge.doctor.runtime import is_there, judged
+from edge.doctor.runtime import RUNTIMES, is_there, judged
 from edge.errors import CoralError, printable
-from edge.inference import edgetpu
+from edge.inference import edgetpu, edgetpu_fixes
 
 SLOW_MEGABITS = 480  # USB 2
-_SOURCE = "add Google's package source (https://coral.ai/docs/accelerator/get-started), then:"
-_LIBRARY = f"{_SOURCE} sudo apt install libedgetpu1-std"
-_DRIVER = f"{_SOURCE} sudo apt install gasket-dkms && sudo modprobe apex"
 _KINDS = {edgetpu.PCI: "PCIe", edgetpu.USB: "USB"}
 
 
@@ -29,7 +26,8 @@ def coral(machine: Host, choices: Choices) -> Iterator[Finding]:
         found = f"{machine.page_size} bytes; the Coral on PCIe needs {edgetpu.PAGE_BYTES}"
         fix = "echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt && sudo reboot"
         yield Finding("memory pages", PROBLEM, found, fix)
-    library = _library(machine, is_needed=bool(connected))
+    runtime = choices.runtime or next((name for name, package in RUNTIMES.items() if is_there(package)), None)
+    library = _library(machine, runtime, is_needed=bool(connected))
     yield library
     if edgetpu.has_pycoral():
         yield Finding("pycoral", OK, "Google's; not needed")
@@ -45,7 +43,7 @@ def _device(machine: Host, device: edgetpu.Device) -> Finding:
     kind = _KINDS[device.kind]
     if device.node is None:
         if device.kind == edgetpu.PCI:
-            return Finding("Coral", PROBLEM, f"{kind}, no driver", _DRIVER)
+            return Finding("Coral", PROBLEM, f"{kind}, no driver", edgetpu_fixes.driver(machine.release))
         fix = "unplug it and plug it in again; in a container, pass /dev/bus/usb on to it"
         return Finding("Coral", PROBLEM, f"{kind}, no node in /dev/bus/usb", fix)
     node = machine.absolute(device.node)
@@ -66,17 +64,30 @@ def _megabits(machine: Host, node: str) -> int | None:
     return None
 
 
-def _library(machine: Host, *, is_needed: bool) -> Finding:
+def _library(machine: Host, runtime: str | None, *, is_needed: bool) -> Finding:
     try:
-        library = edgetpu.library(machine.edgetpu)
+        library = edgetpu.library(machine.edgetpu, runtime)
     except CoralError as error:
-        if "is not installed" not in str(error):
-            fix = "sudo apt install --reinstall libedgetpu1-std"
-            return Finding("libedgetpu", PROBLEM if is_needed else WARNING, str(error), fix)
+        if "is not installed" not in error.reason:
+            return Finding("libedgetpu", PROBLEM if is_needed else WARNING, error.reason, error.fix)
         if is_needed:
-            return Finding("libedgetpu", PROBLEM, "not installed, but a Coral is connected", _LIBRARY)
+            return Finding("libedgetpu", PROBLEM, "not installed, but a Coral is connected", error.fix)
         return Finding("libedgetpu", ABSENT, "not installed; a Coral would need it")
-    return Finding("libedgetpu", OK, printable(", ".join(filter(None, (library.path, library.version)))))
+    found = printable(", ".join(filter(None, (library.path, library.version))))
+    if version := _googles_version(machine):
+        found += f", Google's package {printable(version)}, which crashes LiteRT runtimes from 2.12 on"
+        return Finding("libedgetpu", WARNING, found, edgetpu_fixes.library(runtime))
+    return Finding("libedgetpu", OK, found)
+
+
+def _googles_version(machine: Host) -> str | None:
+    """The version of Google's package of libedgetpu; None if it is not installed. Builds of others have "tf" in it."""
+    for package in ("libedgetpu1-std", "libedgetpu1-max"):
+        done = machine.run("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", package)
+        status, _, version = done.output.strip().partition(" ") if done is not None else ("", "", "")
+        if status == "installed" and version and "tf" not in version.lower():
+            return version
+    return None
 
 
 def _compiled_model(machine: Host, choices: Choices, *, is_usable: bool) -> Iterator[Finding]:
@@ -97,6 +108,6 @@ def _compiled_model(machine: Host, choices: Choices, *, is_usable: bool) -> Iter
             reply = machine.ask("coral", os.path.abspath(path), choices.runtime or "", machine.edgetpu)
         except ProbeError as error:
             found = f"{printable(path.name)}: fails: {error}"
-            yield Finding("Coral inference", PROBLEM, found, "unplug it, plug it in again, and run this command again")
+            yield Finding("Coral inference", PROBLEM, found, error.fix or f"see {edgetpu_fixes.GUIDE}")
         else:
             yield judged("Coral inference", path.name, reply, is_ours=not choices.model)

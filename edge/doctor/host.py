@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge import requirements
 from edge.board import Board
 from edge.capture.devices import Found, v4l2_devices
 from edge.errors import EdgeDetectError, printable, reason_of
@@ -26,7 +27,15 @@ _PROBE = "from edge.doctor.probe import main; main()"
 
 
 class ProbeError(EdgeDetectError):
-    """A probe in a process of its own failed; the text is the reason."""
+    """A probe in a process of its own failed; the text is the reason.
+
+    Attributes:
+        fix: what helps; empty if the probe does not know it.
+    """
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Host(Board):
     @property
     def python(self) -> str:
         """The Python interpreter that runs us, quoted for a shell."""
-        return shlex.quote(sys.executable or "python3")
+        return requirements.python()
 
     def may_use(self, absolute: str) -> bool:
         """Whether the user may read and write a device node."""
@@ -108,7 +117,7 @@ class Host(Board):
         except ValueError:
             raise ProbeError(shortened(done.last_line) or f"exit status {done.status}, no output") from None
         if error_text := reply.get("error"):
-            raise ProbeError(shortened(error_text))
+            raise ProbeError(shortened(error_text), printable(reply.get("fix", "")))
         return reply["answer"]
 
     def _groups(self) -> list[tuple[str, int, tuple[str, ...]]]:

@@ -1,6 +1,7 @@
 """Probes that `edge.doctor.host.Host.ask` runs in a process of its own: the libraries may crash, hang or print.
 
-The arguments are the name of a probe and its own; it prints one JSON object, {"answer": ...} or {"error": "..."}.
+The arguments are the name of a probe and its own; it prints one JSON object, {"answer": ...} or
+{"error": "...", "fix": "..."}; an empty fix is unknown.
 """
 
 import json
@@ -8,13 +9,14 @@ import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import EdgeDetectError
+from edge.errors import CoralError, EdgeDetectError
 
 if TYPE_CHECKING:
     from edge.imaging.inputs import Domain
@@ -29,8 +31,41 @@ INVOCATIONS = 9  # whose median time is reported
 
 
 def module(name: str) -> str:
-    """Import a module and return its version."""
+    """Import a module and return its version; empty if it has none."""
     return str(getattr(import_module(name), "__version__", ""))
+
+
+def video() -> str:
+    """Decode a frame of a generated GIF by PyAV, as `camera` does, and return PyAV's version."""
+    from PIL import Image
+
+    from edge.capture.libav import LibavCamera
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "frames.gif")
+        frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        camera = LibavCamera(path)
+        frame = camera.frame()
+        size = frame.pixels.shape if frame else None
+        camera.close()
+    if size != (64, 64, 3):
+        raise ValueError(f"a frame of 64 x 64 pixels is decoded to {size}")
+    return module("av")
+
+
+def inotify() -> str:
+    """See that a new file in a folder is reported; the answer is empty."""
+    from edge.sources.inotify import Inotify
+
+    with tempfile.TemporaryDirectory() as folder, Inotify(folder) as watched:
+        watched.add(folder)
+        if list(watched.read()):
+            raise ValueError("it reports a change where there was none")
+        Path(folder, "new").touch()
+        if not list(watched.read()):
+            raise ValueError("it does not report a new file")
+    return ""
 
 
 def formats() -> dict[str, bool]:
@@ -155,7 +190,7 @@ def picamera2() -> list[str]:
 
 
 PROBES: dict[str, Callable[..., Any]] = {
-    probe.__name__: probe for probe in (module, formats, runtime, models, inference, coral, picamera2)
+    probe.__name__: probe for probe in (module, video, inotify, formats, runtime, models, inference, coral, picamera2)
 }
 
 
@@ -169,7 +204,9 @@ def main() -> None:
             reply = {"answer": PROBES[name](*arguments)}
         except (EdgeDetectError, ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
             cause: BaseException = error
+            fix = error.fix if isinstance(error, CoralError) else ""
             while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in advice
                 cause = cause.__cause__
-            reply = {"error": str(cause).strip() or type(cause).__name__}
+            text = error.reason if isinstance(error, CoralError) else str(cause).strip()
+            reply = {"error": text or type(cause).__name__, "fix": fix}
         json.dump(reply, answers)

@@ -5,9 +5,11 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
+from edge import requirements
 from edge.doctor.choices import Choices
 from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, ProbeError
@@ -16,7 +18,7 @@ from edge.errors import printable
 # As in edge.inference.runtime, which cannot be imported without a working numpy.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _NEEDED = {"JPEG", "PNG"}
-_LEAST_PILLOW_FOR_HEIC = (11, 1)  # as in edge.imaging.heic, which cannot be imported without Pillow
+INOTIFY_SECONDS = 20.0
 
 
 def python(machine: Host) -> Iterator[Finding]:
@@ -30,12 +32,13 @@ def python(machine: Host) -> Iterator[Finding]:
 
 
 def numpy(machine: Host) -> Iterator[Finding]:
-    """Whether numpy is installed and loads."""
+    """Whether numpy is installed, loads, and is recent enough."""
     if not is_there("numpy"):
-        yield Finding("numpy", PROBLEM, "not installed", installing(machine, "numpy>=1.23.2"))
+        yield Finding("numpy", PROBLEM, "not installed", requirements.PACKAGES["numpy"].fix)
         return
     try:
-        yield Finding("numpy", OK, printable(machine.ask("module", "numpy")))
+        found = machine.ask("module", "numpy")
+        yield too_old("numpy", "numpy", found) or Finding("numpy", OK, printable(found))
     except ProbeError as error:
         needs_system_library = "openblas" in str(error)
         fix = "sudo apt install libopenblas0" if needs_system_library else reinstalling(machine, "numpy")
@@ -45,7 +48,7 @@ def numpy(machine: Host) -> Iterator[Finding]:
 def pillow(machine: Host) -> Iterator[Finding]:
     """Whether Pillow loads, and the image formats that it reads."""
     if not is_there("PIL"):
-        yield Finding("Pillow", PROBLEM, "not installed", installing(machine, "pillow>=9.4"))
+        yield Finding("Pillow", PROBLEM, "not installed", requirements.PACKAGES["PIL"].fix)
         return
     try:
         formats: dict[str, bool] = machine.ask("formats")
@@ -54,6 +57,9 @@ def pillow(machine: Host) -> Iterator[Finding]:
         yield Finding("Pillow", PROBLEM, f"{version('pillow')} does not load: {error}", fix)
         return
     read = ", ".join(name for name, is_read in formats.items() if is_read)
+    if old := too_old("Pillow", "PIL", version("pillow")):
+        yield old
+        return
     unread = {name for name, is_read in formats.items() if not is_read}
     found = f"{version('pillow')}, reads {read or 'nothing'}"
     if unread:
@@ -71,29 +77,35 @@ def heic(machine: Host) -> Iterator[Finding]:
         return
     found = f"pillow-heif {version('pillow-heif')}"
     try:
-        machine.ask("module", "pillow_heif")
+        loaded = machine.ask("module", "pillow_heif") or version("pillow-heif")
     except ProbeError as error:
         yield Finding("HEIC", WARNING, f"{found} does not load: {error}", reinstalling(machine, "pillow-heif"))
         return
-    try:
-        is_read = tuple(map(int, version("pillow").split(".")[:2])) >= _LEAST_PILLOW_FOR_HEIC
-    except ValueError:  # its version is unknown
-        is_read = True
-    if is_read:
-        yield Finding("HEIC", OK, found)
-    else:  # pip itself never leaves this combination behind
-        fix = installing(machine, "pillow>=11.1")
+    if old := too_old("HEIC", "pillow_heif", loaded):
+        yield old
+    elif requirements.is_older(version("pillow"), requirements.PILLOW_FOR_HEIC):
+        fix = installing(machine, f"pillow>={requirements.PILLOW_FOR_HEIC}")  # pip itself never leaves this behind
         yield Finding("HEIC", WARNING, f"{found} does not fit Pillow {version('pillow')}", fix)
+    else:
+        yield Finding("HEIC", OK, found)
 
 
 def commands(machine: Host) -> Iterator[Finding]:
-    """click, which parses the command line, and inotify-simple, which `watch` uses."""
-    yield Finding("click", OK, version("click"))
-    if is_there("inotify_simple"):
-        yield Finding("inotify-simple", OK, version("inotify-simple"))
+    """click, which parses the command line, and inotify-simple, by which `watch` sees changes."""
+    yield too_old("click", "click", version("click")) or Finding("click", OK, version("click"))
+    name, package = "inotify-simple", requirements.PACKAGES["inotify_simple"]
+    if not is_there("inotify_simple"):
+        yield Finding(name, PROBLEM, "not installed: only `watch --poll` and `--once` work", package.fix)
+    elif old := too_old(name, "inotify_simple", version(name)):
+        yield old
     else:
-        fix = installing(machine, "inotify-simple>=1.3")
-        yield Finding("inotify-simple", PROBLEM, "not installed: only `watch --poll` and `--once` work", fix)
+        try:
+            machine.ask("inotify", seconds=INOTIFY_SECONDS)
+        except ProbeError as error:
+            found = f"{version(name)} does not work: {error}"
+            yield Finding(name, PROBLEM, found, f"{package.fix}; until then: watch --poll 30")
+        else:
+            yield Finding(name, OK, version(name))
 
 
 def runtimes(machine: Host, choices: Choices) -> Iterator[Finding]:
@@ -106,6 +118,9 @@ def runtimes(machine: Host, choices: Choices) -> Iterator[Finding]:
     taken = choices.runtime or next(iter(installed), None)
     for name in sorted(installed, key=lambda name: name != taken):
         role = "in use" if name == taken else "not in use"
+        if old := too_old(name, RUNTIMES[name], version(name)):
+            yield old if name == taken else replace(old, state=WARNING)
+            continue
         try:
             machine.ask("runtime", name)
         except ProbeError as error:
@@ -142,6 +157,12 @@ def models(machine: Host, choices: Choices) -> Iterator[Finding]:
     for one in found_models:
         if one["is_taken"] and not one["error"]:
             yield _inference(machine, choices, one["path"], is_ours=one["path"] != path)
+
+
+def too_old(name: str, module: str, version: str) -> Finding | None:
+    """A finding with this name if a version of a package of `edge.requirements` is too old."""
+    reason = requirements.too_old(module, version)
+    return Finding(name, PROBLEM, reason, requirements.PACKAGES[module].fix) if reason else None
 
 
 def is_there(package: str) -> bool:
@@ -206,4 +227,4 @@ def _runtime_to_install(machine: Host) -> str:
         return installing(machine, "tflite-runtime==2.14.0", "numpy<2")
     if machine.bits == 32:
         return "install a 64-bit system: for 32 bits and this Python there is no LiteRT runtime"
-    return installing(machine, "ai-edge-litert>=2.1")
+    return requirements.PACKAGES["ai_edge_litert"].fix

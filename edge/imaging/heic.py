@@ -14,7 +14,9 @@ from io import BytesIO
 import PIL
 from PIL import Image, UnidentifiedImageError
 
+from edge import requirements
 from edge.errors import UnreadableFileError
+from edge.imaging import completeness
 
 # Brands of ISO/IEC 23008-12, annex B: those of images coded with HEVC, and those of any codec.
 _HEVC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
@@ -22,8 +24,7 @@ _ANY_BRANDS = frozenset((b"mif1", b"mif2", b"msf1"))
 _AV1_BRANDS = frozenset((b"avif", b"avis"))
 _MOST_BRANDS = 64  # real files have fewer; a hostile one may claim a million
 HEAD_BYTES = 16 + 4 * _MOST_BRANDS
-SUFFIXES = (".heic", ".heif")
-_LEAST_PILLOW = (11, 1)
+SUFFIXES = (".heic", ".heif", ".hif")  # the last is that of cameras of Canon, Fujifilm and Sony
 
 # Greatest memory of decoding in bytes per pixel, measured by tests/edge/imaging/test_heic.py: the YCbCr planes, cropped
 # and rotated, then RGB, then Pillow's own copy.
@@ -37,11 +38,16 @@ _SHORT_OF_MEMORY = ("Out of memory", "Memory allocation error: Unspecified: Allo
 
 def is_heic(data: bytes) -> bool:
     """Whether a file's first bytes are those of HEIC, and not of AVIF or video, which have the same structure."""
+    found = brands(data)
+    return bool(found & _HEVC_BRANDS) or (data[8:12] in _ANY_BRANDS and bool(found) and not found & _AV1_BRANDS)
+
+
+def brands(data: bytes) -> set[bytes]:
+    """The brands that a file's first box names (ISO/IEC 14496-12, section 4.3); none if the file has another structure."""
     if data[4:8] != b"ftyp":
-        return False
-    main, end = data[8:12], min(int.from_bytes(data[:4], "big"), HEAD_BYTES)
-    brands = {main, *(data[at : at + 4] for at in range(16, end - 3, 4))}
-    return bool(brands & _HEVC_BRANDS) or (main in _ANY_BRANDS and not brands & _AV1_BRANDS)
+        return set()
+    end = min(int.from_bytes(data[:4], "big"), HEAD_BYTES)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
 
 
 def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
@@ -55,7 +61,7 @@ def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
         UnreadableFileError: it is HEIC, and pillow-heif is missing.
     """
     if is_heic(head) and find_spec("pillow_heif") is None:
-        raise UnreadableFileError(path, "HEIC photos need pillow-heif: pip install 'edge-detect[heic]'")
+        raise UnreadableFileError(path, requirements.PACKAGES["pillow_heif"].missing)
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
@@ -67,19 +73,22 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: the file is not HEIC.
-        UnreadableFileError: pillow-heif is missing or broken, or Pillow is too old.
+        UnreadableFileError: pillow-heif is missing, broken or too old, or Pillow is too old.
         MemoryError: there is not enough memory now.
         SyntaxError, ValueError, RuntimeError: the file is damaged.
     """
     if not is_heic(data):
         raise UnidentifiedImageError
     require_decoder(path, data)
-    if tuple(map(int, PIL.__version__.split(".")[:2])) < _LEAST_PILLOW:  # older ones call every photo damaged
-        wanted = "HEIC photos need Pillow {}.{}".format(*_LEAST_PILLOW)
+    completeness.require_heif(data)
+    if requirements.is_older(PIL.__version__, requirements.PILLOW_FOR_HEIC):
+        wanted = f"HEIC photos need Pillow {requirements.PILLOW_FOR_HEIC}"
         raise UnreadableFileError(path, f"{wanted}, but {PIL.__version__} is loaded: upgrade Pillow and restart")
     try:
         from pillow_heif import HeifImageFile, options
 
+        if problem := requirements.problem("pillow_heif"):
+            raise UnreadableFileError(path, problem)
         options.DECODE_THREADS = 0  # none of its own: `watch` has a process for each core
         options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
         opener: Callable[[BytesIO], Image.Image] = HeifImageFile  # pillow-heif has no type hints
@@ -113,10 +122,10 @@ def _memory_errors() -> Iterator[None]:
 
 def bytes_needed(image: Image.Image, data: bytes) -> int:
     """Greatest memory that decoding takes, in bytes, by the sizes in the file."""
-    return max(image.width * image.height, _most_pixels(data)) * bytes_per_pixel(image)
+    return max(image.width * image.height, most_pixels(data)) * bytes_per_pixel(image)
 
 
-def _most_pixels(data: bytes) -> int:
+def most_pixels(data: bytes) -> int:
     """Pixels of the largest image in the file, by the sizes in it: the tiles of a grid are decoded completely."""
     at = most = 0
     while (at := data.find(b"ispe\0\0\0\0", at) + 1) > 0:  # ISO/IEC 23008-12, 6.5.3

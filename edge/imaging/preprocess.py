@@ -35,8 +35,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.imaging import heic
-from edge.process.stderr import silenced
+from edge.imaging import avif, completeness, heic, jpeg, png, tiff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,9 +44,11 @@ Pixels = npt.NDArray[np.uint8]
 # MPO, the JPEGs with several pictures that some cameras write. Pillow loads the
 # decoders of the first four at once, the others at the first such file.
 _OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-FORMATS = (*_OF_PILLOW, "HEIC")  # see edge.imaging.heic
+FORMATS = (*_OF_PILLOW, "HEIC", "AVIF")  # the last two: see edge.imaging.heic and edge.imaging.avif
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}.union(
+        heic.SUFFIXES, avif.SUFFIXES
+    )
 )
 _JPEG = b"\xff\xd8\xff"
 FIGURE_SUFFIX = "_results.png"  # of the figures of edge.imaging.annotate, which are never classified
@@ -227,13 +228,22 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
     if data[4:8] == b"ftyp":  # HEIC, AVIF and video
-        return heic.opened(path, data)
-    return Image.open(BytesIO(data), formats=_OF_PILLOW)
+        return avif.opened(path, data) if avif.is_avif(data) else heic.opened(path, data)
+    if data.startswith(png.SIGNATURE):
+        return png.opened(data)
+    image = Image.open(BytesIO(data), formats=_OF_PILLOW)
+    if image.format == "WEBP":
+        completeness.require_webp(data)
+    elif image.format == "TIFF":
+        tiff.require_decodable(image, data)
+    return image
 
 
 def _bytes_needed(image: Image.Image, data: bytes) -> int:
     if image.format == "HEIF":
         return heic.bytes_needed(image, data)
+    if image.format == "AVIF":
+        return avif.bytes_needed(image, data)
     return image.width * image.height * _bytes_per_pixel(image)
 
 
@@ -274,8 +284,11 @@ def loaded(
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
     """
-    with _opened(path, data) as image:
+    endless = jpeg.without_end(data) if data.startswith(_JPEG) else None
+    with _opened(path, data if endless is None else endless + jpeg.END) as image:
         try:
+            if endless is not None:
+                jpeg.require_whole(endless)
             stored = image.size  # `draft` changes it
             orientation = orientation_of(image)
             least = least_side(as_stored(stored, orientation))
@@ -323,8 +336,7 @@ def _decoded(
 
 def _load(image: Image.Image) -> None:
     if image.format == "TIFF":
-        with silenced(b""):  # libtiff prints warnings about damaged files
-            image.load()
+        tiff.load(image)
     elif image.format == "HEIF":
         heic.load(image)
     else:
@@ -361,7 +373,9 @@ def scalable(image: Image.Image) -> Image.Image:
         converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
         assert converted is not None  # only an in-place conversion returns None
         return converted
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if mode == "La":  # Pillow converts it to nothing else
+        return image.convert("LA").convert("RGBA")
+    if mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("RGB")
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edge.errors import CoralError, printable
+from edge.inference import edgetpu_fixes
 from edge.process.isolated import Crashed, TimedOut, run_isolated
 
 LIBRARY = "libedgetpu.so.1"
@@ -92,11 +93,12 @@ def devices(root: Path = Path("/")) -> list[Device]:
     return found
 
 
-def library(name: str = LIBRARY) -> Library:
+def library(name: str = LIBRARY, runtime: str | None = None) -> Library:
     """Google's library as the loader finds it. It is loaded in another process, because it may crash.
 
     Args:
         name: a name for the loader, or a path.
+        runtime: the LiteRT runtime that it must fit, for the fix in errors; None if none is installed.
 
     Raises:
         CoralError: it is missing or cannot be loaded.
@@ -105,15 +107,18 @@ def library(name: str = LIBRARY) -> Library:
     try:
         done = run_isolated(_LOAD, name, seconds=LOADING_SECONDS)
     except Crashed as error:
-        raise CoralError(f"{shown}: crashes while loading ({error}); install another version") from error
+        raise CoralError(f"{shown}: crashes while loading ({error})", edgetpu_fixes.library(runtime)) from error
     except TimedOut as error:
-        raise CoralError(f"{shown}: does not load within {LOADING_SECONDS:.0f} s") from error
+        raise CoralError(
+            f"{shown}: does not load within {LOADING_SECONDS:.0f} s", edgetpu_fixes.library(runtime)
+        ) from (error)
     lines = done.output.splitlines() or [""]
     if not done.status:
         return Library(lines[0], lines[1] if len(lines) > 1 and lines[1] else None)
     if "/" not in name and "No such file" in lines[0]:
-        raise CoralError(f"{shown} is not installed; see https://coral.ai/docs/accelerator/get-started")
-    raise CoralError(f"{shown}: cannot be loaded: {printable(lines[0].removeprefix(f'{name}: '))}")
+        raise CoralError(f"{shown} is not installed", edgetpu_fixes.library(runtime))
+    reason = printable(lines[0].removeprefix(f"{name}: "))
+    raise CoralError(f"{shown}: cannot be loaded: {reason}", edgetpu_fixes.loading(reason, runtime))
 
 
 def page_bytes() -> int:
@@ -192,22 +197,21 @@ def require_device(option: str = "", found: list[Device] | None = None, pages: i
 
 def _require_usable(device: Device, pages: int) -> None:
     if device.node is None:
-        raise CoralError(
-            "the Coral on PCIe has no driver (no /dev/apex_0): install gasket-dkms"
-            if device.kind == PCI
-            else "the Coral on USB has no node in /dev/bus/usb: pass that folder on to this container"
-        )
+        if device.kind == PCI:
+            fix = edgetpu_fixes.driver(os.uname().release)
+            raise CoralError("the Coral on PCIe has no driver (no /dev/apex_0)", fix)
+        raise CoralError("the Coral on USB has no node in /dev/bus/usb", "pass that folder on to this container")
     if not device.is_ours:
         remedy = (
             f"sudo usermod -aG {device.group} USER, then log in again"
             if device.group
             else "install the udev rule that comes with libedgetpu1-std, then unplug it and plug it in again"
         )
-        raise CoralError(f"{device.node}: this account cannot open the Coral: {remedy}")
+        raise CoralError(f"{device.node}: this account cannot open the Coral", remedy)
     if device.kind == PCI and pages != PAGE_BYTES:
         raise CoralError(
-            f"{device.node}: the Coral on PCIe needs memory pages of {PAGE_BYTES} bytes, this kernel's have {pages}:"
-            " add kernel=kernel8.img to /boot/firmware/config.txt, and restart"
+            f"{device.node}: the Coral on PCIe needs memory pages of {PAGE_BYTES} bytes, this kernel's have {pages}",
+            "add kernel=kernel8.img to /boot/firmware/config.txt, and restart",
         )
 
 

@@ -1,14 +1,17 @@
 """A network on a Coral, tried beforehand in a process of its own."""
 
+import json
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from edge.errors import CoralError, printable
+from edge.inference import edgetpu_fixes
 from edge.inference.classifier import Classifier
 from edge.inference.edgetpu import (
     LIBRARY,
+    PCI,
     compiled_path,
     device_option,
     has_pycoral,
@@ -18,6 +21,7 @@ from edge.inference.edgetpu import (
 )
 from edge.inference.model import Model, default_path, description_path, is_compiled, load
 from edge.inference.runtime import installed, load_delegate
+from edge.process.command import Finished
 from edge.process.isolated import Crashed, TimedOut, run_isolated
 
 ANY, AUTO = "any", "auto"
@@ -26,8 +30,9 @@ TRIAL_SECONDS = 30.0
 # A stick that another process has just let go of may be missing for a moment.
 ATTEMPTS, PAUSE_SECONDS = 5, 1.0
 
+# Prints the reason and the fix if it fails.
 _TRY = """
-import sys
+import json, sys
 from edge.inference.failover import Accelerator
 from edge.errors import EdgeDetectError
 from edge.inference.runtime import interpreter
@@ -36,7 +41,7 @@ try:
     delegate = Accelerator(device, library).delegate(runtime)
     interpreter(sys.stdin.buffer.read(), runtime=runtime, delegate=delegate).invoke()
 except (EdgeDetectError, RuntimeError) as error:
-    print(" ".join(str(error).split()))
+    print(json.dumps([getattr(error, "reason", str(error)), getattr(error, "fix", "")]))
     sys.exit(1)
 """
 
@@ -63,26 +68,25 @@ class Accelerator:
             CoralError: something is missing, or does not work; with what to do.
         """
         if not is_compiled(model.content):
-            raise CoralError(f"{printable(model.path)}: not compiled for the Edge TPU: {_how_to_compile(model.path)}")
-        if self.library == LIBRARY:
-            require_device(self.device)
-        library(self.library)
+            raise CoralError(f"{printable(model.path)}: not compiled for the Edge TPU", _how_to_compile(model.path))
         name = installed(runtime)
-        shown = printable(self.library)
-        other = f"{shown} and {name} do not fit: install a build of libedgetpu for this runtime"
+        is_googles = self.library == LIBRARY
+        device = require_device(self.device) if is_googles else None
+        library(self.library, name)
         try:
             done = run_isolated(
                 _TRY, self.device, self.library, name, content=model.content, seconds=self.trial_seconds
             )
         except Crashed as error:
-            raise CoralError(f"the Coral cannot be used: it crashes the runtime ({error}); {other}") from error
+            reason = f"the Coral cannot be used: {printable(self.library)} crashes the runtime ({error})"
+            fix = edgetpu_fixes.library(name) if is_googles else f"use a library that was built for {name}"
+            raise CoralError(f"{reason}, as it does if it was built for another runtime than {name}", fix) from error
         except TimedOut as error:
-            raise CoralError(
-                f"the Coral does not answer within {self.trial_seconds:.0f} s: plug it in again"
-            ) from error
+            fix = edgetpu_fixes.no_answer(is_card=device is not None and device.kind == PCI)
+            raise CoralError(f"the Coral does not answer within {self.trial_seconds:.0f} s", fix) from error
         if done.status:
-            reason = printable(done.output.strip().rpartition("\n")[2]) or f"a trial ended with status {done.status}"
-            raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}")
+            reason, fix = _failure(done, name)
+            raise CoralError(f"{printable(model.path)}: does not run on the Coral: {reason}", fix)
 
     def delegate(self, runtime: str | None = None) -> object:
         """Take hold of it.
@@ -101,7 +105,7 @@ class Accelerator:
                 delegate: object = load_edgetpu_delegate(options)
             except (OSError, ValueError) as error:
                 reason = printable(" ".join(str(error).split()))
-                raise CoralError(f"pycoral cannot take hold of the Coral: {reason}") from error
+                raise CoralError(f"pycoral cannot open the Coral: {reason}", edgetpu_fixes.opening()) from error
             return delegate
         return load_delegate(self.library, options, runtime)
 
@@ -160,12 +164,21 @@ def load_compiled(path: Path) -> Model:
     """
     compiled = compiled_path(path)
     if not compiled.exists():
-        raise CoralError(f"{printable(compiled)}: there is no such file: {_how_to_compile(path)}")
+        raise CoralError(f"{printable(compiled)}: there is no such file", _how_to_compile(path))
     model = load(compiled)
     if model.description or not description_path(plain_path(path)).exists():
         return model
     origin = load(plain_path(path)).description
     return replace(model, description=replace(origin, name=compiled.stem, sha256=model.sha256) if origin else None)
+
+
+def _failure(done: Finished, runtime: str) -> tuple[str, str]:
+    """(reason, fix) of a trial that failed."""
+    try:
+        reason, fix = json.loads(done.output.strip().rpartition("\n")[2])
+    except ValueError:
+        reason, fix = done.last_line or f"a trial ended with status {done.status}", ""
+    return printable(" ".join(reason.split())), printable(fix) or edgetpu_fixes.running(reason, runtime)
 
 
 def _how_to_compile(path: Path) -> str:

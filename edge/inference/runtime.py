@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge import requirements
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
+from edge.inference import edgetpu_fixes
 from edge.process.stderr import silenced
 
 # In order of preference if both are installed and the user chooses none.
@@ -49,7 +51,7 @@ def interpreter(
         delegate: from `load_delegate` of the same runtime; the interpreter keeps a reference to it.
 
     Raises:
-        RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
+        RuntimeMissingError: the runtime is not installed, too old, or does not fit the installed numpy.
         ModelError: this runtime cannot run the model.
     """
     build = _module(runtime).Interpreter
@@ -100,10 +102,13 @@ def load_delegate(library: str, options: Mapping[str, str], runtime: str | None 
         delegate: object = load(library, dict(options))
     except (OSError, AttributeError) as error:  # no library; a library of something else
         reason = printable(" ".join(str(error).split()).removeprefix(f"{library}: "))
-        raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}") from error
+        fix = edgetpu_fixes.loading(reason, installed(runtime))
+        raise CoralError(f"{printable(library)}: cannot be loaded as a delegate: {reason}", fix) from error
     except ValueError as error:
-        reason = printable(str(error).partition("\n")[2]) or "no reason given; is another process using it?"
-        raise CoralError(f"{printable(library)}: cannot open the Edge TPU: {reason}") from error
+        reason = printable(str(error).partition("\n")[2]) or "no reason given"
+        raise CoralError(
+            f"{printable(library)}: cannot open the Edge TPU: {reason}", edgetpu_fixes.opening()
+        ) from error
     return delegate
 
 
@@ -129,7 +134,7 @@ def require_loadable(runtime: str | None = None) -> None:
     """Import a runtime.
 
     Raises:
-        RuntimeMissingError: it is not installed, does not load, or does not fit the installed numpy.
+        RuntimeMissingError: it is not installed, does not load, is too old, or does not fit the installed numpy.
     """
     _module(runtime)
 
@@ -142,6 +147,10 @@ def _module(runtime: str | None) -> Any:
             f"tflite-runtime needs numpy 1, but {np.__version__} is installed: pip install 'numpy<2'"
         )
     try:
-        return import_module(f"{RUNTIMES[name]}.interpreter")
+        module = import_module(f"{RUNTIMES[name]}.interpreter")
     except ImportError as error:
-        raise RuntimeMissingError(f"{name} is installed but does not load: {' '.join(str(error).split())}") from error
+        does_not_load = f"{name} is installed but does not load: {' '.join(str(error).split())}"
+        raise RuntimeMissingError(requirements.problem(RUNTIMES[name]) or does_not_load) from error
+    if problem := requirements.problem(RUNTIMES[name]):
+        raise RuntimeMissingError(problem)
+    return module

@@ -1,1 +1,1 @@
-"""Child processes: commands with a time limit, Python code that may crash, a fork server; and a silenced stderr."""
+"""Child processes: commands with a time limit, Python code that may crash, a fork server; and suppression of stderr."""

@@ -1,4 +1,4 @@
-"""A command in a process group of its own, which is killed as a whole when its time is up."""
+"""Commands with a time limit, each in a process group of its own, so that its children are killed with it."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-END_SECONDS = 5.0  # that a killed process may take to end; one that waits for a stuck driver never does
+END_SECONDS = 5.0  # longest wait for a killed process to end; one that waits for a stuck driver never ends
 
 
-class TimedOut(Exception):  # noqa: N818  # it states what happened, and never leaves the package
-    """The process took too long and was killed."""
+class TimedOut(Exception):  # noqa: N818  # always handled inside the package
+    """The process exceeded its time limit and was killed."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a process ended.
+    """A process that has ended.
 
     Attributes:
         status: its exit status; the negative number of the signal that ended it.
@@ -39,8 +39,10 @@ class Finished:
 def process_group(words: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command in a session of its own. If it still runs when the block ends, it is killed with its children.
 
+    The children of a command that has ended by itself go on.
+
     Args:
-        words: the program and its arguments; no shell reads them.
+        words: the program and its arguments, not interpreted by a shell.
         options: those of `subprocess.Popen`.
 
     Raises:
@@ -65,14 +67,14 @@ def run(
     """Run a command to its end.
 
     Args:
-        words: the program and its arguments; no shell reads them.
+        words: the program and its arguments, not interpreted by a shell.
         content: its standard input.
         environment: its variables; None: those of this process.
         seconds: its time limit; None: no limit.
 
     Raises:
         OSError: the program cannot be started.
-        TimedOut: it took longer than `seconds`. It was killed with its children.
+        TimedOut: it took longer than `seconds`, and was killed with its children.
     """
     streams = {"stdin": subprocess.PIPE if content else subprocess.DEVNULL}
     streams |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -85,7 +87,7 @@ def run(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):  # it has just ended, or runs as another user
+    with contextlib.suppress(OSError):  # the process has just ended, or runs as another user
         os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:

@@ -1,4 +1,4 @@
-"""The server that decoding processes are forked from: it has loaded already what they need."""
+"""The fork server of multiprocessing: it imports the decoders once, and forks the decoding processes."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ import tempfile
 import threading
 from multiprocessing import current_process, forkserver, resource_tracker, util
 
-SOCKET_FOLDERS = ("/tmp", "/var/tmp")  # where a socket's address is short enough
+SOCKET_FOLDERS = ("/tmp", "/var/tmp")  # short enough for a socket's address
 MAX_ADDRESS_BYTES = 107  # of a Unix socket; the kernel's 108 include a final zero byte
 OWN_ADDRESS_BYTES = len("/pymp-12345678/listener-12345678")  # what multiprocessing adds to the temporary folder
 _lock = threading.Lock()
 
 
 def start_server(preloaded: str) -> None:
-    """Start the fork server in the background; does nothing if it runs.
+    """Start the fork server in the background, unless it runs.
 
-    An error is suppressed: it occurs again, and is reported, when a process is started.
+    Errors are suppressed here: they occur again, and are reported, when a process is started.
 
     Args:
         preloaded: name of the module that the server imports for its processes.
@@ -26,8 +26,8 @@ def start_server(preloaded: str) -> None:
     with contextlib.suppress(OSError):
         with _lock:
             _shorten_socket_address()
-        resource_tracker.ensure_running()  # before the signal is blocked: it would unblock it
-        # Ctrl-C at a terminal reaches every process. The server dies of it until it has begun to ignore it.
+        resource_tracker.ensure_running()  # started first: otherwise its start would unblock SIGINT
+        # Ctrl-C at a terminal reaches every process. It would kill the server before that has begun to ignore it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""Python code in a process of its own: a foreign library or a damaged file may crash or hang it, but not us."""
+"""Python code in a process of its own, which a foreign library or a damaged file may crash or hang."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from edge.process.command import Finished, run
 from edge.process.command import TimedOut as TimedOut
 
 
-class Crashed(Exception):  # noqa: N818  # it states what happened, and never leaves the package
-    """A signal ended the process; the text is the signal's name."""
+class Crashed(Exception):  # noqa: N818  # always handled inside the package
+    """A signal ended the process; the message is the signal's name."""
 
 
 def run_isolated(
@@ -20,13 +20,13 @@ def run_isolated(
     environment: Mapping[str, str] | None = None,
     seconds: float | None = None,
 ) -> Finished:
-    """Run a Python program that can import everything that this process can import.
+    """Run a Python program in a new process, with the import path of this one.
 
     Args:
         program: its source text.
         arguments: its `sys.argv[1:]`.
         content: its standard input.
-        environment: its variables, PYTHONPATH excepted; None: those of this process.
+        environment: its variables, except PYTHONPATH; None: those of this process.
         seconds: its time limit; None: no limit.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Imported by the fork server alone: it prints no traceback if its client dies while it asks for a process."""
+"""Exception hook of the fork server: no traceback if its client is killed while it asks for a process."""
 
 import pickle
 import sys
@@ -6,10 +6,9 @@ from types import TracebackType
 
 
 def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print an uncaught exception of the server or of a process that it has just forked, as Python does by itself.
+    """Print an uncaught exception as Python does, except those of an incomplete request (EOFError, UnpicklingError).
 
-    An incomplete request (EOFError, UnpicklingError) is not printed: the client writes it in one piece, so it was
-    killed before or while it did.
+    The client writes a request in one piece, so an incomplete one means that the client was killed.
     """
     if not isinstance(error, (EOFError, pickle.UnpicklingError)):
         sys.__excepthook__(kind, error, traceback)

@@ -7,23 +7,24 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-# The descriptor belongs to the whole process: two threads that replace it at once could lose it.
+# The descriptor belongs to the whole process: if two threads replaced it at once, the original could be lost.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def silenced(*fragments: bytes) -> Iterator[None]:
-    """Drop lines with one of these fragments from what is written to file descriptor 2 in the block.
+    """Suppress lines on file descriptor 2 during the block, for libraries that bypass `sys.stderr` and have no option.
 
-    It is for libraries that bypass `sys.stderr` and have no option. Other lines
-    are written when the block ends. The empty fragment drops every line.
+    Args:
+        fragments: lines that contain one of these are dropped; an empty fragment drops every line. Other lines are
+            written when the block ends.
     """
     sys.stderr.flush()
     with _lock, contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(_anonymous_file())
             stderr = os.dup(2)
-        except OSError:  # no space for a temporary file, or no stderr: the lines are harmless
+        except OSError:  # no space for a temporary file, or no stderr: then nothing is suppressed
             yield
             return
         os.dup2(held.fileno(), 2)

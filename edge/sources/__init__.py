@@ -1,1 +1,1 @@
-"""Image files: those that the command line names, and those of a watched folder."""
+"""Image files: those named on the command line, and those of a watched folder."""

@@ -1,4 +1,4 @@
-"""Image files that the command line names, directly or by their folder."""
+"""Image files named on the command line, directly or by their folder."""
 
 import errno
 import os
@@ -8,13 +8,14 @@ from edge.sources.filters import Names
 
 
 def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[tuple[str, bool]]:
-    """The entries of a folder, unsorted: (path, whether it is a sub-folder to enter); path "" for entries to skip.
+    """The entries of a folder, unsorted, as (path, whether it is a sub-folder to list); path "" for entries to skip.
 
-    Sub-folders are entered only with `recursive`, and never through a symbolic
-    link. Otherwise one with the name of an image counts as a bad image.
+    Skipped entries are yielded so that the caller can do other work during a long listing.
 
     Args:
-        names: which files are chosen.
+        recursive: list sub-folders, but not hidden ones or symbolic links to folders. Otherwise a folder is an entry
+            like a file, selected by its name.
+        names: selects files.
         root: patterns with a slash are relative to this folder.
 
     Raises:
@@ -30,10 +31,10 @@ def entries(folder: str, recursive: bool, names: Names, root: str) -> Iterator[t
 
 
 def images(paths: Iterable[str], recursive: bool) -> Iterator[str | OSError]:
-    """The named files, and the images of the named folders, sorted by name.
+    """The named files, and the images in the named folders, sorted by name.
 
-    A folder that cannot be listed or has no image yields an OSError, whose
-    `filename` is the folder; the iteration goes on.
+    For a folder that cannot be listed or has no image it yields an OSError, whose `filename` is the folder, and goes
+    on with the next.
     """
     for path in paths:
         if not os.path.isdir(path):
@@ -56,6 +57,7 @@ def _below(folder: str, recursive: bool) -> Iterator[str | OSError]:
             yield path
             continue
         try:
-            waiting += sorted((one for one in entries(path, recursive, Names(), folder) if one[0]), reverse=True)
+            found = entries(path, recursive, Names(), folder)
+            waiting += sorted((entry for entry in found if entry[0]), reverse=True)
         except OSError as error:
             yield error

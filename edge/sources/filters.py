@@ -1,4 +1,4 @@
-"""Which files of a folder are classified, by their names."""
+"""Selection of the files to classify, by their names."""
 
 import fnmatch
 import os
@@ -9,21 +9,21 @@ from edge.imaging.preprocess import FIGURE_SUFFIX, SUFFIXES
 # Suffixes of unfinished files of browsers, editors and copying programs; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 
-# Folders that a system keeps for itself in every folder that it shares: thumbnails and deleted files. Hidden ones, such
-# as .Trash-1000, are never entered.
+# Folders for thumbnails and deleted files that operating systems and network drives create in shared folders. Hidden
+# folders, such as .Trash-1000, are never entered.
 SYSTEM_FOLDERS = ("@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
 
 
 @dataclass(frozen=True)
 class Names:
-    """Selects files by patterns such as `*.jpg`. A pattern with a slash is matched with the path below the folder.
+    """Selects files by patterns such as `*.jpg`; a pattern with a slash is compared with the path below the folder.
 
-    Case is ignored: cameras write .JPG. Hidden and unfinished files are only
-    selected by a pattern of the same form, such as `.*` or `*.tmp`.
+    Case is ignored, because cameras write .JPG. Hidden and unfinished files are selected only by a pattern that also
+    begins with a dot, or ends with such a suffix: `.*` or `*.tmp`.
 
     Attributes:
-        include: at least one of these must match; if empty, the name must have an image's suffix.
-        exclude: none of these may match.
+        include: patterns of which at least one must match; if empty, the file must have the suffix of an image.
+        exclude: patterns of which none may match.
     """
 
     include: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Names:
         return is_chosen and not any(_matches(path, root, pattern) for pattern in self.exclude) and not _is_figure(path)
 
     def admit_folder(self, path: str, root: str) -> bool:
-        """Whether a sub-folder is entered: not a hidden one, one of SYSTEM_FOLDERS, or one that is excluded.
+        """Whether a sub-folder is entered: not if it is hidden, one of SYSTEM_FOLDERS, or excluded.
 
         A pattern excludes a folder if it matches the folder, or everything in it, such as `drafts/*`.
 
@@ -56,22 +56,22 @@ class Names:
         if name.startswith(".") or name in SYSTEM_FOLDERS:
             return False
         patterns = [pattern.removesuffix("/*") for pattern in self.exclude]
-        whole = ["/" in pattern for pattern in self.exclude]
-        return not any(_matches(path, root, one, is_path=is_path) for one, is_path in zip(patterns, whole, strict=True))
+        has_slash = ["/" in pattern for pattern in self.exclude]  # before the removal of the suffix
+        return not any(_matches(path, root, *each) for each in zip(patterns, has_slash, strict=True))
 
 
 def _is_figure(path: str) -> bool:
-    if not path.endswith(FIGURE_SUFFIX):  # most files: the module that draws figures is not imported for them
+    if not path.endswith(FIGURE_SUFFIX):  # so that most files do not import the module that draws figures
         return False
     from edge.imaging.annotate import is_figure
 
     return is_figure(path)
 
 
-def _matches(path: str, root: str, pattern: str, *, is_path: bool | None = None) -> bool:
+def _matches(path: str, root: str, pattern: str, is_path: bool = False) -> bool:
     """
     Args:
-        is_path: match the path below the root instead of the name; None: if the pattern has a slash.
+        is_path: compare with the path below the root even if the pattern has no slash.
     """
-    text = os.path.relpath(path, root) if "/" in pattern or is_path else os.path.basename(path)
+    text = os.path.relpath(path, root) if is_path or "/" in pattern else os.path.basename(path)
     return fnmatch.fnmatchcase(text.lower(), pattern.lower())

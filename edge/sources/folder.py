@@ -1,4 +1,4 @@
-"""A watched folder: the files in it, then those that arrive."""
+"""A watched folder: its existing files, then new ones."""
 
 import contextlib
 import errno
@@ -23,17 +23,17 @@ from edge.sources.mounts import MountTable, is_remote
 
 _log = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 1.0  # without a change, after which a file counts as complete
 REMOTE_SETTLE_SECONDS = 5.0  # an NFS client caches times and sizes for about three seconds (nfs(5))
-WAIT_SECONDS = 0.5  # also the longest delay of the reaction to a signal
-RESCAN_SECONDS = 3600.0  # finds files whose event was lost for whatever reason
-CHECK_SECONDS = 5.0  # between two checks that the path still leads to the same folder
+WAIT_SECONDS = 0.5  # longest wait for events; also the longest delay of the reaction to a signal
+RESCAN_SECONDS = 3600.0  # interval of listing the folder beside inotify, for files whose event was lost
+CHECK_SECONDS = 5.0  # interval of checking that the path still leads to the same folder
 # A remote machine's clock may be wrong by hours: only a file older than this counts as complete at once.
 REMOTE_FRESH_SECONDS = 86_400.0
-OPEN_SECONDS = 600.0  # after which a file that was not closed is classified as it is
-LISTED_AT_ONCE = 500  # names that are listed before other work gets its turn
-LISTING = ""  # yielded then
-MOST_IN_MEMORY = 10_000  # paths; further ones wait on the disk or in the kernel's queue
+OPEN_SECONDS = 600.0  # after which a file that its writer has not closed is yielded as it is
+LISTED_AT_ONCE = 500  # entries that are listed before other work gets its turn
+LISTING = ""  # yielded instead of a path, so that the caller can do other work during a long listing
+MAX_IN_MEMORY = 10_000  # paths; further ones stay in the folder or in the kernel's queue
 
 Waitable = Connection | Inotify | int
 
@@ -41,17 +41,17 @@ Waitable = Connection | Inotify | int
 class Folder:
     """Yields the files of a folder, each when it is completely written.
 
-    The existing files are listed first. A new file is complete when its writer
-    closes it or when it is moved in (inotify). Without such an event, for a link
-    or for a file that was open at the start, it is complete when it has not
-    changed for `settle_seconds`. With `poll_seconds`, inotify is not used and the
-    folder is listed repeatedly: for network file systems.
+    The existing files are listed first. A new file is complete when its writer closes it or when it is moved in
+    (inotify). Without such an event, for a link or for a file that was open at the start, it is complete when it has
+    not changed for `settle_seconds`. With `poll_seconds`, inotify is not used and the folder is listed repeatedly, as
+    network file systems need it.
 
-    A file may be yielded more than once; the ledger knows which are answered.
+    A file may be yielded more than once; the ledger has the answered ones.
 
     Attributes:
         real_root: the folder's path without links.
-        failures: sub-folders that could not be listed or watched; the reader removes what it has reported.
+        failures: an OSError for each sub-folder that could not be listed or watched; the caller removes those that it
+            has reported.
     """
 
     def __init__(
@@ -71,9 +71,10 @@ class Folder:
             recursive: whether to enter sub-folders.
             names: which files are chosen; None: those with an image's suffix.
             except_folder: real path of a sub-folder to skip, because files are sorted into it.
-            poll_seconds: interval of listing instead of inotify.
-            rescan_seconds: interval of listing beside inotify.
-            settle_seconds: for which a file must stay unchanged if no event reports it complete; None: the default.
+            poll_seconds: interval of listing the folder instead of using inotify; None: inotify.
+            rescan_seconds: interval of listing the folder beside inotify.
+            settle_seconds: time without a change after which a file is complete if no event reports it; None: the
+                default.
 
         Raises:
             SourceError: the folder is missing or cannot be listed.
@@ -95,9 +96,9 @@ class Folder:
         self._unlisted: deque[str] = deque([root])
         self._listing: Iterator[tuple[str, bool]] = iter(())
         self._arrived: deque[str] = deque()
-        self._unsettled: dict[str, tuple[FileId, float]] = {}  # its identity, and when to compare it again
-        self._due: list[tuple[float, str]] = []  # the same paths, as a heap
-        self._open: dict[str, float] = {}  # files that a program is writing, and until when to wait for it
+        self._unsettled: dict[str, tuple[FileId, float]] = {}  # identity, and the time at which to compare it again
+        self._due: list[tuple[float, str]] = []  # the same files by that time, as a heap
+        self._open: dict[str, float] = {}  # files that a program is writing, and the time until which to wait for it
         self._created: set[str] = set()  # unsettled files that were created and not opened yet
 
     def files(
@@ -108,8 +109,8 @@ class Folder:
         Args:
             stop: ends the iteration when it is set.
             once: end the iteration when all existing files have been yielded.
-            busy: other descriptors to wait for while there is no file; with `once`, the iteration does not end before
-                there are none.
+            busy: returns other descriptors to wait for while there is no file; with `once`, the iteration ends only
+                when it returns none.
 
         Raises:
             SourceError: the folder is missing or cannot be watched.
@@ -127,9 +128,9 @@ class Folder:
                         return
                     if not stop.is_set():
                         self._wait(events, busy_with)
-                if events and len(self._arrived) + len(self._unsettled) < MOST_IN_MEMORY:
-                    self._note(events)
-                if self.recursive and mounts.has_changed():  # a memory card, say: no event reports its files
+                if events and len(self._arrived) + len(self._unsettled) < MAX_IN_MEMORY:
+                    self._handle(events)
+                if self.recursive and mounts.has_changed():  # a memory card: no event reports its files
                     self._unlisted.append(self.root)
                 self._maintain()
 
@@ -141,7 +142,7 @@ class Folder:
     @property
     def has_room(self) -> bool:
         """Whether `defer` may be called without slowing down the listing."""
-        return len(self._unsettled) < MOST_IN_MEMORY
+        return len(self._unsettled) < MAX_IN_MEMORY
 
     def _wait(self, events: Inotify | None, busy: Sequence[Waitable]) -> None:
         seconds = min(WAIT_SECONDS, self.settle_seconds / 4) if self._unsettled else WAIT_SECONDS
@@ -168,7 +169,7 @@ class Folder:
                 raise SourceError(f"{printable(self.root)}: another folder has replaced it")
 
     def defer(self, path: str, seconds: float | None = None) -> None:
-        """Yield a file later, when it has not changed for so many seconds; None: `settle_seconds`."""
+        """Yield a file later, when it has not changed for this time; None: `settle_seconds`."""
         with contextlib.suppress(OSError):  # it is gone
             due = time.monotonic() + (self.settle_seconds if seconds is None else seconds)
             self._unsettled[path] = FileId.of(os.stat(path)), due
@@ -178,34 +179,34 @@ class Folder:
         """The next path: arrivals before a long backlog, then the backlog, then settled files."""
         if self._arrived:
             return self._arrived.popleft()
-        if len(self._unsettled) < MOST_IN_MEMORY:
+        if len(self._unsettled) < MAX_IN_MEMORY:
             for path in self._backlog(events):
                 if path == LISTING:
                     return path
                 if path in self._unsettled or path in self._open:
-                    continue  # it waits already
+                    continue  # it is waited for already
                 if not self._is_fresh(path):
                     return path
                 self.defer(path)
-                if len(self._unsettled) >= MOST_IN_MEMORY:
+                if len(self._unsettled) >= MAX_IN_MEMORY:
                     break
         return self._settled()
 
     def _backlog(self, events: Inotify | None) -> Iterator[str]:
-        """Continue the listing where the last call stopped; no folder is held in memory as a whole."""
-        looked_through = 0
+        """Continue the listing where the last call stopped; no listing is held in memory as a whole."""
+        listed = 0
         while True:
-            looked_through += 1
-            if looked_through > LISTED_AT_ONCE:
+            listed += 1
+            if listed > LISTED_AT_ONCE:
                 yield LISTING
             try:
                 for path, is_folder in self._listing:
-                    looked_through += 1
+                    listed += 1
                     if is_folder:
                         self._enter(path)
                     elif path:
                         yield path
-                    elif looked_through > LISTED_AT_ONCE:
+                    elif listed > LISTED_AT_ONCE:
                         yield LISTING
                 if not self._unlisted:
                     if self._listed_at is None:
@@ -216,14 +217,16 @@ class Folder:
                 self._listing = iter(())
                 if error.filename == self.root:
                     raise self._lost(error) from error
-                if not isinstance(error, FileNotFoundError):  # deleted; an event of its parent reports its return
+                if not isinstance(error, FileNotFoundError):  # deleted: an event of its parent reports a new one
                     self.failures.append(error)
 
     def _enter(self, folder: str) -> None:
+        """List a sub-folder later, unless files are sorted into it."""
         if self._except_folder is None or os.path.realpath(folder) != self._except_folder:
             self._unlisted.append(folder)
 
     def _begin(self, folder: str, events: Inotify | None) -> None:
+        """Watch a folder and start listing it."""
         if events:
             try:
                 events.add(folder)  # before the listing, so that no file is missed in between
@@ -238,23 +241,26 @@ class Folder:
         self._listing = entries(folder, self.recursive, self._names, self.root)
 
     def _report_limit(self, error: OSError) -> None:
+        """Log once that the kernel watches no further folders."""
         if not self._is_limit_reported:
-            _log.warning("%s; in the others new files are found by a listing every hour", error.strerror)
+            _log.warning("%s; new files in unwatched folders are found by a listing every hour", error.strerror)
         self._is_limit_reported = True
 
     def _is_fresh(self, path: str) -> bool:
+        """Whether a file was written so recently that its writer may not have finished."""
         try:
             fresh_seconds = REMOTE_FRESH_SECONDS if self._poll_seconds else self.settle_seconds
             return abs(time.time() - os.stat(path).st_mtime) < fresh_seconds
         except OSError:
-            return False  # the reader reports why it cannot be read
+            return False  # reading the file reports the error
 
     def _settled(self) -> str | None:
+        """The next file that has not changed while it was deferred; None if there is none."""
         while self._due and self._due[0][0] <= time.monotonic():
             due, path = heapq.heappop(self._due)
             stamp, current = self._unsettled.get(path, (None, None))
             if due != current:
-                continue  # its writer has closed it, or it was deferred again
+                continue  # it was yielded since because its writer closed it, or it was deferred again
             self._forget(path)
             with contextlib.suppress(OSError):
                 if FileId.of(os.stat(path)) == stamp:
@@ -266,7 +272,8 @@ class Folder:
         self._unsettled.pop(path, None)
         self._created.discard(path)
 
-    def _note(self, events: Inotify) -> None:
+    def _handle(self, events: Inotify) -> None:
+        """Add the files of new events to the arrived, unsettled or open ones."""
         for event in events.read():
             if event.is_folder:
                 is_new = event.happened in (Happened.CREATED, Happened.COMPLETED)
@@ -277,7 +284,7 @@ class Folder:
                     self._created.discard(event.path)
                     if self._may_have_writer(event.path):  # which will close it
                         self._forget(event.path)
-                        if len(self._open) < MOST_IN_MEMORY:
+                        if len(self._open) < MAX_IN_MEMORY:
                             self._open[event.path] = time.monotonic() + OPEN_SECONDS
             elif not self._names.admit(event.path, self.root):
                 continue
@@ -288,7 +295,7 @@ class Folder:
                 self.defer(event.path)
                 if event.path in self._unsettled:
                     self._created.add(event.path)
-                else:  # deleted, or a broken link: the reader finds out
+                else:  # deleted, or a broken link: reading the file reports the error
                     self._arrived.append(event.path)
             else:
                 self._forget(event.path)
@@ -298,10 +305,10 @@ class Folder:
             self._unlisted.append(self.root)
 
     def _may_have_writer(self, path: str) -> bool:
-        """Whether a new file that was opened may be written; not a link, whose content exists already.
+        """Whether a program may be writing to a new file that was opened; not to a link, whose content exists already.
 
-        The kernel tells it of the account's own files. Of others a reader, such as one that makes thumbnails, cannot be
-        told from a writer.
+        For files of this account the kernel reports whether there is a writer. For other files, a reader such as a
+        thumbnail generator looks like a writer.
         """
         try:
             status = os.stat(path, follow_symlinks=False)

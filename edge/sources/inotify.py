@@ -1,4 +1,4 @@
-"""Changes in folders, as the kernel reports them (inotify(7))."""
+"""Changes in folders, as reported by the kernel (inotify(7))."""
 
 import errno
 import os
@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from edge import requirements
 from edge.errors import SourceError, printable, reason_of
 
 
 class Happened(Enum):
     """A kind of change in a watched folder."""
 
-    CREATED = auto()  # by a program that opens it next, or as a link, which nobody need open
+    CREATED = auto()  # by a program that opens it next; or as a link, which need not be opened
     OPENED = auto()
     COMPLETED = auto()  # closed after writing, or moved in
-    PERMITTED = auto()  # permissions, times or link count changed: it may be readable now
+    PERMITTED = auto()  # permissions, times or number of links changed: the file may be readable now
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,23 @@ class Inotify:
     """An inotify instance for a folder and its sub-folders.
 
     Attributes:
-        is_overflown: whether the last `read` found that events were lost; everything must be listed again then.
+        is_overflown: whether events were lost before the last `read`; everything must be listed again then.
     """
 
     def __init__(self, root: str) -> None:
         """
         Args:
-            root: the folder whose removal ends the watching.
+            root: the folder whose removal makes `read` raise.
 
         Raises:
-            SourceError: inotify or inotify-simple is missing, or the kernel allows no further instance.
+            SourceError: inotify or inotify-simple is missing or too old, or the kernel allows no further instance.
         """
         try:
             from inotify_simple import INotify, flags
         except ImportError as error:
-            raise SourceError("watching a folder needs Linux and inotify-simple; `--once` works without") from error
+            raise SourceError("watching a folder needs Linux and inotify-simple; use `--once` without them") from error
+        if problem := requirements.problem("inotify_simple"):
+            raise SourceError(problem)
         try:
             self._inotify = INotify()
         except OSError as error:
@@ -116,14 +119,14 @@ class Inotify:
                 yield Event(os.path.join(folder, event.name), bool(event.mask & flags.ISDIR), happened)
 
     def _forget(self, descriptor: int, folder: str) -> Iterator[Event]:
-        """Stop watching a folder that was moved or deleted, and those below it; an event if its path exists again."""
+        """Stop watching a moved or deleted folder and those below it; yields an event if the path exists again."""
         for watched, path in list(self._folders.items()):
             if watched == descriptor or path.startswith(folder + os.sep):
                 del self._folders[watched]
                 try:
                     self._inotify.rm_watch(watched)
                 except OSError as error:
-                    if error.errno != errno.EINVAL:  # the kernel has forgotten it already
+                    if error.errno != errno.EINVAL:  # EINVAL: the kernel watches it no longer
                         raise
-        if os.path.isdir(folder):  # replaced by another one, or moved back: that event may come first
+        if os.path.isdir(folder):  # replaced or moved back: the event of that may have been read already
             yield Event(folder, is_folder=True, happened=Happened.CREATED)

@@ -1,4 +1,4 @@
-"""The mount table: which file system a path lies on, and whether something was mounted or unmounted (proc(5))."""
+"""The mount table (proc(5)): the file system of a path, and changes below a folder."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Self
 
 TABLE = "/proc/self/mountinfo"
-# On these the answer to whether a file has a writer is wrong: another machine or process manages the files.
+# File systems that another machine or process manages: the kernel does not know whether a file has a writer.
 REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "ncpfs", "virtiofs", "fuse")
 
 
@@ -16,7 +16,7 @@ def mounts() -> Iterator[tuple[str, str]]:
     """(mount point, type of its file system) of each mount, in the order in which they were made.
 
     Raises:
-        OSError: the kernel does not tell.
+        OSError: the mount table cannot be read.
     """
     with open(TABLE, encoding="utf-8", errors="surrogateescape") as table:
         for line in table:
@@ -25,12 +25,12 @@ def mounts() -> Iterator[tuple[str, str]]:
 
 
 def file_system(path: str) -> str:
-    """The type of the file system of a path, such as "ext4" or "nfs4"; empty if the kernel does not tell."""
+    """The type of the file system of a path, such as "ext4" or "nfs4"; empty if it is unknown."""
     real, found = os.path.realpath(path), ("", "")
     with contextlib.suppress(OSError):
         for point, kind in mounts():
             is_above = real == point or real.startswith(point.rstrip("/") + "/")
-            if is_above and len(point) >= len(found[0]):  # of several at one point, the last one is visible
+            if is_above and len(point) >= len(found[0]):  # of several mounts at one point, the last one is visible
                 found = point, kind
     return found[1]
 
@@ -41,7 +41,7 @@ def is_remote(path: str) -> bool:
 
 
 class MountTable:
-    """Notices what is mounted and unmounted below a folder; nothing where the kernel does not tell."""
+    """Detects mounting and unmounting below a folder; without a readable mount table, it detects none."""
 
     def __init__(self, folder: str) -> None:
         self._below = os.path.realpath(folder).rstrip("/") + "/"
@@ -53,7 +53,7 @@ class MountTable:
         self._points = self._points_below()
 
     def has_changed(self) -> bool:
-        """Whether something was mounted or unmounted there since the last call; does not wait."""
+        """Whether a file system was mounted or unmounted below the folder since the last call; does not wait."""
         if self._descriptor < 0 or not self._poll.poll(0):
             return False
         before, self._points = self._points, self._points_below()

@@ -1,1 +1,1 @@
-"""The ledger: an SQLite file with all answers, and queries of it."""
+"""The ledger: an SQLite file with all answers; `ledger` for its writers, `queries` for readers."""

@@ -10,8 +10,8 @@ from edge.files import inode
 from edge.store import schema
 
 
-class Store:
-    """A connection to the ledger of one state folder. Every method raises LedgerError if the file cannot be used.
+class Database:
+    """A connection to the ledger file of one state folder. Every method raises LedgerError if the file cannot be used.
 
     Attributes:
         path: of the file.
@@ -22,14 +22,14 @@ class Store:
         """
         Args:
             folder: the state folder.
-            check: see `schema.opened`; "" if the file has just been checked.
+            check: see `schema.open_database`; "" if the file has just been checked.
         """
         self.path = folder / schema.FILE
         self._folder = folder
         self._open(check=check)
 
     def _open(self, *, check: str) -> None:
-        self._database = schema.opened(self._folder, check=check)
+        self._database = schema.open_database(self._folder, check=check)
         self.identity = self._identity_on_disk()
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Store:
 
     @contextmanager
     def _without_sync(self) -> Iterator[None]:
-        """Commit without waiting for the disk: a power cut may undo what is written in the block."""
+        """Commit without waiting for the disk: a power cut may undo the writes of the block."""
         with self._named_errors():
             self._database.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -72,6 +72,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit all writes of the block, or none if it raises."""
         with self._named_errors():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -88,6 +89,7 @@ class Store:
             yield
 
     def _identity_on_disk(self) -> tuple[int, int]:
+        """(device, inode number) of the file at the path; (0, 0) if there is none."""
         try:
             return inode(self.path)
         except OSError:

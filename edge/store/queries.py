@@ -11,23 +11,23 @@ from pathlib import Path
 from edge import redact
 from edge.errors import LedgerError, printable, reason_of
 from edge.store import schema
-from edge.store.rows import ANSWER_COLUMNS, recorded
+from edge.store.rows import ANSWER_COLUMNS, answer_of_row
 from edge.store.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
-SERVICES = Path("/var/lib/edge-detect")  # state folders of our systemd units
-PRUNED_AT_ONCE = 1000
-PAGE = 500
+SERVICES = Path("/var/lib/edge-detect")  # state folders of the systemd units
+PRUNED_AT_ONCE = 1000  # answers of one transaction
+PAGE_ROWS = 500
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which answers are selected.
+    """A selection of answers.
 
     Attributes:
         label: of the verdict; "ERROR" for images without a verdict; None for all.
         since: seconds since the epoch; only later answers.
-        folder: only answers to files below this folder; or the name or source of a camera.
+        folder: only answers to files below this folder, or of the camera with this name or source; None for all.
     """
 
     label: str | None = None
@@ -36,7 +36,11 @@ class Query:
 
 
 def ledgers(state: Path | None) -> list[Path]:
-    """The ledger of a state folder; None: those of this account and of the services, as far as they are readable."""
+    """The paths of ledgers: that of a state folder, or all readable ones of this account and of the services.
+
+    Args:
+        state: the state folder; None: all.
+    """
     if state is not None:
         return [state / schema.FILE]
     folders = [default_folder(), SERVICES]
@@ -57,18 +61,18 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
     conditions = ["id > ?", "answered_at >= ?"]
     values: list[object] = [after, query.since]
     if query.label is not None:
-        conditions.append("label IS NULL" if query.label == "ERROR" else "label = ?")
-        values += [] if query.label == "ERROR" else [printable(query.label)]
+        conditions.append("label IS NULL" if query.label.upper() == "ERROR" else "label = ? COLLATE NOCASE")
+        values += [] if query.label.upper() == "ERROR" else [printable(query.label)]
     if query.folder is not None:
         below = os.fsencode(os.path.realpath(query.folder)).rstrip(b"/") + b"/"
         conditions.append("(substr(path, 1, ?) = ? OR path IN (?, ?, ?))")
         cameras = (query.folder, redact.shown(query.folder), os.path.abspath(query.folder))
         values += [len(below), below, *map(os.fsencode, cameras)]
     query_of_a_page = f"SELECT {ANSWER_COLUMNS} FROM answers WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
-    with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
+    with schema.named_errors(ledger), closing(_open_for_reading(ledger)) as database:
         # A page is read completely before it is yielded: an open query would keep the write-ahead log from shrinking.
-        while rows := database.execute(query_of_a_page, [*values, PAGE]).fetchall():
-            yield from map(recorded, rows)
+        while rows := database.execute(query_of_a_page, [*values, PAGE_ROWS]).fetchall():
+            yield from map(answer_of_row, rows)
             values[0] = rows[-1][0]
 
 
@@ -78,7 +82,7 @@ def count(ledger: Path) -> int:
     Raises:
         LedgerError: the file is missing, damaged, or cannot be read.
     """
-    with schema.named_errors(ledger), closing(_for_reading(ledger)) as database:
+    with schema.named_errors(ledger), closing(_open_for_reading(ledger)) as database:
         (found,) = database.execute(f"PRAGMA {schema.QUICK}(1)").fetchone()
         if found != "ok":
             raise LedgerError(f"{printable(ledger)}: damaged: {printable(' '.join(str(found).split()))}")
@@ -99,10 +103,10 @@ def prune(ledger: Path, older_than_seconds: float) -> int:
     """
     pruned, last = 0, 0
     before = time.time() - older_than_seconds
-    with schema.named_errors(ledger), closing(_for_writing(ledger)) as database:
+    with schema.named_errors(ledger), closing(_open_for_writing(ledger)) as database:
         while rows := database.execute(
-            # The last answer of all stays, because SQLite would assign its id again, which the sinks know already; and
-            # answers that are not delivered yet stay.
+            # The last answer of all stays: SQLite would assign its id again, and sinks have received that id already.
+            # Answers that are not delivered yet stay, too.
             "SELECT id, path, folder, stamp, state FROM answers LEFT JOIN files USING (path, sha256)"
             " WHERE id > ? AND answered_at < ? AND id < (SELECT MAX(id) FROM answers)"
             " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.folder = answers.folder AND answer_id < id)"
@@ -138,7 +142,7 @@ def _device(folder: bytes | None) -> int | None:
 
 
 def _is_gone(path: bytes) -> bool:
-    """Whether a file certainly does not exist; False if we may not look."""
+    """Whether a file certainly does not exist; False if this account has no permission to find out."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -153,25 +157,26 @@ def _is_mounted(device: int | None, stamp: str | None) -> bool:
     return device is not None and (stamp is None or stamp.partition(":")[0] == str(device))
 
 
-def _for_reading(ledger: Path) -> sqlite3.Connection:
+def _open_for_reading(ledger: Path) -> sqlite3.Connection:
     _require(ledger)
     address = f"{ledger.absolute().as_uri()}?mode=ro"
     try:
-        return _of_this_version(sqlite3.connect(address, timeout=schema.BUSY_SECONDS, uri=True), ledger)
+        return _require_version(sqlite3.connect(address, timeout=schema.BUSY_SECONDS, uri=True), ledger)
     except sqlite3.OperationalError:
-        # Reading with a write-ahead log needs the permission to write to its files. Without a running watcher there is
-        # no log, and the file does not change.
+        # A ledger with a write-ahead log can be read only with write permission for the log. Without a running watcher
+        # there is no log, and the file does not change.
         if os.path.exists(f"{ledger}-wal"):
             raise
-        return _of_this_version(sqlite3.connect(f"{address}&immutable=1", uri=True), ledger)
+        return _require_version(sqlite3.connect(f"{address}&immutable=1", uri=True), ledger)
 
 
-def _for_writing(ledger: Path) -> sqlite3.Connection:
+def _open_for_writing(ledger: Path) -> sqlite3.Connection:
     _require(ledger)
-    return _of_this_version(sqlite3.connect(ledger, timeout=schema.BUSY_SECONDS), ledger)
+    return _require_version(sqlite3.connect(ledger, timeout=schema.BUSY_SECONDS), ledger)
 
 
 def _require(ledger: Path) -> None:
+    """Raise a LedgerError if the file is missing or cannot be accessed; SQLite's own error would not say which."""
     try:
         os.stat(ledger)
     except FileNotFoundError:
@@ -180,12 +185,16 @@ def _require(ledger: Path) -> None:
         raise LedgerError(f"{printable(ledger)}: {reason_of(error)}") from error
 
 
-def _of_this_version(database: sqlite3.Connection, ledger: Path) -> sqlite3.Connection:
+def _require_version(database: sqlite3.Connection, ledger: Path) -> sqlite3.Connection:
+    """The connection, if the ledger has the present schema; else it is closed, and a LedgerError is raised."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version != schema.VERSION:
         database.close()
-        when = "a later" if version > schema.VERSION else "an earlier"
-        raise LedgerError(
-            f"{printable(ledger)}: written by {when} edge-detect; `watch` brings an earlier one up to date"
+        is_later = version > schema.VERSION
+        how = (
+            "a later edge-detect; update this one"
+            if is_later
+            else "an earlier edge-detect; `watch` brings it up to date"
         )
+        raise LedgerError(f"{printable(ledger)}: written by {how}")
     return database

@@ -1,4 +1,4 @@
-"""The ledger's file: tables, migrations, and what happens to a damaged one."""
+"""The ledger file: tables, migrations, and recovery from damage."""
 
 import fcntl
 import logging
@@ -14,7 +14,7 @@ from edge.errors import LedgerError, printable, reason_of
 _log = logging.getLogger(__name__)
 
 FILE = "ledger.sqlite3"
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 10.0  # longest wait for another process's lock
 QUICK, THOROUGH = "quick_check", "integrity_check"
 
 # Statements that bring a ledger of each version, from 0 (an empty file), to the next. Entries are only ever appended.
@@ -44,14 +44,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX files_by_stamp ON files (stamp)",
     ),
     (
-        # Why the image is none of those that the model was measured on; NULL if it may be one.
+        # Why the image lies outside of the model's domain; NULL if it does not.
         "ALTER TABLE answers ADD COLUMN outside TEXT",
     ),
     (
         "ALTER TABLE answers ADD COLUMN confidence REAL",
         "ALTER TABLE answers ADD COLUMN elapsed_ms REAL",
-        "ALTER TABLE answers ADD COLUMN folder BLOB",  # the one that was watched, absolute
-        "ALTER TABLE answers ADD COLUMN moved_to BLOB",  # where the file was sorted into, absolute
+        "ALTER TABLE answers ADD COLUMN folder BLOB",  # the watched folder, absolute
+        "ALTER TABLE answers ADD COLUMN moved_to BLOB",  # path of the file after it was sorted, absolute
         "CREATE INDEX answers_by_folder ON answers (folder, id)",
         """
         CREATE TABLE deliveries (        -- how far each listener of a watched folder has been told
@@ -78,7 +78,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
-    # Of a camera's answers (edge.verdict.CameraEvent). Their path and folder are its name, their digest is random.
+    # For the answers of cameras (edge.verdict.CameraEvent): path and folder are the camera's name, sha256 is random.
     (
         "ALTER TABLE answers ADD COLUMN state TEXT",
         "ALTER TABLE answers ADD COLUMN began_at REAL",
@@ -86,7 +86,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE answers ADD COLUMN lasted_seconds REAL",
         "ALTER TABLE answers ADD COLUMN peak REAL",
         "ALTER TABLE answers ADD COLUMN snapshot BLOB",
-        # A few events among millions of frames, and the oldest of these.
+        # To find a few events among millions of frames, and the oldest frames.
         "CREATE INDEX events_by_folder ON answers (folder, id) WHERE state != 'frame'",
         "CREATE INDEX frames_by_folder ON answers (folder, id) WHERE state = 'frame'",
     ),
@@ -94,45 +94,49 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The name of the model that gave the verdict; NULL for errors and old answers.
         "ALTER TABLE answers ADD COLUMN model TEXT",
     ),
+    (
+        # Nanoseconds since the epoch, see edge.files.FileId; NULL for files of older versions.
+        "ALTER TABLE files ADD COLUMN ctime_ns INTEGER",
+    ),
 )
 VERSION = len(MIGRATIONS)
 
 
-def opened(folder: Path, *, check: str = QUICK) -> sqlite3.Connection:
+def open_database(folder: Path, *, check: str = QUICK) -> sqlite3.Connection:
     """Open the ledger of a state folder, check it and migrate it. A damaged file is renamed, and a new one is made.
 
     Args:
         folder: made if it is missing.
-        check: QUICK checks the file for damage, about one second for some hundred megabytes; THOROUGH also checks the
-            indices, many seconds; "" checks nothing.
+        check: QUICK checks the file for damage, in about one second per few hundred megabytes; THOROUGH also checks
+            the indices, which takes many seconds; "" checks nothing.
 
     Raises:
-        LedgerError: the folder or the file cannot be used.
+        LedgerError: the folder or the file cannot be used, or a later version of edge-detect has written the file.
     """
     path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(f"{printable(folder)}: cannot make the state folder: {reason_of(error)}") from error
-    with _alone(folder), named_errors(path):
+    with _opening_lock(folder), named_errors(path):
         try:
-            return _connected(path, check=check)
+            return _connect(path, check=check)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            aside = _set_aside(path)
+            aside = _rename_damaged(path)
             _log.warning(
-                "%s: damaged (%s); renamed to %s, and a new ledger begun: the files in the folder are answered again",
+                "%s: damaged (%s); renamed to %s. A new ledger was created: all files in the folder are answered again",
                 printable(path),
                 error,
                 printable(aside.name),
             )
-            return _connected(path, check="")
+            return _connect(path, check="")
 
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into LedgerError, with the file's name."""
+    """Convert SQLite's errors into LedgerErrors that name the file."""
     try:
         yield
     except sqlite3.Error as error:
@@ -145,7 +149,13 @@ def is_damage(error: BaseException | None) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte, of an extended code
 
 
-def _connected(path: Path, *, check: str) -> sqlite3.Connection:
+def _connect(path: Path, *, check: str) -> sqlite3.Connection:
+    """Open, check and migrate the file.
+
+    Raises:
+        LedgerError: a later version of edge-detect has written it.
+        sqlite3.Error: it is damaged (see `is_damage`), or cannot be used.
+    """
     database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         _use_write_ahead_log(database)
@@ -167,7 +177,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
     try:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            raise LedgerError(f"{printable(path)}: written by a later edge-detect (schema {version})")
+            raise LedgerError(f"{printable(path)}: written by a later edge-detect (schema {version}); update this one")
         for statement in (statement for migration in MIGRATIONS[version:] for statement in migration):
             database.execute(statement)
         if version < VERSION:
@@ -180,7 +190,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _use_write_ahead_log(database: sqlite3.Connection) -> None:
-    """Let readers and the writer work at once. SQLite does not wait for a lock when it switches the mode; we do."""
+    """Let readers and the writer work at the same time. Retries: switching the mode does not wait for locks."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -193,23 +203,23 @@ def _use_write_ahead_log(database: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename the ledger and its log to a free name, and return that."""
+def _rename_damaged(path: Path) -> Path:
+    """Rename the ledger and its write-ahead log to a free name, and return that path."""
     stem = f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}"
     names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
     aside = next(path.with_name(name) for name in names if not os.path.lexists(path.with_name(name)))
     try:
         os.rename(path, aside)
-        for belonging in ("-wal", "-shm"):
-            if os.path.lexists(f"{path}{belonging}"):
-                os.rename(f"{path}{belonging}", f"{aside}{belonging}")
+        for suffix in ("-wal", "-shm"):
+            if os.path.lexists(f"{path}{suffix}"):
+                os.rename(f"{path}{suffix}", f"{aside}{suffix}")
     except OSError as error:
         raise LedgerError(f"{printable(path)}: damaged, and cannot be renamed: {reason_of(error)}") from error
     return aside
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _opening_lock(folder: Path) -> Iterator[None]:
     """Let one process at a time check and migrate the ledger."""
     try:
         descriptor = os.open(folder / ".opening.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""Which answers of the ledger a watcher takes for good: all, or only those of the models at work."""
+"""Which of the ledger's answers a watcher accepts: all, or only those of the models in use."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,21 +8,22 @@ from edge.inference.retrying import RetryingClassifier
 from edge.store.ledger import AnsweredAs, Entry, Ledger
 from edge.watch.decode import Prepared
 
-REMEMBERED = 100_000  # files, as a number each
+MAX_CONFIRMED = 100_000  # files, one hash each
 
 
 class Answers:
-    """The ledger as one watched folder sees it."""
+    """The ledger's answers to the files of one watched folder."""
 
     def __init__(self, ledger: Ledger, root: str, network: RetryingClassifier, *, reclassify: bool = False) -> None:
         """
         Args:
-            reclassify: a verdict that another model gave is none; a new one takes its place.
+            network: its models are those in use.
+            reclassify: ignore verdicts of other models, and replace them by new ones.
         """
         self._ledger, self._root, self._network, self._reclassify = ledger, root, network, reclassify
         self._models = network.digests if reclassify else None
-        # Hashes of files whose answer is known to be that of the right model. The ledger alone cannot tell that of an
-        # image outside of all domains: it would be decoded again at each listing.
+        # Hashes of files whose answer is known to be that of the right model. For an image outside of a model's domain
+        # the ledger cannot tell, so the file would be decoded again at each listing.
         self._confirmed: OrderedDict[int, None] = OrderedDict()
 
     @property
@@ -34,18 +35,18 @@ class Answers:
         """See `Ledger.known`."""
         found = self._ledger.known(files, self._models)
         if self._confirmed:
-            passed_over = [at for at, file in enumerate(files) if found[at] is None and hash(file) in self._confirmed]
-            if passed_over:
-                answers = self._ledger.known([files[at] for at in passed_over])
-                for at, answer in zip(passed_over, answers, strict=True):
+            confirmed = [at for at, file in enumerate(files) if found[at] is None and hash(file) in self._confirmed]
+            if confirmed:
+                answers = self._ledger.known([files[at] for at in confirmed])
+                for at, answer in zip(confirmed, answers, strict=True):
                     found[at] = answer
         return found
 
     def answered_as(self, read: Sequence[tuple[str, FileId, Prepared]]) -> list[AnsweredAs | None]:
-        """See `Ledger.answered_as`; of files that were read: what is no image goes to no model, and any answer will do.
+        """See `Ledger.answered_as`. For a file that is no image, an answer of any model is accepted.
 
         Args:
-            read: (path, how it looks, what was read), at most `edge.store.ledger.ASKED_AT_ONCE`.
+            read: (absolute path, identity, read file) of each, at most `edge.store.ledger.MAX_LOOKUP`.
         """
         files = [(path, stamp, prepared.sha256) for path, stamp, prepared in read]
         models = None
@@ -61,6 +62,6 @@ class Answers:
         if self._reclassify:
             for entry in entries:
                 self._confirmed[hash((entry.path, entry.stamp))] = None
-            while len(self._confirmed) > REMEMBERED:
+            while len(self._confirmed) > MAX_CONFIRMED:
                 self._confirmed.popitem(last=False)
         return new

@@ -1,4 +1,4 @@
-"""Answers that are not in the ledger yet."""
+"""Answers on their way to the ledger, which are committed in groups."""
 
 import time
 
@@ -6,8 +6,8 @@ from edge.files import FileId
 from edge.store.ledger import Entry
 from edge.watch.decode import Prepared, Task
 
-# One commit costs one fsync; grouping spares the SD card. A group is committed
-# when it is full, when it is this old, or when there is nothing else to do.
+# Each commit costs one fsync, so committing groups spares the SD card. A group is committed when it is full, when it
+# is this old, or when there is nothing else to do.
 GROUP_SIZE = 256
 GROUP_SECONDS = 0.5
 
@@ -15,16 +15,18 @@ GROUP_SECONDS = 0.5
 class Batch:
     """The group that is committed next, and the files that wait for that commit.
 
+    A file is in work while it is with the network or in the group. If it is found again meanwhile, at the same path or
+    as a hard link, it is held back until the commit: the ledger can answer it then.
+
     Attributes:
-        group: entries.
-        held: files that are with the network or in the group already, perhaps by another name: the ledger is to know
-            the first before it is asked for the second.
+        group: the answered files.
+        held: the files that are held back.
     """
 
     def __init__(self) -> None:
         self.group: list[Entry] = []
         self.held: list[tuple[Task, Prepared]] = []
-        self._files: set[str | FileId] = set()  # paths and stamps of what is with the network or in the group
+        self._files: set[str | FileId] = set()  # paths and identities of the files in work
         self._since = 0.0
 
     def __len__(self) -> int:
@@ -32,16 +34,16 @@ class Batch:
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels of what is held."""
+        """Bytes of the pixels of the files that are held back."""
         return sum(read.nbytes for _, read in self.held)
 
     @property
     def is_due(self) -> bool:
-        """Whether the group is large or old enough to be recorded, whatever else there is to do."""
+        """Whether the group is full or old enough to be committed, even if there is other work."""
         return len(self.group) >= GROUP_SIZE or (bool(self.group) and time.monotonic() - self._since >= GROUP_SECONDS)
 
     def begin(self, absolute: str, task: Task, read: Prepared) -> bool:
-        """Take a file in hand; if it is in hand already it is held back, and the answer is no."""
+        """Note that a file is in work; returns False, and holds it back, if it is already."""
         if absolute in self._files or task.stamp in self._files:
             self.held.append((task, read))
             return False
@@ -49,22 +51,22 @@ class Batch:
         return True
 
     def drop(self, absolute: str, stamp: FileId) -> None:
-        """A file in hand that is not recorded."""
+        """Note that a file is no longer in work and gets no entry."""
         self._files -= {absolute, stamp}
 
     def add(self, entry: Entry) -> None:
-        """A file with its answer, into the group."""
+        """Add an answered file to the group."""
         if not self.group:
             self._since = time.monotonic()
         self.group.append(entry)
         self._files |= {entry.path, entry.stamp}
 
     def recorded(self) -> None:
-        """The group is in the ledger; another begins."""
+        """Begin a new group, because the present one has been committed."""
         self._files -= {part for entry in self.group for part in (entry.path, entry.stamp)}
         self.group = []
 
     def release(self) -> list[tuple[Task, Prepared]]:
-        """What was held back."""
+        """Remove and return the files that are held back."""
         held, self.held = self.held, []
         return held

@@ -1,4 +1,4 @@
-"""From a file in a watched folder to what its model needs of it: bytes, digest, pixels."""
+"""Reads a file of a watched folder, and prepares it for its model: digest and pixels."""
 
 import functools
 import hashlib
@@ -24,8 +24,8 @@ class Task:
     """A file to read.
 
     Attributes:
-        stamp: how the file looked when it was chosen.
-        seen_ns: when that was, nanoseconds since the epoch.
+        stamp: its identity and state when it was found.
+        seen_ns: when it was found, nanoseconds since the epoch.
     """
 
     path: str
@@ -39,12 +39,12 @@ class Prepared:
 
     Attributes:
         sha256: of its content.
-        pixels: of all views that its model takes, shape (views, height, width, 3); None if the content is no
+        pixels: of all views that its model takes, shape (views, height, width, 3); None if the content is not an
             acceptable image.
-        size: the image's own upright (width, height).
-        reason: why there are no pixels.
-        seconds: it took to read and decode.
-        model: the index of the model that it goes to.
+        size: (width, height) of the upright image.
+        reason: why there are no pixels; empty if there are.
+        seconds: read and decode time.
+        model: index of the model for this image.
     """
 
     sha256: bytes
@@ -56,69 +56,74 @@ class Prepared:
 
     @property
     def nbytes(self) -> int:
-        """What its pixels take in memory."""
+        """Bytes of the pixels."""
         return 0 if self.pixels is None else self.pixels.nbytes
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A file of which nothing was read: its content has no answer yet."""
+    """A file that could not be read; the reason is reported, and a later listing tries again."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A file that was written to meanwhile: it is to be read again when it has come to rest."""
+class FileChanged:
+    """A file that has changed since it was found, or is being written; it is read again when it has settled."""
 
 
 @dataclass(frozen=True)
-class Died:
-    """The process that read a file was ended from outside, for want of memory say: its content has no answer yet."""
+class WorkerDied:
+    """The process that read a file hung, or was killed from outside, for example for lack of memory.
+
+    That need not be the fault of the file, so a later listing tries again.
+    """
 
     reason: str
 
 
-Outcome = Prepared | Unread | Changed | Died
-
+Outcome = Prepared | Unread | FileChanged | WorkerDied
 
 T = TypeVar("T")
 
 
-def read_inside(root: str, path: str, stamp: FileId) -> bytes | Changed:
-    """The content of a regular file that really lies below a folder; see `_inside`."""
+def read_inside(root: str, path: str, stamp: FileId) -> bytes | FileChanged:
+    """The content of a regular file whose real path lies below a folder; see `_use_inside`."""
 
     def read(descriptor: int, size: int) -> bytes | None:
-        if path.lower().endswith(heic.SUFFIXES):  # there may be thousands, which are met again and again
+        if path.lower().endswith(heic.SUFFIXES):  # without a decoder, do not read thousands of files at every listing
             heic.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
         data = os.read(descriptor, size + 1)
         while len(data) < size and (more := os.read(descriptor, size - len(data))):
             data += more
         return data if len(data) == size else None
 
-    return _inside(root, path, stamp, read)
+    return _use_inside(root, path, stamp, read)
 
 
-def digest_inside(root: str, path: str, stamp: FileId) -> bytes | Changed:
-    """The SHA-256 of such a file, without having all of it in memory."""
+def digest_inside(root: str, path: str, stamp: FileId) -> bytes | FileChanged:
+    """The SHA-256 of a regular file whose real path lies below a folder, read piece by piece; see `_use_inside`."""
 
     def digest(descriptor: int, _: int) -> bytes:
         with open(descriptor, "rb", closefd=False) as file:
             return hashlib.file_digest(file, "sha256").digest()
 
-    return _inside(root, path, stamp, digest)
+    return _use_inside(root, path, stamp, digest)
 
 
-def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | None]) -> T | Changed:
-    """Do something with a regular file that really lies below a folder.
+def _use_inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | None]) -> T | FileChanged:
+    """Open a regular file whose real path lies below a folder, and use it.
 
-    Links are followed while they stay inside. The kernel is asked where the
-    opened file is, so nobody can exchange a folder for a link in between.
+    Links are followed if they stay inside. The check uses the path that the kernel reports for the opened file, so that
+    nobody can replace a folder by a link between the check and the opening.
 
     Args:
         root: the folder's real path.
-        stamp: how the file looked when it was chosen.
-        use: is given the open file and its size; None says that it has changed.
+        stamp: the file's identity and state when it was found.
+        use: called with the open descriptor and the size in bytes; returns None if the file changed meanwhile.
+
+    Returns:
+        The result of `use`; FileChanged if the file has changed since it was found, or is being written.
 
     Raises:
         UnreadableFileError: missing, forbidden, outside of the folder, not a regular file, too large.
@@ -134,11 +139,11 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
         if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(root.rstrip("/") + "/"):
             raise UnreadableFileError(path, "is a link that leads out of the folder")
         if FileId.of(status) != stamp or _is_being_written(descriptor, status):
-            return Changed()
+            return FileChanged()
         if status.st_size > preprocess.MAX_BYTES:
             raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {preprocess.MAX_BYTES}")
         used = use(descriptor, status.st_size)
-        return Changed() if used is None or FileId.of(os.fstat(descriptor)) != stamp else used
+        return FileChanged() if used is None or FileId.of(os.fstat(descriptor)) != stamp else used
     except OSError as error:
         raise UnreadableFileError(path, reason_of(error)) from error
     finally:
@@ -146,7 +151,7 @@ def _inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | N
 
 
 def _is_being_written(descriptor: int, status: os.stat_result) -> bool:
-    """Whether a program holds an open file for writing that was written to not long ago."""
+    """Whether a program has a file open for writing that was modified in the last OPEN_SECONDS."""
     is_recent = 0 <= time.time() - status.st_mtime < OPEN_SECONDS
     return (
         is_recent
@@ -158,13 +163,18 @@ def _is_being_written(descriptor: int, status: os.stat_result) -> bool:
 _is_remote = functools.lru_cache(maxsize=256)(is_remote)
 
 
-def unprepared(root: str, task: Task, reason: str) -> Outcome:
-    """What stands for `prepare` where that cannot be survived: the digest alone, with the reason."""
+def prepare_without_decoding(root: str, task: Task, reason: str) -> Outcome:
+    """Read only the digest of a file whose decoding crashes or does not end.
+
+    Args:
+        root: the folder's real path.
+        reason: why it cannot be decoded.
+    """
     try:
         digest = digest_inside(root, task.path, task.stamp)
     except UnreadableFileError as error:
         return Unread(error.reason)
-    return digest if isinstance(digest, Changed) else Prepared(digest, None, (0, 0), reason, 0.0)
+    return digest if isinstance(digest, FileChanged) else Prepared(digest, None, (0, 0), reason, 0.0)
 
 
 def prepare(root: str, task: Task, inputs: Sequence[Input]) -> Outcome:
@@ -172,12 +182,12 @@ def prepare(root: str, task: Task, inputs: Sequence[Input]) -> Outcome:
 
     Args:
         root: the folder's real path.
-        inputs: what the models take; the image's size decides which one it goes to.
+        inputs: of the models; the image's size decides which of them it goes to.
     """
     began = time.perf_counter()
     try:
         data = read_inside(root, task.path, task.stamp)
-        if isinstance(data, Changed):
+        if isinstance(data, FileChanged):
             return data
         sha256 = hashlib.sha256(data).digest()
         try:

@@ -1,13 +1,11 @@
 """Processes that read and decode, so that a hostile image harms one of them and not the daemon.
 
-Decoders are large C programs that meet whatever lies in the folder. One that
-crashes, or that does not come to an end, takes its process along; the image
-gets its answer, and another process takes over. As a gift the work runs on
-all cores beside the network's.
+Decoders are large C programs that get any file that lies in the folder. If one crashes or does not come to an end, its
+process is killed and replaced, and the image is answered with that error. The processes also use all cores beside the
+network's threads.
 
-The processes come from `multiprocessing`'s fork server: it has the decoders
-loaded already, so that a new process costs milliseconds and shares its memory
-with the others.
+The processes come from `multiprocessing`'s fork server, which has loaded the decoders already: a new process takes
+milliseconds, and shares its memory with the others.
 """
 
 import contextlib
@@ -28,31 +26,35 @@ from edge.errors import WorkerError
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
 from edge.process.forkserver import start_server
-from edge.watch.decode import Changed, Died, Outcome, Prepared, Task, prepare, unprepared
+from edge.watch.decode import FileChanged, Outcome, Prepared, Task, WorkerDied, prepare, prepare_without_decoding
 
-PRELOADED = "edge.watch.decode"  # by the server
-DEPTH = 32  # tasks that wait at a process, so that it never waits for us
-SENT_AT_ONCE = 16  # tasks of a message, and outcomes of one, for a message costs more than a small image
-SENT_SECONDS = 0.02  # outcomes do not wait longer than that, except for one that is being worked at and looks quick
-QUICK_BYTES = 100_000  # the size of a file that does
-# Of outcomes that are sent together: a message has to fit into the socket's buffer. One with all views of a photo does
-# not, and goes alone; its process waits until we take it.
-PIXEL_BYTES = 65_536
+PRELOADED = "edge.watch.decode"  # module that the fork server imports
 ROOM_BYTES = 8_000_000  # of the pixels of all images that wait for the network
-WAITING_COST = (
-    1_000_000  # of the tasks that wait at a process, when they are some: bytes to read, and those of the names
-)
-LEAST_DEPTH = 4
-NAME_COST = 30  # of a byte of a name, for the names go through the socket
-ATTEMPTS = 2  # a process may have died for another reason than its image
-# By which a decoder ends that meets what it was not made for; other deaths come from outside.
+
+# Tasks that wait at a process: enough that it is never idle, few enough that a new file does not wait behind minutes of
+# work. Their cost is the bytes to read plus NAME_COST for each byte of a name, because names go through the socket.
+MAX_DEPTH = 32
+MAX_COST = 1_000_000  # if more than MIN_DEPTH tasks wait
+MIN_DEPTH = 4
+NAME_COST = 30
+
+# Tasks and outcomes are sent in groups, because one message costs more time than a small image.
+TASKS_PER_MESSAGE = 16
+SEND_SECONDS = 0.02  # outcomes do not wait longer than this, and for no file of more than QUICK_BYTES
+QUICK_BYTES = 100_000
+# A message should fit into the socket's buffer. One with all views of a photo does not: it is sent alone, and its
+# process waits until it is received.
+MESSAGE_PIXEL_BYTES = 65_536
+
+ATTEMPTS = 2  # processes that may die at one image; the first may have died for another reason
+# Signals by which a decoder crashes; other signals come from outside.
 CRASHES = frozenset(
     (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
 )
-# What the interpreter, Pillow and numpy map without using it, beside what decoding may take.
-OVERHEAD_BYTES = 1_000_000_000
-AWAY_SECONDS = 10.0
-OWN_BYTES = 60_000_000  # what a process really takes beside that
+OVERHEAD_BYTES = 1_000_000_000  # address space that the interpreter, Pillow and numpy map without using it
+OWN_BYTES = 60_000_000  # memory that a process uses beside decoding
+# If the loop has not received outcomes for this long, it was the loop that hung: then no process counts as hung.
+LOOP_HUNG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class DecodeLimits:
     """What one image may cost.
 
     Attributes:
-        seconds: of processor time, for reading and decoding.
-        bytes: of memory.
+        seconds: processor time for reading and decoding.
+        bytes: memory for decoding.
+        least_waiting_seconds: lower bound of `waiting_seconds`.
     """
 
     seconds: float = 30.0
@@ -70,7 +73,7 @@ class DecodeLimits:
 
     @property
     def waiting_seconds(self) -> float:
-        """Of any time: a share whose server has gone lets its reader wait forever."""
+        """Time after which a process counts as hung: a read waits forever if the server of a network share is gone."""
         return max(self.least_waiting_seconds, 10 * self.seconds)
 
 
@@ -82,14 +85,15 @@ class _Count(Protocol):
 
 @dataclass
 class _Worker:
-    """
+    """A process, and its tasks.
+
     Attributes:
-        finished: how many tasks it has done in its life, whether we have their outcomes or not.
-        tasks: those whose outcomes we do not have.
-        unsent: the last of them, which it does not have yet.
-        cost: of `tasks`, see WAITING_COST.
-        received: outcomes in its life.
-        since: when it began with the first task, or sent the last outcomes.
+        finished: number of tasks that the process has finished so far, in memory that it writes to.
+        tasks: those whose outcomes were not received yet, in the order of the process.
+        unsent: the last of them, which were not sent to the process yet.
+        cost: of `tasks`, see MAX_COST.
+        received: number of outcomes that were received so far.
+        since: time of the last sign of life: when the first task was submitted, or the last outcomes were received.
     """
 
     process: ForkServerProcess
@@ -102,52 +106,83 @@ class _Worker:
     since: float = 0.0
 
     @property
-    def at_work(self) -> int:
-        """The index of the task that it is at; of the last one if it has done all.
+    def current(self) -> int:
+        """Index of the task that the process is working on, or of the last one if it has finished all.
 
-        Within bounds whatever stands in the memory that a decoder may have spoilt.
+        Within bounds even if a decoder has overwritten `finished`.
         """
         return max(0, min(len(self.tasks) - 1, self.finished.value - self.received))
 
     @property
     def has_room(self) -> bool:
-        """Few large files wait, or some more small ones: what arrives is not to stand behind minutes of work."""
-        return len(self.tasks) < LEAST_DEPTH or (len(self.tasks) < DEPTH and self.cost < WAITING_COST)
+        return len(self.tasks) < MIN_DEPTH or (len(self.tasks) < MAX_DEPTH and self.cost < MAX_COST)
+
+    def add(self, task: Task) -> None:
+        """Add a task; it is sent when there are enough for a message, or by `send`."""
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append(task)
+        self.unsent.append(task)
+        self.cost += _cost(task)
+        if len(self.unsent) >= TASKS_PER_MESSAGE:
+            self.send()
+
+    def send(self) -> None:
+        """Send the unsent tasks to the process."""
+        if self.unsent:
+            with contextlib.suppress(OSError):  # it has died; that is handled when its outcomes are received
+                self.connection.send(self.unsent)
+            self.unsent = []
+
+    def receive(self) -> list[tuple[Task, Outcome]]:
+        """Receive one message: some tasks with their outcomes.
+
+        Raises:
+            EOFError, OSError: the process has died.
+        """
+        outcomes: list[Outcome] = self.connection.recv()
+        self.since = time.monotonic()
+        self.received += len(outcomes)
+        done = [(self.tasks.popleft(), outcome) for outcome in outcomes]
+        self.cost -= sum(_cost(task) for task, _ in done)
+        return done
 
 
 class DecodePool:
-    """A fixed number of processes; tasks go in, outcomes come out as they are done."""
+    """Reads and decodes files in a fixed number of processes; the outcomes come in the order in which they finish."""
 
     def __init__(self, count: int, root: str, inputs: Sequence[Input], limits: DecodeLimits | None = None) -> None:
         """
         Args:
-            count: processes, at least 1.
-            root: the real path of the folder in which every file must lie.
-            inputs: what the models take.
+            count: number of processes, at least 1.
+            root: real path of the folder in which every file must lie.
+            inputs: of the models.
 
         Raises:
-            WorkerError: from here, `submit` and `outcomes`, if a process cannot be started.
+            WorkerError: a process cannot be started; `submit` and `outcomes` can raise it, too.
         """
         self._context = multiprocessing.get_context("forkserver")
         self._root, self._inputs, self._limits = root, tuple(inputs), limits or DecodeLimits()
-        self._failed: dict[Task, int] = {}
+        self._deaths: dict[Task, int] = {}  # how many processes have died at a task
         self._outcomes: list[tuple[Task, Outcome]] = []
-        self._count, self._looked_at = count, time.monotonic()
-        self._hung: list[ForkServerProcess] = []  # those that even the kernel cannot end, for a disk does not answer
+        self._count, self._received_at = count, time.monotonic()
+        self._hung: list[ForkServerProcess] = []  # killed, but they wait in the kernel for a disk that does not answer
         self._workers: list[_Worker] = []
         try:
             for _ in range(count):
-                self._workers.append(self._started())
+                self._workers.append(self._start())
         except BaseException:
             self.close()
             raise
 
     @property
     def in_flight(self) -> int:
+        """Number of tasks whose outcome was not returned yet."""
         return sum(len(worker.tasks) for worker in self._workers) + len(self._outcomes)
 
     @property
     def has_room(self) -> bool:
+        """Whether a task can be submitted."""
         return any(worker.has_room for worker in self._workers)
 
     @property
@@ -157,33 +192,33 @@ class DecodePool:
 
     def submit(self, task: Task) -> None:
         """Give a task to the process that has the fewest; there must be room. It may wait for `send`."""
-        self._submit_to(min(self._workers, key=lambda worker: (not worker.has_room, len(worker.tasks))), task)
+        min(self._workers, key=lambda worker: (not worker.has_room, len(worker.tasks))).add(task)
 
     def send(self) -> None:
-        """Let the processes have what waits for a full message."""
+        """Send all submitted tasks that still wait for a full message."""
         for worker in self._workers:
-            self._send(worker)
+            worker.send()
 
     def outcomes(self, seconds: float = 0.0, room_bytes: int = ROOM_BYTES) -> list[tuple[Task, Outcome]]:
-        """What has been done since, waiting so long for the first of it.
+        """The outcomes since the last call; waits up to `seconds` for the first.
 
         Args:
-            room_bytes: about as many of pixels are welcome. The rest stays with the processes, which wait until it is
-                taken; with nothing welcome we do not wait.
+            room_bytes: about how many bytes of pixels may be returned. The rest stays with the processes, which wait;
+                with 0 it does not wait.
         """
         self.send()
         self._receive_all(0 if self._outcomes else seconds, room_bytes)
-        self._end_the_waiting()
+        self._replace_hung()
         found, self._outcomes = self._outcomes, []
         return found
 
     def close(self) -> None:
-        """End the processes; what they had not finished is lost."""
+        """Kill the processes; unfinished tasks are lost."""
         for worker in self._workers:
             worker.connection.close()
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join(1.0)  # one that waits for a disk that does not answer cannot be ended by anyone
+            worker.process.join(1.0)  # not longer: a process that waits for a disk in the kernel cannot be killed
         self._workers = []
 
     def __enter__(self) -> "DecodePool":
@@ -192,7 +227,7 @@ class DecodePool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _started(self) -> _Worker:
+    def _start(self) -> _Worker:
         with contextlib.ExitStack() as undo:
             try:
                 ours, theirs = self._context.Pipe()
@@ -201,63 +236,43 @@ class DecodePool:
                     finished = self._context.RawValue("Q", 0)
                     arguments = (theirs, finished, self._root, self._inputs, self._limits)
                     process = self._context.Process(target=_serve, args=arguments, daemon=True)
-                    start_server(PRELOADED)  # if it has gone meanwhile
+                    start_server(PRELOADED)  # the server may have died since the last start
                     process.start()
             except (OSError, EOFError) as error:
-                raise WorkerError(f"cannot start a process that decodes: {error}") from error
+                raise WorkerError(f"cannot start a decoding process: {error}") from error
             undo.pop_all()
         return _Worker(process, ours, finished)
-
-    def _submit_to(self, worker: _Worker, task: Task) -> None:
-        if not worker.tasks:
-            worker.since = time.monotonic()
-        worker.tasks.append(task)
-        worker.unsent.append(task)
-        worker.cost += _cost(task)
-        if len(worker.unsent) >= SENT_AT_ONCE:
-            self._send(worker)
-
-    def _send(self, worker: _Worker) -> None:
-        if worker.unsent:
-            with contextlib.suppress(OSError):  # it has died; that is seen when its outcome is asked for
-                worker.connection.send(worker.unsent)
-            worker.unsent = []
 
     def _receive_all(self, seconds: float, room_bytes: int) -> None:
         for connection in wait(self.waitables, seconds) if room_bytes > 0 else ():
             worker = next(worker for worker in self._workers if worker.connection is connection)
             room_bytes -= self._receive(worker, room_bytes)
         now = time.monotonic()
-        if now - self._looked_at > AWAY_SECONDS:  # it was us who did not look, and not they who did not work
+        if now - self._received_at > LOOP_HUNG_SECONDS:
             for worker in self._workers:
                 worker.since = now
-        self._looked_at = now
+        self._received_at = now
 
     def _receive(self, worker: _Worker, room_bytes: int) -> int:
-        """Take what it has sent, until there is no room left; returns how many bytes of pixels that was."""
+        """Receive outcomes of a process until there is no more, or no room; returns the bytes of their pixels."""
         taken = 0
         try:
             while worker.tasks and taken < room_bytes and worker.connection.poll():
-                outcomes: list[Outcome] = worker.connection.recv()
-                worker.since = time.monotonic()
-                worker.received += len(outcomes)
-                for outcome in outcomes:
-                    task = worker.tasks.popleft()
-                    worker.cost -= _cost(task)
-                    self._failed.pop(task, None)
+                for task, outcome in worker.receive():
+                    self._deaths.pop(task, None)
                     self._outcomes.append((task, outcome))
                     taken += _nbytes(outcome)
         except (EOFError, OSError):
-            self._replace(worker)
+            self._replace_dead(worker)
         return taken
 
-    def _end_the_waiting(self) -> None:
-        """Give up on files that nobody can read, and as long as there are too many of those, on their folder."""
+    def _replace_hung(self) -> None:
+        """Give up files that cannot be read, and kill their processes; none replaces them while too many are hung."""
         self._hung = [process for process in self._hung if process.exitcode is None]
         for worker in list(self._workers):
             if not worker.tasks or time.monotonic() - worker.since < self._limits.waiting_seconds:
                 continue
-            if worker.connection.poll():  # it has done its part, and waits until there is room for that
+            if worker.connection.poll():  # it has finished tasks, and waits until there is room for their pixels
                 continue
             worker.process.kill()
             worker.connection.close()
@@ -265,79 +280,112 @@ class DecodePool:
             if worker.process.exitcode is None:
                 self._hung.append(worker.process)
             self._workers.remove(worker)
-            culprit = worker.at_work
-            died = Died(f"could not be read within {self._limits.waiting_seconds:g} s")
-            self._outcomes += [(task, died if at == culprit else Changed()) for at, task in enumerate(worker.tasks)]
+            current = worker.current
+            died = WorkerDied(f"could not be read within {self._limits.waiting_seconds:g} s")
+            self._outcomes += [(task, died if at == current else FileChanged()) for at, task in enumerate(worker.tasks)]
         while len(self._workers) < self._count and len(self._hung) < self._count:
-            self._workers.append(self._started())
+            self._workers.append(self._start())
 
-    def _of_a_death(self, task: Task, number: int) -> Outcome:
-        if number == signal.SIGPROF:
-            return unprepared(self._root, task, f"took more than {self._limits.seconds:g} s to decode")
-        if number in CRASHES:
-            return unprepared(self._root, task, f"its decoder crashed ({signal.Signals(number).name})")
-        how = signal.strsignal(number) if number > 0 else f"exit status {-number}"
-        return Died(f"the process that decoded it was ended ({how}), perhaps for want of memory")
+    def _replace_dead(self, worker: _Worker) -> None:
+        """Start another process for the remaining tasks of one that has died.
 
-    def _replace(self, worker: _Worker) -> None:
-        """Another process in its place, with what it had still to do."""
+        The task at which it died is tried once more, unless it has exceeded its time limit.
+        """
         worker.connection.close()
         worker.process.join()
-        exit_code, left, at = worker.process.exitcode or 0, worker.tasks, worker.at_work
+        exit_code, tasks, current = worker.process.exitcode or 0, worker.tasks, worker.current
         self._workers.remove(worker)
-        fresh = self._started()
+        fresh = self._start()
         self._workers.append(fresh)
-        culprit = left[at]
-        self._failed[culprit] = self._failed.get(culprit, 0) + 1
-        if exit_code == -signal.SIGPROF or self._failed[culprit] == ATTEMPTS:
-            del left[at]
-            del self._failed[culprit]
-            self._outcomes.append((culprit, self._of_a_death(culprit, -exit_code)))
-        for task in left:
-            self._submit_to(fresh, task)
-        self._send(fresh)
+        culprit = tasks[current]
+        self._deaths[culprit] = self._deaths.get(culprit, 0) + 1
+        if exit_code == -signal.SIGPROF or self._deaths[culprit] == ATTEMPTS:
+            del tasks[current]
+            del self._deaths[culprit]
+            self._outcomes.append((culprit, self._outcome_of_death(culprit, -exit_code)))
+        for task in tasks:
+            fresh.add(task)
+        fresh.send()
+
+    def _outcome_of_death(self, task: Task, number: int) -> Outcome:
+        """The outcome of a task at which processes have died.
+
+        Args:
+            number: the signal that ended the last one; or its negative exit status.
+        """
+        if number == signal.SIGPROF:
+            return prepare_without_decoding(self._root, task, f"took more than {self._limits.seconds:g} s to decode")
+        if number in CRASHES:
+            return prepare_without_decoding(self._root, task, f"its decoder crashed ({signal.Signals(number).name})")
+        how = signal.strsignal(number) if number > 0 else f"exit status {-number}"
+        return WorkerDied(f"the process that decoded it was ended ({how}), perhaps for lack of memory")
 
 
 def usual_count() -> int:
-    """A process for each core, but no more than may meet the largest images at once in three quarters of the memory."""
+    """One process per core, but no more than can decode the largest images at once in three quarters of the memory."""
     by_memory = int(0.75 * preprocess.MEMORY_BYTES) // (preprocess.MAX_DECODING_BYTES + OWN_BYTES)
     return max(1, min(len(os.sched_getaffinity(0)), by_memory))
 
 
+class _Reply:
+    """Sends outcomes from a process to the pool, several in a message."""
+
+    def __init__(self, connection: Connection, finished: _Count) -> None:
+        self._connection, self._finished = connection, finished
+        self._outcomes: list[Outcome] = []
+        self._nbytes, self._sent_at = 0, time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome to the message, after sending the present one if both would be too large together."""
+        nbytes = _nbytes(outcome)
+        if self._outcomes and self._nbytes + nbytes > MESSAGE_PIXEL_BYTES:
+            self.send()
+        self._finished.value += 1
+        self._outcomes.append(outcome)
+        self._nbytes += nbytes
+
+    def send_before(self, task: Task) -> None:
+        """Send finished outcomes, if they are old or the next task may take long: they do not wait for it."""
+        is_long = time.monotonic() - self._sent_at > SEND_SECONDS or task.stamp.size > QUICK_BYTES
+        if self._outcomes and is_long:
+            self.send()
+
+    def send(self) -> None:
+        self._connection.send(self._outcomes)
+        self._outcomes, self._nbytes, self._sent_at = [], 0, time.monotonic()
+
+
 def _serve(connection: Connection, finished: _Count, root: str, inputs: Sequence[Input], limits: DecodeLimits) -> None:
-    """The life of a process: until the other end is closed, by whatever happens there."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal goes to all; the daemon ends us
+    """The main function of a process: works on tasks until the pool closes the connection or its process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches all processes; the daemon handles it
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `edge.files.has_writer`
-    gc.freeze()  # what the server has loaded is no garbage: left alone, its memory stays shared
-    room = OVERHEAD_BYTES + limits.bytes
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    # A service whose sandbox forbids it has a limit for all of its processes together.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (room if most == resource.RLIM_INFINITY else min(room, most), most))
+    gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
+    _limit_memory(OVERHEAD_BYTES + limits.bytes)
     with contextlib.suppress(EOFError, OSError):
         while True:
             tasks: list[Task] = connection.recv()
-            outcomes: list[Outcome] = []
-            sent_at, nbytes = time.monotonic(), 0
+            reply = _Reply(connection, finished)
             for task in tasks:
-                # What is done does not wait for what may take long: it would look older than it is when it comes.
-                is_long = time.monotonic() - sent_at > SENT_SECONDS or task.stamp.size > QUICK_BYTES
-                if outcomes and is_long:
-                    connection.send(outcomes)
-                    outcomes, sent_at, nbytes = [], time.monotonic(), 0
-                # The kernel ends us when the time is up, also from within a decoder that never returns.
-                signal.setitimer(signal.ITIMER_PROF, limits.seconds)
-                outcome = prepare(root, task, inputs)
-                signal.setitimer(signal.ITIMER_PROF, 0)
-                if outcomes and nbytes + _nbytes(outcome) > PIXEL_BYTES:
-                    connection.send(outcomes)
-                    outcomes, sent_at, nbytes = [], time.monotonic(), 0
-                finished.value += 1
-                outcomes.append(outcome)
-                nbytes += _nbytes(outcome)
-                del outcome  # it may be large
-            connection.send(outcomes)
+                reply.send_before(task)
+                reply.add(_prepare_in_time(root, task, inputs, limits.seconds))
+            reply.send()
+
+
+def _limit_memory(nbytes: int) -> None:
+    """Limit the address space of this process, if that is permitted."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    # The sandbox of a service may forbid it; then the service has a limit for all of its processes together.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (nbytes if most == resource.RLIM_INFINITY else min(nbytes, most), most))
+
+
+def _prepare_in_time(root: str, task: Task, inputs: Sequence[Input], seconds: float) -> Outcome:
+    """See `prepare`; after `seconds` of processor time the kernel kills this process, even in a decoder that loops."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    outcome = prepare(root, task, inputs)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return outcome
 
 
 def _nbytes(outcome: Outcome) -> int:

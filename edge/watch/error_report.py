@@ -10,15 +10,15 @@ from edge.files import FileId
 from edge.retry import Backoff
 from edge.verdict import Failure
 
-REMEMBERED = 100_000  # reported errors, two hashes each
-PUT_OFF_SECONDS = 600.0  # before a file that killed its decoding process twice is tried again
+MAX_REMEMBERED = 100_000  # reported errors, two hashes each; and postponed files
+POSTPONED_SECONDS = 600.0  # before a file whose decoding process was killed twice is tried again
 
 
 class ErrorReport:
-    """Reports each file once per reason, although every listing of the folder finds it again.
+    """Reports an unreadable file once per reason, although every listing of the folder finds it again.
 
     Attributes:
-        backoff: when the output that reports errors has failed, the time of the next attempt.
+        backoff: after a failure of the output, the time of the next attempt.
     """
 
     def __init__(self, emit: Callable[[Failure], None], *, once: bool) -> None:
@@ -28,8 +28,8 @@ class ErrorReport:
             once: raise when the output fails, instead of retrying later.
         """
         self._emit, self._once = emit, once
-        self._reported: OrderedDict[int, int] = OrderedDict()  # hashes of the path and of the reason
-        self._put_off: OrderedDict[tuple[str, FileId], float] = OrderedDict()  # until when
+        self._reported: OrderedDict[int, int] = OrderedDict()  # hash of each path, and of its reason
+        self._postponed: OrderedDict[tuple[str, FileId], float] = OrderedDict()  # files, and until when
         self.backoff = Backoff()
 
     def report(self, path: str, reason: str) -> Failure | None:
@@ -54,18 +54,20 @@ class ErrorReport:
         return failure
 
     def forget(self, path: str) -> None:
-        """The file was read: its next error is reported again."""
+        """Report the next error of a file again, because the file was read in between."""
         self._reported.pop(hash(path), None)
 
-    def put_off(self, path: str, stamp: FileId) -> None:
-        """Skip a file for PUT_OFF_SECONDS while it stays unchanged."""
-        self._put_off[path, stamp] = time.monotonic() + PUT_OFF_SECONDS
-        _limit(self._put_off)
+    def postpone(self, path: str, stamp: FileId) -> None:
+        """Skip a file for POSTPONED_SECONDS while it stays unchanged."""
+        self._postponed[path, stamp] = time.monotonic() + POSTPONED_SECONDS
+        _limit(self._postponed)
 
-    def is_put_off(self, path: str, stamp: FileId) -> bool:
-        return self._put_off.get((path, stamp), 0.0) > time.monotonic()
+    def is_postponed(self, path: str, stamp: FileId) -> bool:
+        """Whether a file is to be skipped now."""
+        return self._postponed.get((path, stamp), 0.0) > time.monotonic()
 
 
 def _limit(remembered: OrderedDict[Any, Any]) -> None:
-    if len(remembered) > REMEMBERED:
+    """Forget the oldest item if there are too many."""
+    if len(remembered) > MAX_REMEMBERED:
         remembered.popitem(last=False)

@@ -1,9 +1,7 @@
 """Inference threads, which run while the loop reads, records and delivers.
 
-The runtimes let other threads run while they compute; what is left of Python
-here is little. Several networks side by side, an image each, do more than one
-that computes an image with several threads: these would wait for each other
-after each layer.
+The runtimes release Python's global lock while they compute. Several networks, each with an image of its own, classify
+more images per second than one network with several threads, because those wait for each other after each layer.
 """
 
 import contextlib
@@ -19,14 +17,14 @@ from edge.inference.retrying import RetryingClassifier
 from edge.verdict import Verdict
 from edge.watch.decode import Prepared, Task
 
-MOST_ROOM = 128  # images that wait
-ANNOUNCED_AT_ONCE = 8  # verdicts that are worth waking the loop for, while there is more to do
-STUCK_SECONDS = 30.0
+MAX_WAITING = 128  # images that wait for a verdict
+WAKE_COUNT = 8  # verdicts for which the loop is woken although more images wait
+STUCK_SECONDS = 30.0  # without a verdict, after which a network counts as stuck
 
 
 @dataclass(frozen=True)
 class Classified:
-    """A file with its verdict, and which model has given it."""
+    """A file, its verdict, and the SHA-256 digest of the model that gave it."""
 
     task: Task
     read: Prepared
@@ -35,12 +33,12 @@ class Classified:
 
 
 class InferencePool:
-    """Prepared images go in, verdicts come out, of a single network in the same order.
+    """Classifies prepared images in threads; a single network gives verdicts in the order of the images.
 
     Attributes:
-        in_flight: images whose verdict was not fetched yet.
-        nbytes: of their pixels.
-        waitable: becomes readable when there are verdicts.
+        in_flight: number of submitted images whose verdict was not fetched yet.
+        nbytes: bytes of their pixels.
+        waitable: a descriptor that becomes readable when there are verdicts.
     """
 
     def __init__(self, networks: Sequence[RetryingClassifier]) -> None:
@@ -53,7 +51,7 @@ class InferencePool:
         self._done: deque[Classified] = deque()
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._moved_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self.in_flight = self.nbytes = 0
         self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._threads = [
@@ -64,33 +62,34 @@ class InferencePool:
 
     @property
     def trouble(self) -> str:
-        """Why no network answers at present; empty if nothing is wrong."""
+        """The present error of the networks; empty if there is none."""
         return next((network.backoff.reason for network in self._networks if network.backoff.reason), "")
 
     @property
     def is_stuck(self) -> bool:
         """Whether a submitted image got neither a verdict nor an error for STUCK_SECONDS."""
-        is_at_work = self.in_flight > len(self._done)  # the loop may be waiting for something else, and fetch nothing
-        return is_at_work and not self.trouble and time.monotonic() - self._moved_at > STUCK_SECONDS
+        is_working = self.in_flight > len(self._done)  # otherwise the loop has not fetched the verdicts
+        return is_working and not self.trouble and time.monotonic() - self._progress_at > STUCK_SECONDS
 
     def submit(self, task: Task, read: Prepared) -> None:
-        """
+        """Give an image to the next free network.
+
         Args:
-            read: with pixels.
+            read: the image, which must have pixels.
         """
         if self.in_flight == len(self._done):
-            self._moved_at = time.monotonic()
+            self._progress_at = time.monotonic()
         self.in_flight += 1
         self.nbytes += read.nbytes
         self._tasks.put((task, read))
 
     def outcomes(self) -> list[Classified]:
-        """What has been classified since.
+        """The verdicts since the last call, without waiting.
 
         Raises:
-            ModelError, CoralError: see `RetryingClassifier.verdict`.
+            ModelError, CoralError: see `RetryingClassifier.verdict`; after all verdicts before the error.
         """
-        with contextlib.suppress(BlockingIOError):  # nothing was announced; some may be there all the same
+        with contextlib.suppress(BlockingIOError):  # the loop was not woken; there may be verdicts nevertheless
             os.eventfd_read(self.waitable)
         found = []
         while self._done:
@@ -102,7 +101,7 @@ class InferencePool:
         return found
 
     def close(self) -> None:
-        """End the thread; what it had not finished is lost. A network that hangs is not waited for."""
+        """End the threads; unfinished images are lost. It does not wait for a network that hangs."""
         self._stop.set()
         for _ in self._threads:
             self._tasks.put(None)
@@ -125,15 +124,15 @@ class InferencePool:
                 if verdict is None:
                     return
                 self._done.append(Classified(task, read, verdict, network.model_sha256))
-                self._moved_at = time.monotonic()
-                if self._tasks.empty() or len(self._done) >= ANNOUNCED_AT_ONCE:
+                self._progress_at = time.monotonic()
+                if self._tasks.empty() or len(self._done) >= WAKE_COUNT:
                     os.eventfd_write(self.waitable, 1)
         except BaseException as error:  # raised again by `outcomes`
             self._error = error
             os.eventfd_write(self.waitable, 1)
 
     def _verdict(self, network: RetryingClassifier, task: Task, read: Prepared) -> Verdict | None:
-        """A verdict; None if `close` was called before there was one."""
+        """Classify an image, with retries; None if `close` is called first."""
         assert read.pixels is not None
         while not self._stop.is_set():
             verdict = network.verdict(task.path, read.pixels, read.size, read.seconds, read.model)

@@ -15,15 +15,15 @@ from edge.errors import MovedAwayError, SourceError, printable, reason_of
 from edge.files import FileId
 from edge.retry import Backoff
 from edge.sources.folder import Folder, Waitable
-from edge.store.ledger import ASKED_AT_ONCE, AnsweredAs, Entry
+from edge.store.ledger import MAX_LOOKUP, AnsweredAs, Entry
 from edge.verdict import Answer, Failure
 from edge.watch import quiet
 from edge.watch.answers import Answers
 from edge.watch.batch import Batch
-from edge.watch.decode import Changed, Died, Prepared, Task
+from edge.watch.decode import FileChanged, Prepared, Task, WorkerDied
 from edge.watch.decode_pool import ROOM_BYTES, DecodePool
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import MOST_ROOM, InferencePool
+from edge.watch.inference_pool import MAX_WAITING, InferencePool
 from edge.watch.move import Sorter
 from edge.watch.sort import Mover
 
@@ -67,7 +67,7 @@ class WatchLoop:
         self._open_folder = open_folder
         self._folder: Folder | None = None
         self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
-        self._sorter, self._mover = sorter, Mover(recorder)
+        self._sorter, self._mover = sorter, Mover(recorder, errors)
         self._found: list[Task] = []  # since the last step
         self._written_since: dict[str, float] = {}  # files that changed or had a writer at the first attempt to read
         self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer
@@ -179,7 +179,7 @@ class WatchLoop:
     @property
     def _has_room(self) -> bool:
         waiting = self._inference.in_flight + len(self._pending.held)
-        return self._decoders.has_room and waiting < MOST_ROOM and self._room_bytes > 0
+        return self._decoders.has_room and waiting < MAX_WAITING and self._room_bytes > 0
 
     @property
     def _room_bytes(self) -> int:
@@ -211,7 +211,7 @@ class WatchLoop:
         if not stat.S_ISREG(status.st_mode):
             return  # a FIFO, a device, a folder: nothing that could hold an image
         task = Task(path, FileId.of(status), seen_ns)
-        if self._errors.is_put_off(path, task.stamp):
+        if self._errors.is_postponed(path, task.stamp):
             return
         if left := quiet.before_reading(path, task.stamp):
             self._defer(path, left)
@@ -253,7 +253,7 @@ class WatchLoop:
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._decoders.outcomes(room_bytes=self._room_bytes):
-            if isinstance(outcome, Changed):
+            if isinstance(outcome, FileChanged):
                 self._wait_for_writer(task)
             elif isinstance(outcome, Prepared):
                 self._errors.forget(task.path)
@@ -263,8 +263,8 @@ class WatchLoop:
                     read.append((task, outcome))
             elif os.path.lexists(task.path):
                 # Nothing was read, so nothing is answered: a later listing tries again.
-                if isinstance(outcome, Died):
-                    self._errors.put_off(task.path, task.stamp)
+                if isinstance(outcome, WorkerDied):
+                    self._errors.postpone(task.path, task.stamp)
                 self._report(task.path, outcome.reason)
         self._ask(read)
         for done in self._inference.outcomes():
@@ -290,8 +290,8 @@ class WatchLoop:
 
     def _ask(self, read: list[tuple[Task, Prepared]]) -> None:
         """Submit decoded files to the network, except contents that the ledger has answered."""
-        for start in range(0, len(read), ASKED_AT_ONCE):
-            self._ask_some(read[start : start + ASKED_AT_ONCE])
+        for start in range(0, len(read), MAX_LOOKUP):
+            self._ask_some(read[start : start + MAX_LOOKUP])
 
     def _ask_some(self, read: list[tuple[Task, Prepared]]) -> None:
         fresh = []

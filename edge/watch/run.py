@@ -38,6 +38,10 @@ class WatchSettings(DaemonSettings):
     workers: int | None = None
     reclassify: bool = False
 
+    @property
+    def is_recursive(self) -> bool:
+        return self.recursive
+
 
 def watch(settings: WatchSettings, life: Lifecycle) -> Stats:
     """Watch a folder until stopped or, with `life.once`, until every file is answered.

@@ -2,30 +2,39 @@
 
 import errno
 import os
+import stat
+import time
 from functools import partial
 
 from edge.daemon.recorder import Recorder
 from edge.errors import SinkError, printable, reason_of
-from edge.retry import Backoff
+from edge.retry import LONGEST_SECONDS, Backoff
 from edge.store.ledger import Move
+from edge.watch.error_report import ErrorReport
 from edge.watch.move import perform
 
 MOST_FAILURES = 100  # failed moves that end a pass
-NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
+# Errors of the folder or disk that files are sorted into: other files cannot be moved there either.
+DISK_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
+)
 
 
 class Mover:
-    """Moves answered files into their label's folder, and retries moves that the disk refused.
+    """Moves answered files into their label's folder, and retries moves that were refused.
+
+    A file that cannot be moved is reported once, and the others are moved; a full or missing disk ends the pass.
 
     Attributes:
-        backoff: after a failed pass, the time of the next one.
+        backoff: after a pass that the disk ended, the time of the next one.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder, self._life = recorder, recorder.life
+    def __init__(self, recorder: Recorder, errors: ErrorReport) -> None:
+        self._recorder, self._life, self._errors = recorder, recorder.life, errors
         self._tried_up_to = ""  # kept across passes, so that failing moves do not block the rest
-        self._failures = 0  # of this pass; a full disk counts as MOST_FAILURES
-        self._error: SinkError | None = None  # the first of this pass
+        self._failures = 0  # of this pass; a disk's error counts as MOST_FAILURES
+        self._error: SinkError | None = None  # the disk's first error of this pass
+        self._refused: dict[str, float] = {}  # sources that cannot be moved, and when to try again
         self.backoff = Backoff("; the files stay where they are until then")
 
     def move(self) -> None:
@@ -62,13 +71,45 @@ class Mover:
         done: list[tuple[Move, str | None]] = []
         for move in moves:
             self._tried_up_to = move.source
+            if self._refused.get(move.source, 0.0) > time.monotonic():
+                continue
             try:
                 done.append((move, perform(move, self._life.heartbeat)))
+                self._refused.pop(move.source, None)
             except OSError as error:
-                folder = printable(os.path.dirname(move.target))
-                self._error = self._error or SinkError(f"{folder}: files cannot be moved there: {reason_of(error)}")
-                self._failures += MOST_FAILURES if error.errno in NO_ROOM else 1
+                self._failed(move, error)
             self._life.heartbeat()
             if self._is_cut_short:
                 break
         return done
+
+    def _failed(self, move: Move, error: OSError) -> None:
+        self._failures += MOST_FAILURES if error.errno in DISK_ERRORS else 1
+        if self._failures >= MOST_FAILURES:
+            folder = printable(os.path.dirname(move.target))
+            self._error = self._error or SinkError(f"{folder}: files cannot be moved there: {reason_of(error)}")
+        if error.errno not in DISK_ERRORS:
+            self._refused[move.source] = time.monotonic() + LONGEST_SECONDS
+            if failure := self._errors.report(move.source, f"cannot be moved: {_reason(error, move)}"):
+                self._recorder.stats.count(failure)
+
+
+def _reason(error: OSError, move: Move) -> str:
+    """What refuses a move, with the name of the folder or file whose fault it is."""
+    folder = os.path.dirname(move.source)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"the folder {printable(folder)} cannot be written to"
+        if _is_sticky_for(move.source):
+            return f"the folder {printable(folder)} has the sticky bit, and the file belongs to another account"
+    culprit = error.filename2 or error.filename or move.target
+    return f"{printable(os.fsdecode(culprit))}: {reason_of(error)}"
+
+
+def _is_sticky_for(path: str) -> bool:
+    """Whether only the owner of a file or of its folder may move it, and this account is neither (rename(2))."""
+    try:
+        folder, file = os.stat(os.path.dirname(path)), os.stat(path, follow_symlinks=False)
+    except OSError:
+        return False
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, folder.st_uid, file.st_uid)

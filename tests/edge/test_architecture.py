@@ -16,7 +16,7 @@ LEVELS = (
     ("store", "inference"),
     ("imaging", "board"),
     ("process",),
-    ("verdict", "errors", "retry", "stats", "files", "paths", "redact", "resources"),
+    ("verdict", "errors", "retry", "stats", "files", "paths", "redact", "requirements", "resources"),
 )
 SHARED = "edge.cli.commands"  # how a command line reports errors: also for train, convert and the benchmark
 

@@ -201,6 +201,56 @@ def test_second_watcher_on_same_folder_is_refused(
     assert second.stderr.strip().endswith("is watched already by another edge-detect")
 
 
+def test_watchers_of_overlapping_folders_are_refused(
+    inbox: Path, watching: Callable[..., Watching], brightness: Path
+) -> None:
+    (inbox / "sub").mkdir()
+    watcher = watching("--recursive")
+    picture(inbox / "a.png")
+    watcher.until(lambda w: w.names == ["a.png"])
+
+    def second(*words: str | Path) -> tuple[int, str]:
+        done = subprocess.run(
+            command("watch", *words, "--once", "--model", brightness),
+            env=environment(HOME=str(inbox.parent)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stderr
+
+    status, errors = second(inbox / "sub")
+    assert status == 2
+    assert f"{inbox}/sub: overlaps {inbox}, which another edge-detect watches" in errors
+    assert second(inbox.parent, "--recursive")[0] == 2
+    assert second(inbox.parent)[0] == 0, "without its sub-folders it shares no file"
+    assert second(inbox / "sub", "--state", inbox.parent / "other")[0] == 0
+    watcher.stop()
+    assert second(inbox / "sub")[0] == 0
+
+
+def test_results_watch_ends_when_its_reader_does(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+    fill(inbox, brightness, edge_detect)
+    reader = subprocess.Popen(
+        command("results", "--watch", "--json", "--state", "state"),
+        cwd=inbox.parent,
+        env=environment(HOME=str(inbox.parent / "home")),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout is not None
+    assert json.loads(reader.stdout.readline())["id"] == 1
+    reader.stdout.close()
+    assert reader.wait(30) in (0, 141)
+
+
+def test_label_of_results_is_found_in_any_case(inbox: Path, brightness: Path, edge_detect: Run) -> None:
+    fill(inbox, brightness, edge_detect)
+    for label in ("real", "error"):
+        shown, capitals = (edge_detect("results", "--state", "state", "--label", one) for one in (label, label.upper()))
+        assert shown.stdout == capitals.stdout != ""
+
+
 def test_systemd_is_notified_of_start_reload_and_stop_and_not_while_hanging(
     inbox: Path, brightness: Path, tmp_path: Path, listener: socket.socket
 ) -> None:

@@ -170,7 +170,7 @@ def test_watcher_waits_for_coral_and_loses_no_file(
     troubles = [line for line in said.splitlines() if line.startswith("edge-detect: ")]
     assert len(troubles) == 3, said
     assert "the Coral failed: " in troubles[0]
-    assert troubles[1].endswith("there is no such device; trying again")
+    assert troubles[1].endswith("unplug it and plug it in again; trying again")
     assert troubles[2].startswith("edge-detect: recovered: ")
     assert watcher.process.returncode == 0
 

@@ -1,4 +1,4 @@
-"""Telling: each answer once, to every listener, also when one fails for a while."""
+"""Delivery of each answer once to every sink, also if one fails for a while."""
 
 import json
 import os
@@ -13,22 +13,23 @@ from edge.delivery.outbox import Outlet
 from edge.errors import LedgerError, SinkError
 from edge.store.ledger import Ledger
 from edge.verdict import Recorded
+from tests.conftest import Run, age, picture
 from tests.support.recording import FOLDER, entry, record
 
 
-class Listener:
-    """A sink that can be out of order."""
+class FlakySink:
+    """A sink that can fail."""
 
-    name = "listener"
+    name = "flaky"
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.is_deaf = False
+        self.received: list[str] = []
+        self.is_failing = False
 
     def emit(self, batch: Sequence[Recorded]) -> None:
-        if self.is_deaf:
-            raise SinkError("nobody hears")
-        self.heard += [Path(told.answer.path).name for told in batch]
+        if self.is_failing:
+            raise SinkError("sink failed")
+        self.received += [Path(recorded.answer.path).name for recorded in batch]
 
 
 def deliver(outlet: Outlet) -> None:
@@ -36,51 +37,51 @@ def deliver(outlet: Outlet) -> None:
         pass
 
 
-def test_a_sink_is_told_once_and_in_order(tmp_path: Path) -> None:
-    listener = Listener()
+def test_sink_receives_each_answer_once_in_order(tmp_path: Path) -> None:
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener)
+        outlet = Outlet(ledger, FOLDER, sink)
         record(ledger, *(str(number) for number in range(600)))
         deliver(outlet)
         deliver(outlet)
-        assert listener.heard == [str(number) for number in range(600)]
+        assert sink.received == [str(number) for number in range(600)]
     with Ledger(tmp_path) as ledger:  # the next start
-        deliver(Outlet(ledger, FOLDER, listener))
-        assert len(listener.heard) == 600
+        deliver(Outlet(ledger, FOLDER, sink))
+        assert len(sink.received) == 600
 
 
-def test_a_new_sink_hears_of_what_comes_and_not_of_what_was(tmp_path: Path) -> None:
-    listener = Listener()
+def test_new_sink_receives_only_later_answers_of_its_folder(tmp_path: Path) -> None:
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
         record(ledger, "before")
-        outlet = Outlet(ledger, FOLDER, listener)
+        outlet = Outlet(ledger, FOLDER, sink)
         ledger.record([entry("after")], FOLDER)
         ledger.record([entry("elsewhere")], "/other")
         outlet.deliver()
-    assert listener.heard == ["after"]
+    assert sink.received == ["after"]
 
 
-def test_a_sink_that_fails_is_said_once_and_told_later(tmp_path: Path, logged: list[str]) -> None:
-    listener = Listener()
+def test_failed_sink_is_logged_once_and_receives_answers_later(tmp_path: Path, logged: list[str]) -> None:
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener)
-        listener.is_deaf = True
+        outlet = Outlet(ledger, FOLDER, sink)
+        sink.is_failing = True
         for name in "abc":
             record(ledger, name)
             outlet.deliver()
-        assert logged == ["nobody hears; it receives pending answers on retry"]
-        listener.is_deaf = False
+        assert logged == ["sink failed; it receives pending answers on retry"]
+        sink.is_failing = False
         assert outlet.deliver(at_once=True)
         assert not outlet.deliver(at_once=True)
-        assert listener.heard == ["a", "b", "c"]
-        assert logged[1:] == ["recovered: nobody hears"]
+        assert sink.received == ["a", "b", "c"]
+        assert logged[1:] == ["recovered: sink failed"]
 
 
 def log_ids(path: Path) -> list[int]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
-def test_a_log_survives_rotation_of_either_kind(tmp_path: Path) -> None:
+def test_log_survives_renaming_and_truncation(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with Ledger(tmp_path) as ledger:
         outlet = Outlet(ledger, FOLDER, JsonLog(log))
@@ -98,21 +99,21 @@ def test_a_log_survives_rotation_of_either_kind(tmp_path: Path) -> None:
     assert log_ids(log) == [3]
 
 
-def test_a_log_that_was_written_but_not_noted_is_not_doubled_and_a_torn_line_is_cut(tmp_path: Path) -> None:
+def test_log_written_before_kill_has_no_duplicates_and_no_torn_line(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with Ledger(tmp_path) as ledger:
         ledger.subscribe(FOLDER, JsonLog(log).name)
         record(ledger, "a", "b", "c")
         batch = ledger.undelivered(FOLDER, JsonLog(log).name)
-        JsonLog(log).emit(batch[:2])  # and here it was killed, before it could note that
+        JsonLog(log).emit(batch[:2])  # killed here, before the ledger recorded the delivery
         with log.open("a") as file:
-            file.write('{"id": 3, "path": "/in')  # and here the power went
+            file.write('{"id": 3, "path": "/in')  # power cut here
         deliver(Outlet(ledger, FOLDER, JsonLog(log)))
     assert log_ids(log) == [1, 2, 3]
 
 
-def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
-    """The file-size limit of a process is the smallest full disk."""
+def test_full_disk_leaves_no_partial_line_in_log(tmp_path: Path) -> None:
+    """A limit of the process on file sizes stands for the full disk."""
     import subprocess
 
     from tests.conftest import environment
@@ -134,12 +135,12 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().endswith("\n")
 
 
-def test_a_sink_that_was_told_is_not_told_again_because_that_could_not_be_noted(
+def test_sink_receives_answers_once_if_ledger_fails_to_record_delivery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Listener()
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener)
+        outlet = Outlet(ledger, FOLDER, sink)
         record(ledger, "a", "b")
         with monkeypatch.context() as broken:
             broken.setattr(ledger, "mark_delivered", _disk_full)
@@ -147,17 +148,17 @@ def test_a_sink_that_was_told_is_not_told_again_because_that_could_not_be_noted(
                 outlet.deliver()
         record(ledger, "c")
         deliver(outlet)
-        assert listener.heard == ["a", "b", "c"]
+        assert sink.received == ["a", "b", "c"]
 
 
 def _disk_full(*_: object) -> None:
     raise LedgerError("disk full")
 
 
-def test_who_listens_hears_of_a_ledger_that_was_begun_anew(tmp_path: Path) -> None:
-    listener = Listener()
+def test_sink_receives_answers_of_a_new_ledger_after_the_old_was_deleted(tmp_path: Path) -> None:
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
-        outlet = Outlet(ledger, FOLDER, listener)
+        outlet = Outlet(ledger, FOLDER, sink)
         record(ledger, "a", "b")
         deliver(outlet)
         for path in tmp_path.glob("ledger.sqlite3*"):
@@ -166,16 +167,25 @@ def test_who_listens_hears_of_a_ledger_that_was_begun_anew(tmp_path: Path) -> No
         ledger.reopen()
         record(ledger, "c")
         deliver(outlet)
-        assert listener.heard == ["a", "b", "c"]
+        assert sink.received == ["a", "b", "c"]
 
 
-def test_a_sink_that_is_taken_up_again_is_a_new_one(tmp_path: Path) -> None:
-    listener = Listener()
+def test_sink_that_was_unsubscribed_receives_only_later_answers(tmp_path: Path) -> None:
+    sink = FlakySink()
     with Ledger(tmp_path) as ledger:
-        deliver(Outlet(ledger, FOLDER, listener))
+        deliver(Outlet(ledger, FOLDER, sink))
         ledger.keep_subscribed(FOLDER, ["another"])
         record(ledger, "meanwhile")
-        outlet = Outlet(ledger, FOLDER, listener)
+        outlet = Outlet(ledger, FOLDER, sink)
         record(ledger, "now")
         deliver(outlet)
-    assert listener.heard == ["now"]
+    assert sink.received == ["now"]
+
+
+@pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2"])
+def test_log_may_be_a_stream(inbox: Path, brightness: Path, edge_detect: Run, name: str) -> None:
+    age(picture(inbox / "a.png"))
+    done = edge_detect("watch", inbox, "--once", "--model", brightness, "--log", name)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("{"))
+    assert json.loads(line)["path"].endswith("a.png")

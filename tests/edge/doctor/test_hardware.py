@@ -46,9 +46,27 @@ def test_a_card_without_driver_library_and_small_pages_is_a_problem(pi_5: Board)
         "memory pages": PROBLEM,
         "libedgetpu": PROBLEM,
     }
-    assert "gasket-dkms" in (found["Coral"].fix or "")
+    assert "https://github.com/feranick/gasket-driver" in (found["Coral"].fix or ""), "Google's does not compile"
     assert "kernel=kernel8.img" in (found["memory pages"].fix or "")
     assert "libedgetpu1-std" in (found["libedgetpu"].fix or "")
+
+
+def test_a_card_at_an_old_kernel_gets_googles_driver(pi_5: Board) -> None:
+    fix = of_coral(pi_5.machine(release="6.1.0-30-arm64"))["Coral"].fix or ""
+    assert "sudo apt install gasket-dkms" in fix
+    assert "feranick" not in fix
+
+
+@pytest.mark.parametrize(
+    ("shown", "state"),
+    [("installed 16.0", WARNING), ("installed 16.0tf2.19.1-1.bookworm", OK), ("config-files 16.0", OK)],
+)
+def test_googles_package_of_the_library_is_a_warning(board: Board, shown: str, state: str) -> None:
+    board.program("dpkg-query", f"case $3 in *-std) echo '{shown}';; *) exit 1;; esac")
+    found = of_coral(board.machine(edgetpu=str(compiled(board.root))))["libedgetpu"]
+    assert found.state == state
+    assert ("Google's package 16.0, which crashes" in found.found) is (state == WARNING)
+    assert ("https://github.com/feranick/libedgetpu" in (found.fix or "")) is (state == WARNING)
 
 
 def test_a_usable_card_is_ok(pi_5: Board) -> None:
@@ -121,6 +139,14 @@ def test_coral_inference_is_ok_and_a_crash_a_problem(board: Board) -> None:
     crashing = replace(usable, environment={**usable.environment, "TEST_DELEGATE": "crash"})
     crashed = of_coral(crashing, model)["Coral inference"]
     assert (crashed.state, "crashes the runtime (SIGSEGV)" in crashed.found) == (PROBLEM, True)
+    assert (crashed.fix or "").startswith("use a library that was built for ")
+    for behaviour, fix in (
+        ("refuse", "end other programs"),
+        ("idle", "download libedgetpu1-std"),
+        ("fail", "see docs/"),
+    ):
+        failing = replace(usable, environment={**usable.environment, "TEST_DELEGATE": behaviour})
+        assert (of_coral(failing, model)["Coral inference"].fix or "").startswith(fix)
     denied = of_coral(replace(usable, groups=frozenset()), model)
     assert "Coral inference" not in denied, "what may not be used is not tried"
 

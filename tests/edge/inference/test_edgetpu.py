@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge.errors import CoralError
-from edge.inference import edgetpu
+from edge.inference import edgetpu, edgetpu_fixes
 from edge.inference.edgetpu import Device, device_option, devices, require_device
 from edge.inference.failover import load_compiled
+from edge.inference.runtime import RUNTIMES
 from tests.conftest import CHECKOUT, MODELS, environment
 from tests.support.delegates import compiled
 
@@ -126,15 +127,65 @@ def test_a_library_that_cannot_be_loaded_is_a_one_line_error(tmp_path: Path) -> 
         "#include <signal.h>\n__attribute__((constructor)) static void f(void) { raise(SIGSEGV); }\n",
         "crash.so",
     )
-    for name, reason in (
-        ("libedgetpu-that-is-not.so.1", "is not installed; see https://coral.ai"),
+    for name, reason in (  # the text of the reason, and of the fix
+        (
+            "libedgetpu-that-is-not.so.1",
+            "is not installed: download libedgetpu1-std from the release of https://github",
+        ),
         (str(tmp_path / "none.so"), "cannot be loaded: cannot open shared object file"),
         (str(tmp_path / "text.so"), "cannot be loaded: "),
-        (str(crashing), r"crashes while loading \(SIGSEGV\)"),
+        (str(crashing), r"crashes while loading \(SIGSEGV\): download libedgetpu1-std"),
     ):
         with pytest.raises(CoralError, match=reason) as raised:
             edgetpu.library(name)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("release", "words", "not_words"),
+    [
+        ("6.1.0-30-amd64", "sudo apt install gasket-dkms", "feranick"),
+        ("6.3.9", "sudo apt install gasket-dkms", "feranick"),
+        (
+            "6.4.0",
+            "1.0-18.4 or later from https://github.com/feranick/gasket-driver/releases",
+            "Google's package source",
+        ),
+        ("6.12.25+rpt-rpi-v8", "https://github.com/feranick/gasket-driver/releases", "Google's package source"),
+        ("7.0-rc1", "https://github.com/feranick/gasket-driver/releases", "Google's package source"),
+    ],
+)
+def test_driver_fits_the_kernel(release: str, words: str, not_words: str) -> None:
+    fix = edgetpu_fixes.driver(release)
+    assert words in fix
+    assert not_words not in fix
+    assert fix.endswith("sudo modprobe apex")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "release"), [("tflite-runtime", "v16.0TF2.13.1-2"), ("ai-edge-litert", "16.0TF2.19.1-1")]
+)
+def test_library_fits_the_runtime(runtime: str, release: str) -> None:
+    assert f"release {release} of https://github.com/feranick/libedgetpu/releases" in edgetpu_fixes.library(runtime)
+    assert set(RUNTIMES) == set(edgetpu_fixes._RELEASES), "one for each runtime"
+    with pytest.raises(CoralError, match=release):
+        edgetpu.library("libedgetpu-that-is-not.so.1", runtime)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("libusb-1.0.so.0: cannot open shared object file: No such file or directory", "apt install libusb-1.0-0"),
+        (
+            "/lib/x/libc.so.6: version `GLIBC_2.38' not found (required by /usr/lib/x/libedgetpu.so.1)",
+            "bookworm, trixie",
+        ),
+        ("wrong ELF class: ELFCLASS64", "arm64, armhf, amd64"),
+        ("file too short", "libedgetpu1-std"),
+    ],
+)
+def test_a_library_that_does_not_load_gets_the_fix_for_its_error(reason: str, fix: str) -> None:
+    assert fix in edgetpu_fixes.loading(reason, "ai-edge-litert")
 
 
 def has_pycoral(folder: Path) -> str:

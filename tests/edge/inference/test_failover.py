@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edge.errors import CoralError, ModelError
-from edge.inference import failover, model
+from edge.inference import edgetpu_fixes, failover, model
 from edge.inference.classifier import Classifier
+from edge.inference.edgetpu import Device, require_device
 from edge.inference.edgetpu import library as find_library
-from edge.inference.edgetpu import require_device
 from edge.inference.failover import Accelerator
 from edge.inference.router import router
 from edge.inference.runtime import RUNTIMES, interpreter, is_installed, load_delegate
@@ -70,30 +70,60 @@ def test_delegate_that_takes_no_operation_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behaviour", "reason", "fix"),
     [
-        ("crash", r"crashes the runtime \(SIGSEGV\)"),
-        ("refuse", "cannot open the Edge TPU: there is no such device"),
-        ("fail", "does not run on the Coral: this delegate takes no graphs"),
-        ("idle", "does not run on the Coral: Encountered unresolved custom op: edgetpu-custom-op"),
+        ("crash", r"crashes the runtime \(SIGSEGV\)", "use a library that was built for {runtime}"),
+        ("refuse", "cannot open the Edge TPU: there is no such device", "end other programs that use it; if there"),
+        ("fail", "does not run on the Coral: this delegate takes no graphs", ""),
+        ("idle", "does not run on the Coral: Encountered unresolved custom op: edgetpu-custom-op", "{release}"),
     ],
 )
 def test_broken_delegate_is_one_line_error_and_auto_uses_cpu(
-    library: str, runtime: str, behaviour: str, reason: str, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+    library: str,
+    runtime: str,
+    behaviour: str,
+    reason: str,
+    fix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
 ) -> None:
     monkeypatch.setenv("TEST_DELEGATE", behaviour)
     with pytest.raises(CoralError, match=reason) as raised:
         on_coral(library, runtime)
     assert "\n" not in str(raised.value)
+    assert raised.value.fix.startswith(
+        fix.format(runtime=runtime, release=f"download libedgetpu1-std from release {edgetpu_fixes._RELEASES[runtime]}")
+    )
+    assert bool(raised.value.fix) is bool(fix)
+    assert "plug it in" not in raised.value.fix or behaviour == "refuse"
     instead = router(PLAIN, runtime=runtime, tpu="auto", library=library).classifier()
     assert instead.model.path == PLAIN
     assert instead.score(grey(250)) > 0.9
     assert logged == [f"{raised.value}; the processor does the work instead"]
 
 
+def test_crash_of_googles_library_names_a_build_for_the_runtime(
+    library: str, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_DELEGATE", "crash")
+    monkeypatch.setattr(failover, "LIBRARY", library)
+    monkeypatch.setattr(failover, "require_device", lambda option: Device("usb", Path("/dev/u"), None, is_ours=True))
+    with pytest.raises(CoralError, match=r"crashes the runtime \(SIGSEGV\), as it does if") as raised:
+        Accelerator(library=library).require(model.load(COMPILED), runtime)
+    assert raised.value.fix == edgetpu_fixes.library(runtime)
+
+
+def test_hanging_card_needs_a_restart(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DELEGATE", "hang")
+    monkeypatch.setattr(failover, "LIBRARY", library)
+    monkeypatch.setattr(failover, "require_device", lambda option: Device("pci", Path("/dev/a"), None, is_ours=True))
+    with pytest.raises(CoralError, match="does not answer within 5 s: switch the computer off and on again"):
+        Accelerator(library=library, trial_seconds=5.0).require(model.load(COMPILED))
+
+
 def test_hanging_delegate_is_given_up(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DELEGATE", "hang")
-    with pytest.raises(CoralError, match="does not answer within 5 s"):
+    with pytest.raises(CoralError, match="does not answer within 5 s: unplug it and plug it in again"):
         Accelerator(library=library, trial_seconds=5.0).require(model.load(COMPILED))
 
 

@@ -12,7 +12,7 @@ from edge.process.isolated import Crashed, run_isolated
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and has not ended; one that nobody has waited for is a zombie (Z)."""
+    """Whether a process exists and has not ended; a zombie (Z) has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -37,12 +37,12 @@ def test_environment_is_replaced() -> None:
     assert run(["/bin/sh", "-c", 'echo "$A"'], environment={"A": "1"}).output == "1\n"
 
 
-def test_a_missing_program_is_an_os_error() -> None:
+def test_missing_program_is_an_os_error() -> None:
     with pytest.raises(FileNotFoundError):
         run(["/nonexistent/program"])
 
 
-def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
+def test_command_over_time_limit_is_killed_with_its_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     began = time.monotonic()
     with pytest.raises(TimedOut):
@@ -51,13 +51,13 @@ def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Pat
     assert ends(int(pid_file.read_text()))
 
 
-def test_an_exception_in_the_block_kills_the_group() -> None:
+def test_exception_in_block_kills_the_group() -> None:
     with pytest.raises(KeyboardInterrupt), process_group(["sleep", "100"]) as process:
         raise KeyboardInterrupt
     assert process.returncode == -9
 
 
-def test_a_command_that_has_ended_leaves_its_children_alone() -> None:
+def test_children_of_an_ended_command_go_on() -> None:
     """A hook may start a program that goes on."""
     with process_group(["sh", "-c", "sleep 100 >/dev/null & echo $!"], stdout=-1) as process:
         output, _ = process.communicate()
@@ -66,14 +66,14 @@ def test_a_command_that_has_ended_leaves_its_children_alone() -> None:
     os.kill(child, 9)
 
 
-def test_isolated_programs_import_what_we_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_isolated_program_has_same_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ours.py").write_text("value = 42\n")
     monkeypatch.syspath_prepend(tmp_path)
     done = run_isolated("import sys, ours; print(ours.value, *sys.argv[1:]); sys.exit(5)", "a", "b c")
     assert (done.status, done.output) == (5, "42 a b c\n")
 
 
-def test_an_isolated_crash_or_hang_is_named() -> None:
+def test_isolated_crash_or_timeout_raises_named_error() -> None:
     with pytest.raises(Crashed, match="SIGSEGV"):
         run_isolated("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(Crashed, match=r"signal 4\d"):
@@ -82,6 +82,6 @@ def test_an_isolated_crash_or_hang_is_named() -> None:
         run_isolated("while True: pass", seconds=0.5)
 
 
-def test_an_isolated_environment_still_finds_our_modules() -> None:
+def test_isolated_program_with_own_environment_finds_our_modules() -> None:
     done = run_isolated("import os, edge.errors; print(os.environ['A'])", environment={"A": "1"})
     assert done.output == "1\n", (done.errors, sys.path)

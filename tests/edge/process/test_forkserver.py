@@ -24,7 +24,7 @@ if __name__ == "__main__":
         print(decoding.round(0.01).images, util.get_temp_dir())
 """
 
-# Asks for a process, sends only these bytes of what that is to run, and waits until it has ended.
+# Asks for a process, sends only the given bytes of the request, and waits until the process has ended.
 CLIENT = """
 import os, sys
 from multiprocessing import forkserver

@@ -1,4 +1,4 @@
-"""Which names of a folder are looked at."""
+"""Selection of files by name."""
 
 import errno
 import os
@@ -97,5 +97,5 @@ def test_limit_of_watched_folders_is_logged_once_and_loses_no_file(
         elif path:
             found.append(path)
     assert len(found) == 4
-    assert logged == ["too many folders to watch; in the others new files are found by a listing every hour"]
+    assert logged == ["too many folders to watch; new files in unwatched folders are found by a listing every hour"]
     assert folder.failures == []

@@ -1,4 +1,4 @@
-"""What the ledger holds of cameras: each record once, events until they are pruned, frames for a while."""
+"""A camera's answers in the ledger: each recorded once, events until they are pruned, frames for a limited time."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ def states(folder: Path) -> list[str]:
         return [state for (state,) in database.execute("SELECT state FROM answers ORDER BY id")]
 
 
-def test_the_same_token_is_recorded_once(tmp_path: Path) -> None:
+def test_same_token_is_recorded_once(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for _ in range(2):
             ledger.record_event(VERDICT, CameraEvent(BEGAN, 1e9), "m", b"the same")
@@ -41,11 +41,11 @@ def test_old_frames_are_deleted_but_not_events_and_undelivered_frames(tmp_path: 
         see(ledger, FRAME, BEGAN, FRAME, ENDED, *[FRAME] * 3)
         see(ledger, FRAME, camera="other")
         assert ledger.forget_frames(CAMERA, 3600) == 0
-        assert ledger.forget_frames(CAMERA, -1) == 0, "the log was not told of any"
+        assert ledger.forget_frames(CAMERA, -1) == 0, "the log has received none"
         ledger.mark_delivered(CAMERA, "log", 4)
         assert ledger.forget_frames(CAMERA, -1, limit=1) == 1
         assert ledger.forget_frames(CAMERA, -1) == 1
-        assert ledger.forget_frames("other", -1) == 0, "its id must not be given away again"
+        assert ledger.forget_frames("other", -1) == 0, "its id must not be assigned again"
     assert states(tmp_path) == [BEGAN, ENDED, *[FRAME] * 4]
 
 
@@ -75,8 +75,8 @@ def test_results_can_be_limited_to_one_camera(tmp_path: Path, edge_detect: Run) 
         see(ledger, BEGAN, camera="/dev/video0")
         see(ledger, BEGAN, camera="door")
     for asked, path in (("rtsp://u:p@cam/x", CAMERA), ("/dev/video0", "/dev/video0"), ("door", "door")):
-        told = edge_detect("results", "--state", tmp_path, "--json", "--folder", asked).stdout.splitlines()
-        assert [json.loads(line)["path"] for line in told] == [path]
+        lines = edge_detect("results", "--state", tmp_path, "--json", "--folder", asked).stdout.splitlines()
+        assert [json.loads(line)["path"] for line in lines] == [path]
 
 
 def test_waiting_for_the_ledger_is_reported(tmp_path: Path, logged: list[str]) -> None:

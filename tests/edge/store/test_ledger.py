@@ -1,4 +1,4 @@
-"""The record of answers."""
+"""The ledger's answers to files."""
 
 import os
 import sqlite3
@@ -39,7 +39,7 @@ def test_answer_is_new_once(tmp_path: Path) -> None:
         assert ledger.answered_as([("/in/b", STAMP, DIGEST)], "/in")[0] == answered("/in/b")
 
 
-def test_a_file_seen_just_after_its_write_is_not_known(tmp_path: Path) -> None:
+def test_file_seen_just_after_its_write_is_not_known(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry("/in/a", seen_ns=STAMP.mtime_ns + 10**6)], "/in")
         assert ledger.known([("/in/a", STAMP)])[0] is None
@@ -48,7 +48,7 @@ def test_a_file_seen_just_after_its_write_is_not_known(tmp_path: Path) -> None:
         assert ledger.known([("/in/a", STAMP)])[0] == answered("/in/a")
 
 
-def test_a_renamed_file_keeps_its_answer(tmp_path: Path) -> None:
+def test_renamed_file_keeps_its_answer(tmp_path: Path) -> None:
     before, after = str(tmp_path / "before"), str(tmp_path / "after")
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(before)], "/in")
@@ -132,12 +132,12 @@ def test_verdict_round_trips_through_ledger(tmp_path: Path, label: str, score: f
     verdict = Verdict("/in/a", label, is_real, score, confidence, None, 0.001, "photo_int8")
     with Ledger(tmp_path) as ledger:
         ledger.record([Entry("/in/a", STAMP, SEEN_NS, DIGEST, verdict, "m")], "/in")
-        (told,) = ledger.undelivered("/in", "sink")
-    assert told.answer == verdict
-    assert told.as_json()["model"] == "photo_int8"
+        (received,) = ledger.undelivered("/in", "sink")
+    assert received.answer == verdict
+    assert received.as_json()["model"] == "photo_int8"
 
 
-def test_an_old_answer_without_model_name_is_read(tmp_path: Path) -> None:
+def test_old_answer_without_model_name_is_read(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as database:
         for statement in (one for migration in schema.MIGRATIONS[:4] for one in migration):
             database.execute(statement)
@@ -155,7 +155,7 @@ def test_an_old_answer_without_model_name_is_read(tmp_path: Path) -> None:
     assert before.as_json()["model"] is None
 
 
-def test_a_ledger_of_a_later_version_is_unchanged(tmp_path: Path) -> None:
+def test_ledger_of_later_version_is_unchanged(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
     database = sqlite3.connect(tmp_path / "ledger.sqlite3")
     database.execute("PRAGMA user_version = 99")
@@ -164,7 +164,7 @@ def test_a_ledger_of_a_later_version_is_unchanged(tmp_path: Path) -> None:
         Ledger(tmp_path)
 
 
-def test_a_group_of_files_is_looked_up_in_order(tmp_path: Path) -> None:
+def test_group_of_files_is_looked_up_in_order(tmp_path: Path) -> None:
     here, gone, moved = (str(tmp_path / name) for name in ("here.png", "gone.png", "moved.png"))
     for path in (here, moved):
         Path(path).touch()

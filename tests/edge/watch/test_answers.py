@@ -1,4 +1,4 @@
-"""Which answers a watcher takes for good, and how little may wait at once."""
+"""Which of the ledger's answers a watcher accepts; and watching with little room for pixels."""
 
 import json
 import os
@@ -44,8 +44,8 @@ def network() -> RetryingClassifier:
     return RetryingClassifier(two_models(), once=True)
 
 
-def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: RetryingClassifier) -> None:
-    """An answer outside of a model's domain may be another model's by now, which only the image's size tells."""
+def test_confirmed_answer_outside_of_domain_is_known(tmp_path: Path, network: RetryingClassifier) -> None:
+    """An image outside of a model's domain may belong to another model now, which only its size shows."""
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict("50 x 40 pixels"), COMPACT)], "/in")
         answered = AnsweredAs(PATH, DIGEST, "REAL")
@@ -59,7 +59,7 @@ def test_what_was_confirmed_is_not_read_again(tmp_path: Path, network: RetryingC
         assert again.known([(PATH, FileId(1, 2, 3, 5))]) == [None]
 
 
-def test_what_is_no_image_has_its_answer_whatever_the_model(tmp_path: Path, network: RetryingClassifier) -> None:
+def test_answer_of_any_model_counts_for_undecodable_file(tmp_path: Path, network: RetryingClassifier) -> None:
     with Ledger(tmp_path) as ledger:
         ledger.record([entry(verdict(None), PHOTO_LIKE)], "/in")
         failed = Prepared(DIGEST, None, (0, 0), "took more than 30 s to decode", 30.0)
@@ -69,10 +69,10 @@ def test_what_is_no_image_has_its_answer_whatever_the_model(tmp_path: Path, netw
         assert again.answered_as([(PATH, STAMP, read(0))]) == [None]
 
 
-def test_only_so_many_are_remembered(
+def test_number_of_confirmed_files_is_limited(
     tmp_path: Path, network: RetryingClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "REMEMBERED", 2)
+    monkeypatch.setattr(answers, "MAX_CONFIRMED", 2)
     with Ledger(tmp_path) as ledger:
         again = Answers(ledger, "/in", network, reclassify=True)
         names = [f"/in/{number}.png" for number in range(3)]
@@ -82,10 +82,10 @@ def test_only_so_many_are_remembered(
 
 
 @pytest.mark.parametrize("room_bytes", [1, 100_000])
-def test_however_little_room_there_is_everything_is_answered(
+def test_every_file_is_answered_with_little_room_for_pixels(
     inbox: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
 ) -> None:
-    """Several names of one file wait until its first answer is recorded, and take of the room meanwhile."""
+    """Hard links are held until the first answer of their file is recorded, and need room meanwhile."""
     monkeypatch.setattr(loop, "ROOM_BYTES", room_bytes)
     for number in range(20):
         age(picture(inbox / f"{number}.png", size=(300, 260) if number % 2 else (32, 32), seed=number))
@@ -101,5 +101,5 @@ def test_however_little_room_there_is_everything_is_answered(
         workers=2,
     )
     watch(settings, Lifecycle(once=True))
-    told = [Path(json.loads(line)["path"]).name for line in out.getvalue().splitlines()]
-    assert sorted(told) == sorted(os.listdir(inbox))
+    answered = [Path(json.loads(line)["path"]).name for line in out.getvalue().splitlines()]
+    assert sorted(answered) == sorted(os.listdir(inbox))

@@ -1,4 +1,4 @@
-"""`edge-detect watch` while files are written, moved, linked and renamed under its eyes."""
+"""`edge-detect watch` while files are written, moved, linked and renamed."""
 
 import os
 import shutil
@@ -16,23 +16,23 @@ from tests.conftest import age, command, environment, picture
 from tests.support.watching import PATIENCE, Watching
 
 
-def test_what_lies_there_then_what_arrives(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_existing_and_arriving_files_are_answered(inbox: Path, watching: Callable[..., Watching]) -> None:
     age(picture(inbox / "before.png"))
     watcher = watching()
     watcher.until(lambda w: w.names == ["before.png"])
     picture(inbox / "written.png", 30, seed=1)
     picture(inbox.parent / "outside.png", seed=2).rename(inbox / "moved in.png")
     os.link(picture(inbox.parent / "linked.png", seed=3), inbox / "linked.png")
-    (inbox / "notes.txt").write_text("not for us")
+    (inbox / "notes.txt").write_text("no image")
     watcher.until(lambda w: len(w.names) == 4)
     assert sorted(watcher.names) == ["before.png", "linked.png", "moved in.png", "written.png"]
-    said = watcher.stop()
+    summary = watcher.stop()
     assert watcher.process.returncode == 0
-    assert "1 FAKE, 3 REAL" in said
+    assert "1 FAKE, 3 REAL" in summary
     assert len(watcher.names) == 4
 
 
-def test_a_file_is_answered_when_it_is_complete_and_not_before(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_file_is_answered_only_when_complete(inbox: Path, watching: Callable[..., Watching]) -> None:
     content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
     watcher = watching()
     picture(inbox / "first.png")
@@ -47,9 +47,7 @@ def test_a_file_is_answered_when_it_is_complete_and_not_before(inbox: Path, watc
     assert "error" not in watcher.answers[1]
 
 
-def test_a_file_that_was_being_written_when_we_came_is_left_to_settle(
-    inbox: Path, watching: Callable[..., Watching]
-) -> None:
+def test_file_being_written_at_start_settles_first(inbox: Path, watching: Callable[..., Watching]) -> None:
     content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
     with (inbox / "slow.png").open("wb") as file:
         file.write(content[: len(content) // 2])
@@ -63,7 +61,7 @@ def test_a_file_that_was_being_written_when_we_came_is_left_to_settle(
     assert "error" not in watcher.answers[0]
 
 
-def test_rewriting_a_file_is_answered_again_and_closing_it_unchanged_is_not(
+def test_rewritten_file_is_answered_again_but_not_one_closed_unchanged(
     inbox: Path, watching: Callable[..., Watching]
 ) -> None:
     watcher = watching()
@@ -75,7 +73,7 @@ def test_rewriting_a_file_is_answered_again_and_closing_it_unchanged_is_not(
     assert [answer["label"] for answer in watcher.answers] == ["REAL", "FAKE"]
 
 
-def test_a_file_renamed_after_its_answer_gets_no_second_line(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_file_renamed_after_its_answer_is_not_answered_again(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching()
     picture(inbox / "a.png", seed=1)
     watcher.until(lambda w: w.names == ["a.png"])
@@ -86,7 +84,7 @@ def test_a_file_renamed_after_its_answer_gets_no_second_line(inbox: Path, watchi
     assert watcher.names == ["a.png", "last.png"]
 
 
-def test_a_link_that_is_a_file_s_only_name_arrives_too(inbox: Path) -> None:
+def test_link_that_becomes_the_only_name_of_a_file_arrives(inbox: Path) -> None:
     stop, found = threading.Event(), []
     other = picture(inbox.parent / "other.png")
     for path in Folder(str(inbox), settle_seconds=0.5).files(stop):
@@ -102,7 +100,7 @@ def test_a_link_that_is_a_file_s_only_name_arrives_too(inbox: Path) -> None:
     assert found == [str(inbox / "linked.png")]
 
 
-def test_what_is_moved_out_of_the_folder_is_watched_no_longer(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_sub_folder_moved_out_is_no_longer_watched(inbox: Path, watching: Callable[..., Watching]) -> None:
     (inbox / "sub").mkdir()
     watcher = watching("--recursive")
     picture(inbox / "sub" / "first.png")
@@ -110,7 +108,7 @@ def test_what_is_moved_out_of_the_folder_is_watched_no_longer(inbox: Path, watch
     outside = inbox.parent / "outside"
     (inbox / "sub").rename(outside)
     (inbox / "sub").mkdir()
-    time.sleep(1)  # let it notice
+    time.sleep(1)  # until the watcher has handled the events
     half = picture(inbox.parent / "half.png").read_bytes()[:500]
     with (inbox / "sub" / "x.png").open("wb") as unfinished:
         unfinished.write(half)
@@ -121,7 +119,7 @@ def test_what_is_moved_out_of_the_folder_is_watched_no_longer(inbox: Path, watch
         assert watcher.names == ["first.png", "last.png"]
 
 
-def test_a_root_that_cannot_be_watched_is_an_error_at_once(inbox: Path, brightness: Path) -> None:
+def test_root_that_cannot_be_watched_ends_the_start(inbox: Path, brightness: Path) -> None:
     if not shutil.which("unshare"):
         pytest.skip("needs unshare (util-linux) for a limit of its own")
     limited = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"'
@@ -139,7 +137,7 @@ def test_a_root_that_cannot_be_watched_is_an_error_at_once(inbox: Path, brightne
     assert "fs.inotify.max_user_watches" in done.stderr.splitlines()[-1]
 
 
-def test_an_overflow_of_the_kernel_s_queue_loses_nothing(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_overflow_of_the_kernel_queue_loses_nothing(inbox: Path, watching: Callable[..., Watching]) -> None:
     content = picture(inbox / "first.png", size=(8, 8)).read_bytes()
     watcher = watching()
     watcher.until(lambda w: len(w.names) == 1)
@@ -155,7 +153,7 @@ def test_an_overflow_of_the_kernel_s_queue_loses_nothing(inbox: Path, watching: 
     assert len(set(watcher.names)) == count + 1
 
 
-def test_new_sub_folders_are_watched_with_what_they_bring(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_new_sub_folders_are_watched_and_their_files_answered(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching("--recursive")
     picture(inbox / "first.png")
     watcher.until(lambda w: w.names == ["first.png"])
@@ -171,7 +169,7 @@ def test_new_sub_folders_are_watched_with_what_they_bring(inbox: Path, watching:
     assert sorted(watcher.names) == ["first.png", "inside.png", "later.png", "with it.png"]
 
 
-def test_a_writer_may_take_its_time(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_file_of_slow_writer_is_answered_when_closed(inbox: Path, watching: Callable[..., Watching]) -> None:
     content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
     watcher = watching()
     picture(inbox / "first.png")
@@ -179,14 +177,14 @@ def test_a_writer_may_take_its_time(inbox: Path, watching: Callable[..., Watchin
     with (inbox / "slow.png").open("wb") as file:
         file.write(content[:5000])
         file.flush()
-        time.sleep(3)  # much longer than anything that settles
+        time.sleep(3)  # much longer than the settling time
         assert watcher.names == ["first.png"]
         file.write(content[5000:])
     watcher.until(lambda w: w.names == ["first.png", "slow.png"])
     assert "error" not in watcher.answers[1]
 
 
-def test_a_link_to_a_file_that_is_being_written_waits_for_it(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_link_to_file_being_written_is_answered_when_complete(inbox: Path, watching: Callable[..., Watching]) -> None:
     content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
     watcher = watching()
     picture(inbox / "first.png")
@@ -201,7 +199,7 @@ def test_a_link_to_a_file_that_is_being_written_waits_for_it(inbox: Path, watchi
     assert "error" not in watcher.answers[1]
 
 
-def test_a_link_to_nothing_is_told(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_broken_link_is_reported(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching()
     picture(inbox / "first.png")
     watcher.until(lambda w: w.names == ["first.png"])
@@ -211,10 +209,10 @@ def test_a_link_to_nothing_is_told(inbox: Path, watching: Callable[..., Watching
 
 
 @pytest.mark.parametrize("years", [-30, 30])
-def test_a_clock_that_jumps_hides_no_file_and_answers_none_twice(
+def test_files_from_past_and_future_are_answered_once(
     inbox: Path, watching: Callable[..., Watching], years: int
 ) -> None:
-    """Files of the past and of the future, as a clock leaves them that was set while they were written."""
+    """File times in the past and the future, as after a jump of the clock."""
     for number in range(4):
         path = picture(inbox / f"{number}.png", seed=number)
         shifted = time.time() + (years * 31_556_952 if number % 2 else 0)

@@ -1,4 +1,4 @@
-"""Killed at any moment, with the disk full, or with nowhere to write: nothing lost and nothing twice."""
+"""Kills at random moments, full and read-only disks, missing folders: nothing is lost or duplicated."""
 
 import hashlib
 import json
@@ -37,11 +37,11 @@ def start(inbox: Path, model: Path, *options: str | Path) -> subprocess.Popen[st
 def finish(inbox: Path, model: Path, *options: str | Path) -> str:
     process = start(inbox, model, "--once", *options)
     try:
-        _, said = process.communicate(timeout=2 * PATIENCE)
+        _, output = process.communicate(timeout=2 * PATIENCE)
     finally:
         process.kill()
-    assert process.returncode == 0, said
-    return said
+    assert process.returncode == 0, output
+    return output
 
 
 def answered(inbox: Path) -> Counter[str]:
@@ -64,14 +64,14 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(600)
-def test_kills_while_files_are_copied_to_another_disk_lose_nothing(
+def test_kills_while_copying_to_another_disk_lose_and_duplicate_nothing(
     tmp_path: Path, brightness: Path, elsewhere: Path, kills: int
 ) -> None:
     killed_at_random(tmp_path, brightness, elsewhere, kills)
 
 
 @pytest.mark.timeout(600)
-def test_kills_lose_nothing_and_double_nothing(tmp_path: Path, brightness: Path, kills: int) -> None:
+def test_kills_lose_and_duplicate_nothing(tmp_path: Path, brightness: Path, kills: int) -> None:
     killed_at_random(tmp_path, brightness, tmp_path / "sorted", kills)
 
 
@@ -99,13 +99,13 @@ def killed_at_random(tmp_path: Path, brightness: Path, sorted_into: Path, kills:
                     shutil.copyfile(fresh, inbox / f"{number}.png")
                 time.sleep(0.05)
             process.kill()
-            _, said = process.communicate()
-            assert "Traceback" not in said, said
+            _, output = process.communicate()
+            assert "Traceback" not in output, output
             process = start(inbox, brightness, *options)
     finally:
         process.kill()
         process.communicate()
-    time.sleep(1.1)  # the last files come to rest
+    time.sleep(1.1)  # until the last files have settled
     finish(inbox, brightness, *options)
 
     assert answered(inbox) == Counter(dict.fromkeys(contents, 1))
@@ -124,7 +124,7 @@ def killed_at_random(tmp_path: Path, brightness: Path, sorted_into: Path, kills:
 def private_mount(script: str, folder: Path) -> str:
     """Run a shell script where it may mount: in name spaces of its own, which end with it.
 
-    Returns what was said in the file `err` of the folder.
+    Returns the content of the file `err` in the folder.
     """
     if not shutil.which("unshare"):
         pytest.skip("needs unshare (util-linux)")
@@ -137,16 +137,16 @@ def private_mount(script: str, folder: Path) -> str:
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mounts of one's own here: {done.stderr.strip().splitlines()[-1]}")
-    said = (folder / "err").read_text()
-    assert done.returncode == 0, done.stderr + said
-    return said
+    output = (folder / "err").read_text()
+    assert done.returncode == 0, done.stderr + output
+    return output
 
 
-WAIT = "n=0; until {condition}; do sleep 0.1; n=$((n + 1)); [ $n -lt 300 ] || {{ echo waited in vain; exit 9; }}; done"
+WAIT = "n=0; until {condition}; do sleep 0.1; n=$((n + 1)); [ $n -lt 300 ] || {{ echo timed out; exit 9; }}; done"
 
 
 @pytest.mark.timeout(180)
-def test_a_full_disk_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_full_disk_is_retried(tmp_path: Path, brightness: Path) -> None:
     inbox, state = tmp_path / "inbox", tmp_path / "state"
     for folder in (inbox, state):
         folder.mkdir()
@@ -166,15 +166,15 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, brightness: Path) -> None:
         kill -TERM $!
         wait $!
     """
-    said = private_mount(script, tmp_path)
+    output = private_mount(script, tmp_path)
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 200
-    assert said.count("; trying again") <= 3
-    assert "recovered: " in said
+    assert output.count("; trying again") <= 3
+    assert "recovered: " in output
 
 
 @pytest.mark.timeout(180)
-def test_a_full_disk_to_sort_into_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_full_disk_of_sorted_files_is_retried(tmp_path: Path, brightness: Path) -> None:
     inbox, sorted_into = tmp_path / "inbox", tmp_path / "sorted"
     for folder in (inbox, sorted_into):
         folder.mkdir()
@@ -192,15 +192,15 @@ def test_a_full_disk_to_sort_into_is_waited_for(tmp_path: Path, brightness: Path
         wait $!
         cp -r {sorted_into} {tmp_path}/kept
     """
-    said = private_mount(script, tmp_path)
+    output = private_mount(script, tmp_path)
     found = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     assert Counter(map(digest, found)) == contents
     assert os.listdir(inbox) == []
-    assert said.count("no space left on device; ") <= 3
+    assert output.count("no space left on device; ") <= 3
 
 
 @pytest.mark.timeout(180)
-def test_a_disk_that_comes_back_read_only_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_disk_that_comes_back_read_only_is_retried(tmp_path: Path, brightness: Path) -> None:
     """As after a power cut; while files are open for writing, nobody can make a disk read-only."""
     inbox, state = tmp_path / "inbox", tmp_path / "state"
     for folder in (inbox, state):
@@ -223,15 +223,13 @@ def test_a_disk_that_comes_back_read_only_is_waited_for(tmp_path: Path, brightne
         kill -TERM $!
         wait $!
     """
-    said = private_mount(script, tmp_path)
+    output = private_mount(script, tmp_path)
     lines = (tmp_path / "out").read_text().splitlines()
     assert sorted(Path(line.split()[-1]).name for line in lines) == ["first.png", "second.png"]
-    assert said.count("trying again") == 1
+    assert output.count("trying again") == 1
 
 
-def test_a_service_waits_for_its_state_folder_from_the_beginning(
-    tmp_path: Path, brightness: Path, listener: socket.socket
-) -> None:
+def test_service_waits_for_state_folder_at_start(tmp_path: Path, brightness: Path, listener: socket.socket) -> None:
     inbox, state = tmp_path / "inbox", tmp_path / "state"
     inbox.mkdir()
     state.write_text("in the way")
@@ -251,13 +249,13 @@ def test_a_service_waits_for_its_state_folder_from_the_beginning(
         wait_for(lambda: (tmp_path / "log").exists() and "first.png" in (tmp_path / "log").read_text())
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, said
-    assert said.count("; trying again") == 1
-    assert "recovered: " in said
+        _, output = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert output.count("; trying again") == 1
+    assert "recovered: " in output
 
 
-def test_a_folder_that_goes_and_comes_back_is_waited_for(tmp_path: Path, brightness: Path) -> None:
+def test_folder_that_disappears_and_comes_back_is_watched_again(tmp_path: Path, brightness: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     picture(inbox / "first.png", seed=1)
@@ -272,15 +270,15 @@ def test_a_folder_that_goes_and_comes_back_is_waited_for(tmp_path: Path, brightn
         wait_for(lambda: "second.png" in (tmp_path / "log").read_text())
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, output = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert sum("moved, deleted or unmounted; trying again" in line for line in lines) == 1
     assert sum(line.startswith("edge-detect: recovered: ") for line in lines) == 1
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
-def test_a_damaged_ledger_is_set_aside_and_said(tmp_path: Path, brightness: Path) -> None:
+def test_damaged_ledger_is_renamed_and_reported(tmp_path: Path, brightness: Path) -> None:
     inbox, ledger = tmp_path / "inbox", tmp_path / "state" / "ledger.sqlite3"
     inbox.mkdir()
     for number in range(300):
@@ -291,10 +289,10 @@ def test_a_damaged_ledger_is_set_aside_and_said(tmp_path: Path, brightness: Path
     for place in range(4096 * 3, len(content) - 4096, 4096):
         content[place : place + 64] = b"\xff" * 64
     ledger.write_bytes(content)
-    said = finish(inbox, brightness)
+    output = finish(inbox, brightness)
     (aside,) = ledger.parent.glob("ledger.sqlite3.damaged-*")
     assert aside.read_bytes() == bytes(content)
-    assert aside.name in said
+    assert aside.name in output
     assert len(answered(inbox)) == 300
 
 
@@ -302,5 +300,5 @@ def wait_for(condition: object) -> None:
     assert callable(condition)
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)

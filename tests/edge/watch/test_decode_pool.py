@@ -1,4 +1,4 @@
-"""The processes that decode: what harms one of them harms nothing else."""
+"""Decoding processes: an image that kills or blocks one of them harms nothing else."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from edge.files import FileId
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
 from edge.inference.model import Domain, Views, ViewSet
-from edge.watch.decode import Changed, Died, Prepared, Task, Unread, prepare, read_inside
-from edge.watch.decode_pool import DEPTH, LEAST_DEPTH, DecodeLimits, DecodePool
+from edge.watch.decode import FileChanged, Prepared, Task, Unread, WorkerDied, prepare, read_inside
+from edge.watch.decode_pool import MAX_DEPTH, MIN_DEPTH, DecodeLimits, DecodePool
 from tests.conftest import picture
 
 SIZE = (16, 12)
@@ -40,15 +40,15 @@ def workers(tmp_path: Path) -> Iterator[DecodePool]:
         yield started
 
 
-def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path, workers: DecodePool) -> None:
-    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3 * DEPTH)]
+def test_each_task_has_the_same_outcome_as_without_processes(tmp_path: Path, workers: DecodePool) -> None:
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3 * MAX_DEPTH)]
     (tmp_path / "bad.png").write_text("no image")
     tasks.append(task(tmp_path / "bad.png"))
     left, found = list(tasks), []
     while left or workers.in_flight:
         while left and workers.has_room:
             workers.submit(left.pop())
-        assert workers.in_flight <= 2 * DEPTH
+        assert workers.in_flight <= 2 * MAX_DEPTH
         found += workers.outcomes(1)
     assert sorted(done.path for done, _ in found) == sorted(one.path for one in tasks)
     for done, outcome in found:
@@ -62,11 +62,11 @@ def test_each_task_has_its_outcome_the_same_as_without_processes(tmp_path: Path,
             assert (outcome.pixels == preprocess.pixels(done.path, SIZE)).all()
 
 
-def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_image_over_time_limit_is_answered_and_others_are_decoded(tmp_path: Path) -> None:
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
     with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.05)) as workers:
         slow, quick = task(tmp_path / "slow.png"), task(picture(tmp_path / "quick.png", size=(4, 4)))
-        workers.submit(quick)  # the first loads the decoders, which takes time of its own
+        workers.submit(quick)  # the first image also loads the decoders
         outcomes(workers, 1)
         workers.submit(slow)
         workers.submit(quick)
@@ -78,8 +78,8 @@ def test_an_image_that_takes_too_long_gets_its_answer_and_the_rest_goes_on(tmp_p
     assert found[quick].pixels is not None
 
 
-def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path, workers: DecodePool) -> None:
-    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(2 * DEPTH)]
+def test_dead_process_is_replaced_and_its_task_retried(tmp_path: Path, workers: DecodePool) -> None:
+    tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(2 * MAX_DEPTH)]
     for worker in workers._workers:
         os.kill(worker.process.pid or 0, signal.SIGSTOP)
     for one in tasks:
@@ -91,7 +91,7 @@ def test_a_process_that_dies_is_replaced_and_its_task_tried_again(tmp_path: Path
 
 
 def of_two_deaths(folder: Path, number: signal.Signals) -> object:
-    """What a task is told at which two processes were ended by a signal."""
+    """The outcome of a task at which two processes were killed by a signal."""
     with DecodePool(1, str(folder), INPUTS) as workers:
         one = task(picture(folder / "a.png"))
         for _ in range(2):
@@ -105,24 +105,24 @@ def of_two_deaths(folder: Path, number: signal.Signals) -> object:
     return outcome
 
 
-def test_a_task_at_which_two_processes_have_died_is_answered_with_that(tmp_path: Path) -> None:
+def test_task_at_which_two_processes_crashed_is_answered_with_the_crash(tmp_path: Path) -> None:
     outcome = of_two_deaths(tmp_path, signal.SIGSEGV)
     assert isinstance(outcome, Prepared)
     assert outcome.reason == "its decoder crashed (SIGSEGV)"
 
 
-def test_a_process_that_was_ended_from_outside_says_nothing_of_its_image(tmp_path: Path) -> None:
+def test_task_whose_processes_were_killed_from_outside_gets_no_answer(tmp_path: Path) -> None:
     outcome = of_two_deaths(tmp_path, signal.SIGKILL)
-    assert isinstance(outcome, Died)
+    assert isinstance(outcome, WorkerDied)
     assert "Killed" in outcome.reason
 
 
-def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> None:
+def test_only_the_slow_task_of_a_message_exceeds_the_time_limit(tmp_path: Path) -> None:
     Image.effect_noise((4000, 3000), 90).convert("RGB").save(tmp_path / "slow.png", compress_level=1)
     quick = [task(picture(tmp_path / f"{number}.png", size=(4, 4), seed=number)) for number in range(7)]
     slow = task(tmp_path / "slow.png")
     with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.05)) as workers:
-        workers.submit(quick[0])  # the first loads the decoders, which takes time of its own
+        workers.submit(quick[0])  # the first image also loads the decoders
         outcomes(workers, 1)
         for one in (*quick[1:4], slow, *quick[4:]):
             workers.submit(one)
@@ -131,22 +131,22 @@ def test_of_the_tasks_of_one_message_the_right_one_is_blamed(tmp_path: Path) -> 
     assert len(found) == 7
 
 
-def test_a_file_that_nobody_can_read_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
-    """A process that is stopped stands for one whose read never comes back."""
+def test_file_whose_read_hangs_is_given_up_and_others_are_retried(tmp_path: Path) -> None:
+    """A stopped process stands for one whose read never returns."""
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(3)]
     with DecodePool(1, str(tmp_path), INPUTS, DecodeLimits(seconds=0.1, least_waiting_seconds=1.0)) as workers:
         os.kill(workers._workers[0].process.pid or 0, signal.SIGSTOP)
         for one in tasks:
             workers.submit(one)
         found = dict(outcomes(workers, 3))
-        assert found[tasks[0]] == Died("could not be read within 1 s")
-        assert found[tasks[1]] == found[tasks[2]] == Changed()
+        assert found[tasks[0]] == WorkerDied("could not be read within 1 s")
+        assert found[tasks[1]] == found[tasks[2]] == FileChanged()
         workers.submit(tasks[1])
         ((_, outcome),) = outcomes(workers, 1)
     assert isinstance(outcome, Prepared)
 
 
-def test_what_is_not_a_file_inside_the_folder_is_not_read(tmp_path: Path) -> None:
+def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
     root = tmp_path / "inbox"
     root.mkdir()
     outside = picture(tmp_path / "secret.png")
@@ -161,14 +161,14 @@ def test_what_is_not_a_file_inside_the_folder_is_not_read(tmp_path: Path) -> Non
     assert isinstance(prepare(str(root), task(root / "inner.png"), INPUTS), Prepared)
 
 
-def test_a_file_that_changes_is_read_later(tmp_path: Path) -> None:
+def test_changed_file_is_not_read(tmp_path: Path) -> None:
     chosen = task(picture(tmp_path / "a.png"))
     picture(tmp_path / "a.png", seed=5, size=(50, 50))
-    assert isinstance(prepare(str(tmp_path), chosen, INPUTS), Changed)
-    assert isinstance(read_inside(str(tmp_path), chosen.path, chosen.stamp), Changed)
+    assert isinstance(prepare(str(tmp_path), chosen, INPUTS), FileChanged)
+    assert isinstance(read_inside(str(tmp_path), chosen.path, chosen.stamp), FileChanged)
 
 
-def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> None:
+def test_processes_end_when_the_daemon_is_killed(tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -190,12 +190,12 @@ def test_the_processes_end_with_the_daemon_however_that_ends(tmp_path: Path) -> 
     process.wait()
     deadline = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline, "they live on"
+        assert time.monotonic() < deadline, "they still run"
         time.sleep(0.05)
     process.stdout.close()
 
 
-def test_a_process_that_dies_amid_a_message_is_blamed_for_one_task_and_redoes_the_others(tmp_path: Path) -> None:
+def test_all_tasks_are_decoded_after_a_crash_amid_a_message(tmp_path: Path) -> None:
     tasks = [task(picture(tmp_path / f"{number}.png", seed=number)) for number in range(8)]
     big = Image.effect_noise((3000, 3000), 90).convert("RGB")
     big.save(tmp_path / "5.png", compress_level=0)
@@ -211,7 +211,7 @@ def test_a_process_that_dies_amid_a_message_is_blamed_for_one_task_and_redoes_th
     assert all(isinstance(outcome, Prepared) and outcome.pixels is not None for outcome in found.values())
 
 
-def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -> None:
+def test_few_large_or_many_small_files_wait_at_a_process(tmp_path: Path) -> None:
     Image.effect_noise((1000, 1000), 90).convert("RGB").save(tmp_path / "large.png", compress_level=0)
     picture(tmp_path / "small.png")
     counts = {}
@@ -221,7 +221,7 @@ def test_few_large_files_wait_at_a_process_and_more_small_ones(tmp_path: Path) -
             while workers.has_room:
                 workers.submit(task(tmp_path / f"{name}.png"))
             counts[name] = workers.in_flight
-    assert counts == {"large": LEAST_DEPTH, "small": DEPTH}
+    assert counts == {"large": MIN_DEPTH, "small": MAX_DEPTH}
 
 
 PHOTOS = (
@@ -230,7 +230,7 @@ PHOTOS = (
 )
 
 
-def test_photos_and_thumbnails_are_taken_as_without_processes(tmp_path: Path) -> None:
+def test_photos_and_thumbnails_are_prepared_as_without_processes(tmp_path: Path) -> None:
     """The views of a photo are more than a socket holds at once."""
     sizes = [(300, 200) if number % 3 else (32, 32) for number in range(40)]
     tasks = [task(picture(tmp_path / f"{n}.png", size=size, seed=n)) for n, size in enumerate(sizes)]
@@ -249,7 +249,7 @@ def test_photos_and_thumbnails_are_taken_as_without_processes(tmp_path: Path) ->
         assert (outcome.pixels == alone.pixels).all()
 
 
-def test_what_there_is_no_room_for_stays_with_the_processes_which_are_not_taken_for_hung(tmp_path: Path) -> None:
+def test_processes_that_wait_for_room_keep_outcomes_and_do_not_count_as_hung(tmp_path: Path) -> None:
     tasks = [task(picture(tmp_path / f"{n}.png", size=(300, 200), seed=n)) for n in range(12)]
     with DecodePool(2, str(tmp_path), PHOTOS) as workers:
         for one in tasks:
@@ -257,7 +257,7 @@ def test_what_there_is_no_room_for_stays_with_the_processes_which_are_not_taken_
         workers.send()
         pids = [worker.process.pid for worker in workers._workers]
         for worker in workers._workers:
-            assert worker.connection.poll(30), "it has nothing to show"
+            assert worker.connection.poll(30), "it has sent nothing"
         workers._limits = DecodeLimits(seconds=0.05, least_waiting_seconds=0.5)
         time.sleep(1)
         assert workers.outcomes(room_bytes=0) == []

@@ -1,4 +1,4 @@
-"""The network's thread: in order, and known to be stuck only when it is."""
+"""Inference threads: order of the verdicts, errors, and detection of a stuck network."""
 
 import threading
 import time
@@ -20,8 +20,8 @@ from edge.watch.decode import Prepared, Task
 from edge.watch.inference_pool import Classified, InferencePool
 
 
-class Moody(Classifier):
-    """A real classifier that can be held, and can fail: as a Coral, or for good."""
+class FlakyClassifier(Classifier):
+    """A real classifier that can be paused, and can fail: like a Coral, or permanently."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(load(path))
@@ -43,18 +43,18 @@ class Moody(Classifier):
 
 
 @pytest.fixture
-def moody(brightness: Path) -> Moody:
-    return Moody(brightness)
+def flaky(brightness: Path) -> FlakyClassifier:
+    return FlakyClassifier(brightness)
 
 
 @pytest.fixture
-def thread(moody: Moody) -> Iterator[InferencePool]:
-    with InferencePool([RetryingClassifier(Router.of(moody), once=False)]) as started:
+def thread(flaky: FlakyClassifier) -> Iterator[InferencePool]:
+    with InferencePool([RetryingClassifier(Router.of(flaky), once=False)]) as started:
         yield started
 
 
-def submit(thread: InferencePool, moody: Moody, *names: str) -> None:
-    pixels = np.full((moody.size[1], moody.size[0], 3), 200, np.uint8)
+def submit(thread: InferencePool, flaky: FlakyClassifier, *names: str) -> None:
+    pixels = np.full((flaky.size[1], flaky.size[0], 3), 200, np.uint8)
     for name in names:
         thread.submit(Task(name, FileId(1, 2, 3, 4), 5), Prepared(b"x" * 32, pixels, (10, 10), "", 0.0))
 
@@ -69,71 +69,71 @@ def fetched(thread: InferencePool, count: int) -> list[Classified]:
     return found
 
 
-def test_verdicts_come_in_the_order_of_the_images(thread: InferencePool, moody: Moody) -> None:
+def test_verdicts_have_the_order_of_the_images(thread: InferencePool, flaky: FlakyClassifier) -> None:
     names = [str(number) for number in range(50)]
-    submit(thread, moody, *names)
+    submit(thread, flaky, *names)
     found = fetched(thread, 50)
     assert [one.task.path for one in found] == names
-    assert {one.model_sha256 for one in found} == {moody.model.sha256}
+    assert {one.model_sha256 for one in found} == {flaky.model.sha256}
     assert thread.in_flight == 0
     assert thread.outcomes() == []
 
 
-def test_it_is_stuck_when_it_hangs_and_not_when_nobody_fetches(
-    thread: InferencePool, moody: Moody, monkeypatch: pytest.MonkeyPatch
+def test_pool_is_stuck_if_network_hangs_but_not_if_verdicts_are_not_fetched(
+    thread: InferencePool, flaky: FlakyClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inference_pool, "STUCK_SECONDS", 0.2)
-    submit(thread, moody, "a")
+    submit(thread, flaky, "a")
     deadline = time.monotonic() + 90
     while not thread._done:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.3)
     assert not thread.is_stuck, "its work is done; the loop has other things to do"
-    moody.may_go_on.clear()
-    submit(thread, moody, "b")
-    assert not thread.is_stuck, "it has only just been asked"
+    flaky.may_go_on.clear()
+    submit(thread, flaky, "b")
+    assert not thread.is_stuck, "it has just received an image"
     time.sleep(0.3)
     assert thread.is_stuck
-    moody.may_go_on.set()
+    flaky.may_go_on.set()
     fetched(thread, 2)
     assert not thread.is_stuck
 
 
-def test_a_coral_that_is_away_is_a_trouble_and_nothing_is_lost(
-    thread: InferencePool, moody: Moody, logged: list[str]
+def test_missing_coral_is_logged_and_no_image_is_lost(
+    thread: InferencePool, flaky: FlakyClassifier, logged: list[str]
 ) -> None:
-    moody.failure = CoralError("pulled out")
-    submit(thread, moody, "a", "b")
+    flaky.failure = CoralError("pulled out")
+    submit(thread, flaky, "a", "b")
     deadline = time.monotonic() + 90
     while not thread.trouble:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert thread.outcomes() == []
-    moody.failure = None
+    flaky.failure = None
     assert [one.task.path for one in fetched(thread, 2)] == ["a", "b"]
     assert logged == ["pulled out; trying again", "recovered: pulled out"]
 
 
-def test_an_error_is_raised_after_the_verdicts_before_it(thread: InferencePool, moody: Moody) -> None:
-    submit(thread, moody, "a")
+def test_error_is_raised_after_earlier_verdicts(thread: InferencePool, flaky: FlakyClassifier) -> None:
+    submit(thread, flaky, "a")
     (first,) = fetched(thread, 1)
-    moody.failure = ModelError("broken")
-    submit(thread, moody, "b")
+    flaky.failure = ModelError("broken")
+    submit(thread, flaky, "b")
     with pytest.raises(ModelError, match="broken"):
         fetched(thread, 1)
     assert first.task.path == "a"
 
 
-def test_it_ends_while_it_waits_for_its_coral(moody: Moody) -> None:
-    moody.failure = CoralError("pulled out")
-    with InferencePool([RetryingClassifier(Router.of(moody), once=False)]) as thread:
-        submit(thread, moody, "a")
+def test_pool_closes_while_it_waits_for_a_coral(flaky: FlakyClassifier) -> None:
+    flaky.failure = CoralError("pulled out")
+    with InferencePool([RetryingClassifier(Router.of(flaky), once=False)]) as thread:
+        submit(thread, flaky, "a")
     assert not any(one.is_alive() for one in thread._threads)
 
 
-def test_two_networks_share_the_work(brightness: Path) -> None:
-    first, second = Moody(brightness), Moody(brightness)
+def test_two_networks_share_the_images(brightness: Path) -> None:
+    first, second = FlakyClassifier(brightness), FlakyClassifier(brightness)
     with InferencePool([RetryingClassifier(Router.of(one), once=True) for one in (first, second)]) as threads:
         for one in (first, second):
             one.may_go_on.clear()
@@ -146,7 +146,7 @@ def test_two_networks_share_the_work(brightness: Path) -> None:
     assert {one.task.path for one in [*others, *last]} == {str(number) for number in range(20)}
 
 
-def test_a_classifier_s_double_gives_the_same(brightness: Path) -> None:
+def test_second_classifier_gives_the_same_score(brightness: Path) -> None:
     one = Classifier(load(brightness))
     other = one.another()
     assert other is not None

@@ -1,4 +1,4 @@
-"""Moving files: never over another one, and good again after an interruption anywhere."""
+"""Moving files: none is overwritten, and a move that was interrupted at any point is finished."""
 
 import hashlib
 import os
@@ -43,14 +43,14 @@ def sorted_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pa
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_file_goes_to_the_folder_of_its_label_with_its_sub_folder(tmp_path: Path) -> None:
+def test_target_is_the_folder_of_the_label_with_the_sub_folder(tmp_path: Path) -> None:
     sorter = Sorter(str(tmp_path / "sorted"), str(tmp_path / "inbox"))
     inside = str(tmp_path / "inbox" / "deep" / "a.jpg")
     assert sorter.target(inside, "FAKE") == str(tmp_path / "sorted" / "FAKE" / "deep" / "a.jpg")
     assert sorter.target(inside, None) == str(tmp_path / "sorted" / "UNREADABLE" / "deep" / "a.jpg")
 
 
-def test_a_moved_file_is_whole_and_in_one_place(source: Path, sorted_folder: Path) -> None:
+def test_moved_file_is_complete_and_in_one_place(source: Path, sorted_folder: Path) -> None:
     os.utime(source, (1e9, 1e9))
     target = sorted_folder / "REAL" / "a.jpg"
     assert move.perform(moved(source, target)) == str(target)
@@ -60,7 +60,7 @@ def test_a_moved_file_is_whole_and_in_one_place(source: Path, sorted_folder: Pat
     assert os.listdir(target.parent) == ["a.jpg"]
 
 
-def test_no_file_is_ever_overwritten(source: Path, sorted_folder: Path) -> None:
+def test_move_overwrites_no_file(source: Path, sorted_folder: Path) -> None:
     target = sorted_folder / "REAL" / "a.jpg"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"another's")
@@ -70,7 +70,7 @@ def test_no_file_is_ever_overwritten(source: Path, sorted_folder: Path) -> None:
     assert os.readlink(target.parent / "a (2).jpg") == "nowhere"
 
 
-def test_a_file_with_new_content_stays(source: Path, sorted_folder: Path) -> None:
+def test_file_with_new_content_is_not_moved(source: Path, sorted_folder: Path) -> None:
     decided = moved(source, sorted_folder / "a.jpg")
     source.write_bytes(b"new content")
     assert move.perform(decided) is None
@@ -78,19 +78,19 @@ def test_a_file_with_new_content_stays(source: Path, sorted_folder: Path) -> Non
     assert not (sorted_folder / "a.jpg").exists()
 
 
-def test_a_file_that_has_gone_is_no_error(source: Path, sorted_folder: Path) -> None:
+def test_missing_file_is_no_error(source: Path, sorted_folder: Path) -> None:
     decided = moved(source, sorted_folder / "a.jpg")
     source.unlink()
     assert move.perform(decided) is None
 
 
-def test_a_move_that_was_done_but_not_noted_is_found_done(source: Path, sorted_folder: Path) -> None:
+def test_repeated_move_finds_the_moved_file(source: Path, sorted_folder: Path) -> None:
     decided = moved(source, sorted_folder / "a.jpg")
     assert move.perform(decided) == move.perform(decided) == str(sorted_folder / "a.jpg")
     assert os.listdir(sorted_folder) == ["a.jpg"]
 
 
-def test_a_copy_that_was_interrupted_is_finished(source: Path, sorted_folder: Path) -> None:
+def test_interrupted_copy_is_finished(source: Path, sorted_folder: Path) -> None:
     decided = moved(source, sorted_folder / "a.jpg")
     sorted_folder.mkdir(exist_ok=True)
     across = sorted_folder.stat().st_dev != source.stat().st_dev
@@ -108,7 +108,7 @@ def test_a_copy_that_was_interrupted_is_finished(source: Path, sorted_folder: Pa
     assert not source.exists()
 
 
-def test_a_link_half_done_is_finished(source: Path, tmp_path: Path) -> None:
+def test_rename_interrupted_after_its_link_is_finished(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "sorted" / "a.jpg"
     target.parent.mkdir()
     os.link(source, target)
@@ -117,14 +117,14 @@ def test_a_link_half_done_is_finished(source: Path, tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["a.jpg"]
 
 
-def test_a_target_that_cannot_be_made_leaves_the_file_where_it_is(source: Path, tmp_path: Path) -> None:
+def test_file_stays_if_its_target_cannot_be_created(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         move.perform(moved(source, tmp_path / "file" / "REAL" / "a.jpg"))
     assert source.read_bytes() == CONTENT
 
 
-def test_a_file_that_takes_the_source_s_place_meanwhile_is_not_touched(
+def test_file_that_replaces_the_source_during_the_move_is_untouched(
     source: Path, sorted_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that replaces the file just before it is renamed, or between its copy and its removal."""
@@ -145,10 +145,46 @@ def test_a_file_that_takes_the_source_s_place_meanwhile_is_not_touched(
     assert os.listdir(source.parent) == ["a.jpg"]
 
 
-def test_a_source_that_was_only_to_be_removed_is_removed(source: Path, sorted_folder: Path) -> None:
+def test_interrupted_removal_of_the_source_is_finished(source: Path, sorted_folder: Path) -> None:
     decided = moved(source, sorted_folder / "a.jpg")
     sorted_folder.mkdir(exist_ok=True)
     shutil.copyfile(source, sorted_folder / "a.jpg")
-    source.rename(move._aside(str(source)))  # here the power went
+    source.rename(move._aside(str(source)))  # power cut here
     assert move.perform(decided) == str(sorted_folder / "a.jpg")
     assert os.listdir(source.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("Screenshot 12:30:11.jpg", "Screenshot 12_30_11.jpg"),
+        ("what?*.png", "what__.png"),
+        ("dots...", "dots_"),
+        ("ü" * 125 + ".jpg", "ü" * 63 + ".jpg"),
+    ],
+)
+def test_name_that_a_file_system_refuses_is_replaced(tmp_path: Path, name: str, portable: str) -> None:
+    (tmp_path / "REAL").mkdir()
+    assert move.portable_path(str(tmp_path / "REAL" / name)) == str(tmp_path / "REAL" / portable)
+    assert move.portable_path(str(tmp_path / "REAL" / "new:" / name)) == str(tmp_path / "REAL" / "new_" / portable)
+
+
+def test_longest_name_that_is_taken_is_shortened(tmp_path: Path, source: Path) -> None:
+    name = "ü" * 125 + ".jpg"  # 254 bytes: no number fits behind it
+    target = tmp_path / "sorted" / name
+    target.parent.mkdir()
+    target.write_text("another's")
+    place = move.perform(moved(source, target))
+    assert place is not None
+    assert Path(place).name == "ü" * 63 + ".jpg"
+    assert target.read_text() == "another's"
+    assert not source.exists()
+
+
+def test_move_to_shortened_name_is_found_done(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "sorted" / ("ü" * 125 + ".jpg")
+    target.parent.mkdir()
+    target.write_text("another's")
+    pending = moved(source, target)
+    assert move.perform(pending) == move.perform(pending), "as after a kill between the move and its record"

@@ -1,4 +1,4 @@
-"""`edge-detect watch`, as a real process: what it remembers, how it ends, what it says."""
+"""`edge-detect watch` as a real process: remembered answers, end of the process, output."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.support.watching import PATIENCE, Watching
 
 
 def once(inbox: Path, model: Path, *options: str, status: int = 0) -> list[str]:
-    """The names that one `watch --once` answers; it must say nothing else."""
+    """The names that one `watch --once` answers; it must print nothing else."""
     done = subprocess.run(
         command("watch", inbox, "--once", "--json", "--model", model, *options),
         cwd=inbox.parent,
@@ -32,13 +32,13 @@ def once(inbox: Path, model: Path, *options: str, status: int = 0) -> list[str]:
     return sorted(Path(json.loads(line)["path"]).name for line in done.stdout.splitlines())
 
 
-def test_once_answers_every_file_once_and_never_again(inbox: Path, brightness: Path) -> None:
+def test_once_answers_each_file_and_none_again(inbox: Path, brightness: Path) -> None:
     names = sorted(path.name for path in samples(inbox))
     assert once(inbox, brightness) == names
     assert once(inbox, brightness) == []
 
 
-def test_touching_or_renaming_a_file_is_no_new_file_but_new_content_is(inbox: Path, brightness: Path) -> None:
+def test_new_content_is_answered_but_not_a_touched_or_renamed_file(inbox: Path, brightness: Path) -> None:
     for number in range(4):
         age(picture(inbox / f"{number}.png", seed=number))
     assert once(inbox, brightness) == ["0.png", "1.png", "2.png", "3.png"]
@@ -50,7 +50,7 @@ def test_touching_or_renaming_a_file_is_no_new_file_but_new_content_is(inbox: Pa
     assert once(inbox, brightness) == []
 
 
-def test_a_file_renamed_after_its_old_name_was_taken_is_answered(inbox: Path, brightness: Path) -> None:
+def test_renamed_file_is_answered_again_if_its_old_name_is_taken(inbox: Path, brightness: Path) -> None:
     age(picture(inbox / "a.png", seed=1))
     assert once(inbox, brightness) == ["a.png"]
     (inbox / "a.png").rename(inbox / "b.png")
@@ -59,7 +59,7 @@ def test_a_file_renamed_after_its_old_name_was_taken_is_answered(inbox: Path, br
     assert once(inbox, brightness) == ["a.png", "b.png"]
 
 
-def test_the_folder_may_be_spelt_in_another_way(inbox: Path, brightness: Path) -> None:
+def test_same_folder_by_another_path_has_its_answers(inbox: Path, brightness: Path) -> None:
     age(picture(inbox / "a.png"))
     assert once(inbox, brightness) == ["a.png"]
     link = inbox.parent / "link"
@@ -67,7 +67,7 @@ def test_the_folder_may_be_spelt_in_another_way(inbox: Path, brightness: Path) -
     assert once(link, brightness) == []
 
 
-def test_a_file_answered_elsewhere_is_another_file(inbox: Path, brightness: Path) -> None:
+def test_file_moved_to_another_watched_folder_is_answered_there(inbox: Path, brightness: Path) -> None:
     other = inbox.parent / "other"
     other.mkdir()
     age(picture(inbox / "a.png"))
@@ -76,14 +76,14 @@ def test_a_file_answered_elsewhere_is_another_file(inbox: Path, brightness: Path
     assert once(other, brightness) == ["a.png"]
 
 
-def test_another_state_folder_remembers_nothing(inbox: Path, brightness: Path) -> None:
+def test_state_folders_are_independent(inbox: Path, brightness: Path) -> None:
     age(picture(inbox / "a.png"))
     assert once(inbox, brightness, "--state", "one") == ["a.png"]
     assert once(inbox, brightness, "--state", "two") == ["a.png"]
     assert once(inbox, brightness, "--state", "one") == []
 
 
-def test_sub_folders_only_if_told(inbox: Path, brightness: Path) -> None:
+def test_sub_folders_are_read_only_with_recursive(inbox: Path, brightness: Path) -> None:
     (inbox / "deep" / "deeper").mkdir(parents=True)
     (inbox / ".hidden").mkdir()
     for name in ("top.png", "deep/a.png", "deep/deeper/b.png", ".hidden/c.png"):
@@ -92,7 +92,7 @@ def test_sub_folders_only_if_told(inbox: Path, brightness: Path) -> None:
     assert once(inbox, brightness, "--recursive") == ["a.png", "b.png"]
 
 
-def test_a_name_that_is_no_text_is_answered_once(inbox: Path, brightness: Path) -> None:
+def test_name_that_is_not_utf8_is_answered_once(inbox: Path, brightness: Path) -> None:
     raw = os.fsencode(inbox) + b"/caf\xe9.png"
     age(picture(inbox / "x.png"))
     os.rename(inbox / "x.png", raw)
@@ -101,7 +101,7 @@ def test_a_name_that_is_no_text_is_answered_once(inbox: Path, brightness: Path) 
     assert once(inbox, brightness) == []
 
 
-def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_kill_loses_no_answer_and_repeats_at_most_one_batch(inbox: Path, watching: Callable[..., Watching]) -> None:
     for number in range(700):
         age(picture(inbox / f"{number}.png", seed=number))
     watcher = watching()
@@ -112,26 +112,26 @@ def test_after_a_kill_nothing_committed_is_answered_again(inbox: Path, watching:
     again.process.wait(PATIENCE)
     again._finished()
     second = set(again.names)
-    # Killed while it printed, it may tell the last round once more, and never less than all.
+    # Killed while it printed, it may print the last batch once more.
     assert len(first & second) <= DELIVERED_AT_ONCE
     assert len(first | second) == 700
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_a_summary(
+def test_signal_ends_watching_with_summary(
     inbox: Path, watching: Callable[..., Watching], number: signal.Signals
 ) -> None:
     picture(inbox / "a.png")
     watcher = watching()
     watcher.until(lambda w: len(w.names) == 1)
-    said = watcher.stop(number)
+    output = watcher.stop(number)
     assert watcher.process.returncode == 0
-    assert "1 REAL in" in said
-    assert "Traceback" not in said
+    assert "1 REAL in" in output
+    assert "Traceback" not in output
 
 
 def has_server(pid: int) -> bool:
-    """Whether a watcher has begun to start the server of its processes."""
+    """Whether a watcher has begun to start its fork server."""
     with contextlib.suppress(OSError):
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return any("forkserver" in Path(f"/proc/{child}/cmdline").read_text() for child in children)
@@ -139,8 +139,8 @@ def has_server(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1])
-def test_ctrl_c_while_it_starts_is_heard_by_none_but_the_watcher(inbox: Path, brightness: Path, seconds: float) -> None:
-    """The terminal sends it to the server of its processes as well, which is loading its libraries then."""
+def test_ctrl_c_during_start_ends_watcher_without_traceback(inbox: Path, brightness: Path, seconds: float) -> None:
+    """The terminal also sends the signal to the fork server, which is importing the decoders then."""
     process = subprocess.Popen(
         command("watch", inbox, "--model", brightness),
         env=environment(HOME=str(inbox.parent)),
@@ -156,19 +156,19 @@ def test_ctrl_c_while_it_starts_is_heard_by_none_but_the_watcher(inbox: Path, br
         time.sleep(0.005)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in said
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in output
+    assert process.returncode == 0, output
 
 
-def test_a_folder_that_is_missing_is_one_line(inbox: Path) -> None:
+def test_missing_folder_is_one_line_error(inbox: Path) -> None:
     inbox.rmdir()
     done = subprocess.run(command("watch", inbox), env=environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == f"edge-detect: {inbox}: cannot watch it: no such file or directory\n"
 
 
-def test_a_state_folder_that_cannot_be_is_one_line(inbox: Path, brightness: Path) -> None:
+def test_impossible_state_folder_is_one_line_error(inbox: Path, brightness: Path) -> None:
     (inbox.parent / "file").write_text("in the way")
     done = subprocess.run(
         command("watch", inbox, "--once", "--model", brightness, "--state", "file"),
@@ -183,26 +183,26 @@ def test_a_state_folder_that_cannot_be_is_one_line(inbox: Path, brightness: Path
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_what_is_no_file_is_left_alone(inbox: Path, brightness: Path) -> None:
+def test_fifos_and_folders_are_ignored(inbox: Path, brightness: Path) -> None:
     os.mkfifo(inbox / "fifo.png")
     (inbox / "folder.png").mkdir()
     age(picture(inbox / "a.png"))
     assert once(inbox, brightness) == ["a.png"]
 
 
-def test_a_link_that_leads_out_of_the_folder_is_an_error_and_one_inside_is_followed(
+def test_link_out_of_folder_is_an_error_and_one_inside_is_followed(
     inbox: Path, edge_detect: Run, brightness: Path
 ) -> None:
     age(picture(inbox / "a.png"))
     (inbox / "inside.png").symlink_to("a.png")
     (inbox / "outside.png").symlink_to(age(picture(inbox.parent / "secret.png", seed=1)))
     done = edge_detect("watch", inbox, "--once", "--json", "--model", brightness)
-    told = {Path(answer["path"]).name: answer for answer in map(json.loads, done.stdout.splitlines())}
-    assert set(told) == {"a.png", "inside.png", "outside.png"}
-    assert told["outside.png"]["error"] == "is a link that leads out of the folder"
+    answers = {Path(answer["path"]).name: answer for answer in map(json.loads, done.stdout.splitlines())}
+    assert set(answers) == {"a.png", "inside.png", "outside.png"}
+    assert answers["outside.png"]["error"] == "is a link that leads out of the folder"
 
 
-def test_sorting_moves_each_file_by_its_verdict_also_those_answered_before(inbox: Path, brightness: Path) -> None:
+def test_sorting_moves_files_by_verdict_including_earlier_answers(inbox: Path, brightness: Path) -> None:
     (inbox / "deep").mkdir()
     for name, grey in (("bright.png", 220), ("deep/dark.png", 30)):
         age(picture(inbox / name, grey))
@@ -214,7 +214,7 @@ def test_sorting_moves_each_file_by_its_verdict_also_those_answered_before(inbox
     found = sorted(path.relative_to(sorted_into).as_posix() for path in sorted_into.rglob("*.png"))
     assert found == ["FAKE/deep/dark.png", "REAL/bright.png", "UNREADABLE/bad.png"]
     assert [path for path in inbox.rglob("*") if path.is_file()] == []
-    assert run(inbox, brightness, "--sort-into", str(inbox)) == 2, "it would be sorted for ever"
+    assert run(inbox, brightness, "--sort-into", str(inbox)) == 2, "it would be sorted forever"
 
 
 def run(inbox: Path, model: Path, *options: str) -> int:
@@ -223,7 +223,7 @@ def run(inbox: Path, model: Path, *options: str) -> int:
     return subprocess.run(arguments, cwd=inbox.parent, env=variables, capture_output=True, timeout=60).returncode
 
 
-def test_polling_needs_no_events_and_waits_for_whoever_writes(inbox: Path, watching: Callable[..., Watching]) -> None:
+def test_polling_waits_until_a_file_is_complete(inbox: Path, watching: Callable[..., Watching]) -> None:
     watcher = watching("--poll", "0.3")
     content = picture(inbox.parent / "whole.png", size=(200, 150)).read_bytes()
     with (inbox / "slow.png").open("wb") as file:
@@ -240,7 +240,7 @@ def test_polling_needs_no_events_and_waits_for_whoever_writes(inbox: Path, watch
     assert watcher.names == ["slow.png", "last.png"]
 
 
-def test_a_terminal_sees_progress_in_place(inbox: Path, brightness: Path) -> None:
+def test_progress_line_is_rewritten_in_place_on_a_terminal(inbox: Path, brightness: Path) -> None:
     samples(inbox)
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -254,7 +254,7 @@ def test_a_terminal_sees_progress_in_place(inbox: Path, brightness: Path) -> Non
     while select.select([master], [], [], PATIENCE)[0]:
         try:
             seen += os.read(master, 65536)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # as Linux reports that the other end is closed
             break
     os.close(master)
     assert process.wait(PATIENCE) == 0
@@ -263,7 +263,7 @@ def test_a_terminal_sees_progress_in_place(inbox: Path, brightness: Path) -> Non
     assert b" a second)" in seen.split(b"\r\n")[-2]
 
 
-def test_links_to_one_file_get_an_answer_each_or_share_it_and_none_waits(inbox: Path, brightness: Path) -> None:
+def test_every_hard_link_to_a_file_is_answered(inbox: Path, brightness: Path) -> None:
     """Hard links are one file by several names: they are held until the first is recorded."""
     age(picture(inbox / "good.png"))
     (inbox / "bad.png").write_text("no image")

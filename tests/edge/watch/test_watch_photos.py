@@ -1,4 +1,4 @@
-"""A folder of thumbnails and photos: each is answered once, by its own model, whatever happens to it."""
+"""A folder of thumbnails and photos: each is answered once, by its own model."""
 
 import json
 import os
@@ -32,10 +32,10 @@ def watch_models(inbox: Path, *arguments: str | Path) -> list[str]:
 
 
 def once(inbox: Path, *arguments: str | Path) -> list[dict[str, Any]]:
-    """What one watcher answers that looks at the folder once; it must report nothing else.
+    """The answers of one `watch --once`; it must print nothing else.
 
     Args:
-        arguments: models, if they are not to be both, and options.
+        arguments: models, if not both, and options.
     """
     done = subprocess.run(
         watch_models(inbox, *arguments, "--once"), env=environment(), capture_output=True, text=True, timeout=PATIENCE
@@ -53,7 +53,7 @@ def models_of(answers: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def mixed(folder: Path, count: int = 12) -> dict[str, str]:
-    """Photos and thumbnails in turn, the one kind first and last; returns which model each is for, by name."""
+    """Write photos and thumbnails in turn; returns the name of the model for each file name."""
     expected = {}
     for number in range(count):
         is_photo = number % 3 != 1
@@ -64,7 +64,7 @@ def mixed(folder: Path, count: int = 12) -> dict[str, str]:
 
 
 def recorded(inbox: Path) -> dict[str, str]:
-    """The digest of the model that answered, by name, as the ledger has it."""
+    """The digest of the model that answered each file name, as in the ledger."""
     with closing(sqlite3.connect(inbox.parent / "state" / "ledger.sqlite3")) as database:
         rows = database.execute("SELECT path, model_sha256 FROM answers").fetchall()
     assert len(rows) == len({path for path, _ in rows})
@@ -87,7 +87,7 @@ class WatchingModels(Running):
         self._start(inbox.parent, watch_models(inbox, *arguments))
 
 
-def test_each_file_has_one_answer_of_its_own_model(inbox: Path) -> None:
+def test_each_file_is_answered_once_by_its_own_model(inbox: Path) -> None:
     expected = mixed(inbox)
     answers = once(inbox)
     assert models_of(answers) == expected
@@ -102,7 +102,7 @@ def test_each_file_has_one_answer_of_its_own_model(inbox: Path) -> None:
     assert once(inbox) == []
 
 
-def test_renaming_and_touching_bring_no_second_answer_and_another_size_does(inbox: Path) -> None:
+def test_new_size_is_answered_by_other_model_but_not_renamed_or_touched_files(inbox: Path) -> None:
     expected = mixed(inbox)
     assert len(once(inbox)) == len(expected)
     for number, name in enumerate(expected):
@@ -114,7 +114,7 @@ def test_renaming_and_touching_bring_no_second_answer_and_another_size_does(inbo
     assert models_of(once(inbox)) == {"002.png": COMPACT.stem}
 
 
-def test_what_arrives_is_answered_by_its_own_model_too(inbox: Path, started: list[Running]) -> None:
+def test_arriving_files_are_answered_by_their_own_model(inbox: Path, started: list[Running]) -> None:
     before = {f"before {name}": one for name, one in mixed(inbox, 6).items()}
     for name in list(before):
         (inbox / name.removeprefix("before ")).rename(inbox / name)
@@ -126,7 +126,7 @@ def test_what_arrives_is_answered_by_its_own_model_too(inbox: Path, started: lis
     assert models_of(watcher.answers) == before | later
 
 
-def test_kills_amid_the_work_lose_nothing_and_double_nothing(inbox: Path, started: list[Running]) -> None:
+def test_kills_lose_and_duplicate_nothing(inbox: Path, started: list[Running]) -> None:
     expected = mixed(inbox, 120)
     log = inbox.parent / "log.jsonl"
     for at_least in (1, 30, 70):
@@ -145,7 +145,7 @@ def test_kills_amid_the_work_lose_nothing_and_double_nothing(inbox: Path, starte
     assert recorded(inbox) == {name: digests[one] for name, one in expected.items()}
 
 
-def test_unsure_ones_are_sorted_into_a_folder_of_their_own_and_no_name_is_taken_twice(inbox: Path) -> None:
+def test_unsure_files_are_sorted_into_their_own_folder_and_overwrite_none(inbox: Path) -> None:
     sorted_into = inbox.parent / "sorted"
     (sorted_into / "UNSURE").mkdir(parents=True)
     (sorted_into / "UNSURE" / "unsure.png").write_text("another's")
@@ -158,7 +158,7 @@ def test_unsure_ones_are_sorted_into_a_folder_of_their_own_and_no_name_is_taken_
     assert os.listdir(inbox) == []
 
 
-def test_other_thresholds_change_the_labels_of_new_files_alone(inbox: Path) -> None:
+def test_other_thresholds_change_labels_of_new_files_only(inbox: Path) -> None:
     def labels(*options: str) -> dict[str, str]:
         done = subprocess.run(
             command("watch", inbox, "--once", "--json", "--model", PHOTO_LIKE, *options),
@@ -180,14 +180,14 @@ def test_other_thresholds_change_the_labels_of_new_files_alone(inbox: Path) -> N
     assert labels("--false-alarms", "1%", "--reclassify") == {"d.png": "UNSURE"}
 
 
-def test_answers_of_another_model_stay_unless_new_ones_are_asked_for(inbox: Path) -> None:
+def test_answers_of_another_model_stay_without_reclassify(inbox: Path) -> None:
     expected = mixed(inbox)
     photos = sorted(name for name, one in expected.items() if one == PHOTO_LIKE.stem)
     log = inbox.parent / "log.jsonl"
     assert set(models_of(once(inbox, COMPACT, "--log", log)).values()) == {COMPACT.stem}
     assert once(inbox, "--log", log) == []
     again = once(inbox, "--reclassify", "--log", log)
-    assert names(again) == photos, "thumbnails have their answer of the right model"
+    assert names(again) == photos, "thumbnails have an answer of the right model already"
     assert set(models_of(again).values()) == {PHOTO_LIKE.stem}
     assert once(inbox, "--reclassify", "--log", log) == []
     digests = {path.stem: load(path).sha256 for path in ROUTED}
@@ -195,7 +195,7 @@ def test_answers_of_another_model_stay_unless_new_ones_are_asked_for(inbox: Path
     assert names(list(map(json.loads, log.read_text().splitlines()))) == sorted([*expected, *photos])
 
 
-def test_one_model_for_all_is_another_model_too(inbox: Path, brightness: Path) -> None:
+def test_reclassify_with_one_model_replaces_answers_of_another(inbox: Path, brightness: Path) -> None:
     expected = mixed(inbox, 4)
     once(inbox, brightness)
     assert names(once(inbox, PHOTO_LIKE, "--reclassify")) == sorted(expected)
@@ -203,7 +203,7 @@ def test_one_model_for_all_is_another_model_too(inbox: Path, brightness: Path) -
     assert names(once(inbox, brightness, "--reclassify")) == sorted(expected)
 
 
-def test_what_was_renamed_or_cannot_be_decoded_is_reclassified_once_and_not_at_all(inbox: Path) -> None:
+def test_renamed_file_is_reclassified_once_and_undecodable_file_is_not(inbox: Path) -> None:
     age(picture(inbox / "photo.png", REAL, PHOTO))
     (inbox / "bad.png").write_text("no image")
     age(inbox / "bad.png")
@@ -218,7 +218,7 @@ def test_what_was_renamed_or_cannot_be_decoded_is_reclassified_once_and_not_at_a
     assert set(recorded(inbox)) == {"again.png", "bad.png"}
 
 
-def test_reclassifying_moves_what_lies_in_the_folder_and_nothing_that_was_sorted_away(inbox: Path) -> None:
+def test_reclassify_moves_files_of_the_folder_but_not_sorted_ones(inbox: Path) -> None:
     sorted_into = inbox.parent / "sorted"
     for name, seed in (("gone.png", 1), ("stays.png", 2)):
         age(picture(inbox / name, UNSURE, PHOTO, seed=seed))
@@ -234,8 +234,8 @@ def test_reclassifying_moves_what_lies_in_the_folder_and_nothing_that_was_sorted
     assert os.listdir(inbox) == []
 
 
-def test_a_watcher_that_goes_on_reclassifies_once(inbox: Path, started: list[Running]) -> None:
-    """Also what lies outside of all domains, although it is listed again and again."""
+def test_running_watcher_reclassifies_each_file_once(inbox: Path, started: list[Running]) -> None:
+    """Also images outside of all domains, although every listing finds them."""
     expected = mixed(inbox, 6)
     age(picture(inbox / "outside.png", REAL, (50, 40)))
     once(inbox, COMPACT)
@@ -249,7 +249,7 @@ def test_a_watcher_that_goes_on_reclassifies_once(inbox: Path, started: list[Run
     assert sorted(watcher.names) == sorted([*photos, "new.png"])
 
 
-def test_a_kill_amid_reclassifying_is_made_good(inbox: Path, started: list[Running]) -> None:
+def test_kill_during_reclassify_loses_nothing(inbox: Path, started: list[Running]) -> None:
     for number in range(60):
         age(picture(inbox / f"{number}.png", UNSURE, PHOTO, seed=number))
     log = inbox.parent / "log.jsonl"
@@ -264,7 +264,7 @@ def test_a_kill_amid_reclassifying_is_made_good(inbox: Path, started: list[Runni
     assert set(recorded(inbox).values()) == {load(PHOTO_LIKE).sha256}
 
 
-def test_a_damaged_model_is_one_line_before_anything_is_answered(inbox: Path) -> None:
+def test_damaged_model_is_one_line_error_before_any_answer(inbox: Path) -> None:
     folder = inbox.parent / "models"
     folder.mkdir()
     for path in ROUTED:
@@ -284,7 +284,7 @@ def test_a_damaged_model_is_one_line_before_anything_is_answered(inbox: Path) ->
 
 
 @pytest.mark.skipif(len(bundled_paths()) < 2, reason="models/photo_int8.tflite does not exist yet")
-def test_the_command_itself_sends_photos_to_the_photo_model(inbox: Path, started: list[Running]) -> None:
+def test_bundled_photo_model_answers_photos(inbox: Path, started: list[Running]) -> None:
     expected = {name: one.replace("photo_like", "photo") for name, one in mixed(inbox).items()}
     watcher = Running(inbox.parent, "watch", inbox)
     started.append(watcher)

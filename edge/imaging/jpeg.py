@@ -1,0 +1,69 @@
+"""JPEG files without an end marker: whether their picture is complete.
+
+What a browser shows whole is read: a file that lacks only its end marker (EOI),
+with or without padding. A picture that is cut short, or whose rest consists of
+zeros because its copying was interrupted, is refused. Pillow judges neither:
+it accepts some padded files, shortened or not, and refuses others.
+"""
+
+import re
+import zlib
+from io import BytesIO
+
+from PIL import JpegImagePlugin
+
+END = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+# Read as further image data where some are missing; without 0xFF, which begins a marker.
+_OTHER_DATA = bytes((37 * index * index + 11 * index + 5) % 251 for index in range(1024))
+_ROWS_AT_ONCE = 64
+
+
+def without_end(data: bytes) -> bytes | None:
+    """The content of a JPEG that has no end marker, without padding; None if it has one, or no image data."""
+    if data.endswith(END):
+        return None
+    scan = _scan(data)
+    if scan is None or data.rfind(END, scan) >= 0:
+        return None
+    kept = data.rstrip(b"\0")
+    if kept.endswith(b"\xff") and len(kept) < len(data):
+        return kept + b"\0"  # the byte 0xFF of image data is stored as 0xFF 0x00
+    return kept.rstrip(b"\xff")  # padding, or the first half of the end marker
+
+
+def _scan(data: bytes) -> int | None:
+    """The position of the first start-of-scan marker; None if the segments before it are damaged."""
+    at = 2
+    while marker := re.compile(rb"\xff+([^\xff])").match(data, at):
+        if marker[1][0] == _START_OF_SCAN:
+            return marker.start()
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return None
+
+
+def require_whole(kept: bytes) -> None:
+    """Check that a JPEG without an end marker has all of its image data.
+
+    It is decoded twice at its full size, with its end and with other data before
+    the end: they change the pixels only if image data are missing.
+
+    Args:
+        kept: what `without_end` returned.
+
+    Raises:
+        OSError: the picture is cut short.
+    """
+    if _digest(kept + END) != _digest(kept + _OTHER_DATA + END):
+        raise OSError("image file is truncated: its image data end too early")
+
+
+def _digest(data: bytes) -> int:
+    """A checksum of the pixels, computed in strips, which are not all copied at once."""
+    with JpegImagePlugin.JpegImageFile(BytesIO(data)) as image:
+        image.load()
+        digest = 0
+        for top in range(0, image.height, _ROWS_AT_ONCE):
+            rows = image.crop((0, top, image.width, min(top + _ROWS_AT_ONCE, image.height)))
+            digest = zlib.crc32(rows.tobytes(), digest)
+        return digest

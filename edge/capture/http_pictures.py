@@ -30,8 +30,8 @@ MAX_PIXELS = 36_000_000  # of a picture: 8K
 MAX_TEXT_BYTES = 1_000_000  # of a playlist
 
 _JPEG_TYPES = ("image/jpeg", "image/jpg", "image/pjpeg")
+_JPEG = b"\xff\xd8\xff"
 _PLAYLIST = b"#EXTM3U"
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")
 _TO_DECIDE = len(_PLAYLIST)  # bytes by which kinds of content differ
 
 
@@ -71,7 +71,7 @@ def open_pictures(
         beginning = b"" if _is_picture_type(answer.type) else _beginning(answer, connect_seconds)
         if beginning.startswith(_PLAYLIST):
             return OtherContent(answer.type, answer, text(answer, connect_seconds, beginning))
-        if not _is_picture_type(answer.type) and not beginning.startswith((b"\xff\xd8\xff", b"--")):
+        if not _is_picture_type(answer.type) and not beginning.startswith((_JPEG, b"--")):
             return OtherContent(answer.type, answer)
         is_kept = True
         return HttpPictures(client, answer, beginning, interval_seconds, timeout_seconds)
@@ -285,16 +285,18 @@ def _conditions(answer: Answer) -> dict[str, str]:
 
 
 def _frame(picture: bytes, name: str) -> Frame:
-    """A frame that is decoded when it is used.
+    """A frame; a JPEG is decoded when it is used.
 
     Raises:
         CameraError: it is no picture in a known format, or too large.
     """
     seconds = time.monotonic()
     try:
-        with Image.open(BytesIO(picture), formats=_FORMATS) as image:
+        if not picture.startswith(_JPEG):
+            return Frame(np.asarray(preprocess.decoded(name, picture)[0]), seconds)
+        with Image.open(BytesIO(picture), formats=["JPEG"]) as image:
             size = preprocess.as_stored(image.size, preprocess.orientation_of(image))
-    except preprocess.DECODER_ERRORS:
+    except (ImageError, *preprocess.DECODER_ERRORS):
         raise CameraError(f"{name}: sends a picture that cannot be decoded") from None
     if size[0] * size[1] > MAX_PIXELS:
         raise CameraError(f"{name}: sends a picture of {size[0]} x {size[1]} pixels, which is too large")

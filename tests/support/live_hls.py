@@ -56,7 +56,9 @@ class LiveHls:
         passed = time.monotonic() - self.begin
         done = min(int(passed / self.segment_seconds), len(self.segments))
         first = max(0, done - WINDOW)
-        head = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{self.segment_seconds}\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+        head = (
+            f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{self.segment_seconds}\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+        )
         names = "".join(f"#EXTINF:{self.segment_seconds}.0,\n{number}.ts\n" for number in range(first, done))
         return head + names, passed - done * self.segment_seconds
 

@@ -13,6 +13,7 @@ from edge.capture.http_client import Answer
 
 START_INDEX = -2  # the segment to begin with, counted from the end of the playlist: the one after it is there already
 USUAL_SECONDS = 6.0  # duration of a segment if the playlist has none
+LONGEST_SECONDS = 60.0  # of a segment; a longer duration counts as this
 SPARE_SECONDS = 1.0  # by which a segment may be late
 STEP_SECONDS = 1.0  # a longer step of the stream's clock is one over lost segments, or back to a new beginning
 BLOCKED_SECONDS = 0.5  # a read that takes longer has waited for a segment
@@ -62,10 +63,9 @@ def live(playlist: str, answer: Answer, read_at: float) -> LivePlaylist | None:
     """
     if "#EXT-X-ENDLIST" in playlist:
         return None
-    durations = [min(float(text), 3600.0) for text in _DURATION.findall(playlist)]
+    durations = [min(float(text), LONGEST_SECONDS) for text in _DURATION.findall(playlist)]
     target = _TARGET.search(playlist)
-    longest = max([float(target[1]) if target else 0.0, *durations]) or USUAL_SECONDS
-    longest = min(longest, 60.0)
+    longest = min(max([float(target[1]) if target else 0.0, *durations]), LONGEST_SECONDS) or USUAL_SECONDS
     age = _age(answer)
     newest = longest / 2 if age is None else min(max(age, 0.0), longest)
     return LivePlaylist(longest, sum(durations[START_INDEX:]) + newest, read_at)

@@ -126,7 +126,7 @@ class HttpClient:
             try:
                 response, limit = self._send(parts, left, dict(headers or {}) | self._authorization(parts))
             except (OSError, ValueError, http.client.HTTPException) as error:
-                raise _error(self.name, error, seconds) from None
+                raise _error(self.name, error, seconds, redact.hint(self.url)) from None
             if response.status in (200, 206, 304):
                 return Answer(url, response, limit, self.name)
             response.close()
@@ -271,7 +271,7 @@ class _Challenge:
             secret = digest(secret, nonce, own_nonce)
         request = digest("GET", target)
         quoted = {"username": user, "realm": realm, "nonce": nonce, "uri": target}
-        plain = {"algorithm": self._algorithm} if "algorithm" in given else {}
+        plain = {"algorithm": given["algorithm"]} if "algorithm" in given else {}
         if "opaque" in given:
             quoted["opaque"] = given["opaque"]
         if "qop" in given:
@@ -338,16 +338,20 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def _error(name: str, error: Exception, seconds: float) -> CameraError:
-    """A CameraError whose text has nothing of the address that may be a password."""
+def _error(name: str, error: Exception, seconds: float, hint: str = "") -> CameraError:
+    """A CameraError whose text has nothing of the address that may be a password.
+
+    Args:
+        hint: appended if the host may be a wrong one.
+    """
     if isinstance(error, TimeoutError):
-        return CameraError(f"{name}: no answer for {round(seconds, 1):g} s")
+        return CameraError(f"{name}: no answer for {round(seconds, 1):g} s{hint}")
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected | ConnectionResetError):
         return CameraError(f"{name}: the connection broke off")
     if isinstance(error, http.client.InvalidURL | UnicodeError):
-        return CameraError(f"{name}: not an address; its host or path is invalid")
+        return CameraError(f"{name}: not an address; its host or path is invalid{hint}")
     if isinstance(error, http.client.HTTPException | ssl.SSLError):
         return NotHttpError(f"{name}: does not answer by HTTP")
     if isinstance(error, OSError) and error.strerror:
-        return CameraError(f"{name}: {reason_of(error)}")
+        return CameraError(f"{name}: {reason_of(error)}{hint}")
     return CameraError(f"{name}: the connection broke off")

@@ -43,8 +43,8 @@ class LiveHls:
         self.segment_seconds, self.has_dates = segment_seconds, has_dates
         self.segments = _encode(folder, segment_seconds, count)
         self.begin = time.monotonic() - elapsed
-        self.is_stalled = threading.Event()
-        self.served: list[int] = []
+        self.is_stalled = threading.Event()  # while it is set, no request is answered
+        self.has_ended = False  # whether the playlist is that of a recording
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -60,7 +60,8 @@ class LiveHls:
             f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{self.segment_seconds}\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
         )
         names = "".join(f"#EXTINF:{self.segment_seconds}.0,\n{number}.ts\n" for number in range(first, done))
-        return head + names, passed - done * self.segment_seconds
+        end = "#EXT-X-ENDLIST\n" if self.has_ended else ""
+        return head + names + end, passed - done * self.segment_seconds
 
     def close(self) -> None:
         self._server.shutdown()
@@ -104,7 +105,6 @@ def _handler(live: LiveHls) -> type[BaseHTTPRequestHandler]:
                 body = text.encode()
             else:
                 number = int(self.path.strip("/").removesuffix(".ts"))
-                live.served.append(number)
                 body = live.segments[number]
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

@@ -42,6 +42,11 @@ def level(frame: Frame) -> int:
     return round(float(frame.pixels.mean()))
 
 
+def read_on(camera: Camera) -> None:
+    while True:
+        camera.frame()
+
+
 def opened(address: str, **options: float) -> Camera:
     return open_camera(address, stream=StreamSettings(connect_seconds=5), **options)  # type: ignore[arg-type]
 
@@ -197,14 +202,16 @@ def test_repeated_picture_is_no_new_frame() -> None:
 
 
 def test_capture_counts_a_repeated_picture_once() -> None:
-    with http_camera(snapshots(grey(10), grey(10), grey(10), grey(50))) as server:
-        with Capture(lambda: opened(server.address("/snapshot.jpg"), frames_per_second=20)) as capture:
-            seen = []
-            while len(server.requests) < 8 or not seen or seen[-1] != 50:
-                if (frame := capture.latest(0.2)) is not None:
-                    seen.append(level(frame))
-            assert capture.captured == 2
-            assert capture.skipped + len(seen) == 2
+    with (
+        http_camera(snapshots(grey(10), grey(10), grey(10), grey(50))) as server,
+        Capture(lambda: opened(server.address("/snapshot.jpg"), frames_per_second=20)) as capture,
+    ):
+        seen: list[int] = []
+        while len(server.requests) < 8 or 50 not in seen:
+            if (frame := capture.latest(0.2)) is not None:
+                seen.append(level(frame))
+        assert capture.captured == 2
+        assert capture.skipped + len(seen) == 2
 
 
 def test_server_that_knows_of_changes_is_not_asked_for_the_same_picture_again() -> None:
@@ -253,8 +260,7 @@ def test_single_failed_request_is_no_loss_but_many_are(monkeypatch: pytest.Monke
         levels = [level(camera.frame()) for _ in range(5)]
         began = time.monotonic()
         with pytest.raises(CameraError, match=r"/snapshot.jpg: server returned 503 service unavailable$"):
-            while True:
-                camera.frame()
+            read_on(camera)
     assert levels == [10, 10, 30, 30, 50]
     assert 0.9 < time.monotonic() - began < 3
 
@@ -264,8 +270,7 @@ def test_picture_that_never_changes_is_an_error(monkeypatch: pytest.MonkeyPatch)
     with http_camera(snapshots(grey(10))) as server:
         camera = opened(server.address("/snapshot.jpg"), frames_per_second=20)
         with pytest.raises(CameraError, match=r"/snapshot.jpg: has sent the same picture for 0.6 s$"):
-            while True:
-                camera.frame()
+            read_on(camera)
 
 
 def test_damaged_and_too_large_pictures_are_left_out() -> None:
@@ -313,9 +318,11 @@ def test_stream_without_huffman_tables_is_decoded() -> None:
     ],
 )
 def test_answer_without_pictures_is_one_line_error(sent: bytes, message: str) -> None:
-    with http_camera(lambda request: request.send(sent)) as server:
-        with pytest.raises(CameraError, match=f"^http://127.0.0.1:{server.port}/x: {message}") as caught:
-            opened(server.address("/x", "u:GeHeim@")).frame()
+    with (
+        http_camera(lambda request: request.send(sent)) as server,
+        pytest.raises(CameraError, match=f"^http://127.0.0.1:{server.port}/x: {message}") as caught,
+    ):
+        opened(server.address("/x", "u:GeHeim@")).frame()
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert "GeHeim" not in str(caught.value)

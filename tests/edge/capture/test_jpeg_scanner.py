@@ -90,8 +90,8 @@ def test_too_long_picture_is_dropped_and_memory_is_limited() -> None:
 )
 def test_hostile_bytes_take_linear_time(hostile: bytes) -> None:
     began = time.process_time()
-    scanned(b"\xff\xd8\xff\xda\0\2" + hostile * (8_000_000 // len(hostile)), max_bytes=1_000_000)
-    assert time.process_time() - began < 20
+    scanned(b"\xff\xd8\xff\xda\0\2" + hostile * (2_000_000 // len(hostile)), max_bytes=500_000)
+    assert time.process_time() - began < 10
 
 
 def test_random_bytes_never_raise() -> None:

@@ -27,7 +27,7 @@ SEGMENTS_TO_WAIT = 3  # the time limit of a live HLS in durations of its segment
 CONNECT_SECONDS = 20.0  # some cameras sleep, and take long for their first answer
 # Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
-STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
+STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,wav,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
 # A reader that is slower than the camera gets older and older frames. The sign of it: within BEHIND_SECONDS, no packet
 # had to be waited for longer than MIN_WAIT_SECONDS.

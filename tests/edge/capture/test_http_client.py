@@ -187,7 +187,19 @@ def test_camera_with_its_own_certificate_is_read(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         [
-            *"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=camera -keyout".split(),
+            *[
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=camera",
+                "-keyout",
+            ],
             key,
             "-out",
             certificate,

@@ -1,10 +1,15 @@
 """`python -m edge`, and what the command `edge-detect` calls."""
 
 import gc
+import os
 
 
 def run() -> None:
     """The command line."""
+    if os.getpid() == 1:  # in a container
+        from edge.process.init import separate
+
+        separate()
     from edge.cli import main  # here, for `watch`'s processes import this module again, and need no command line
 
     try:

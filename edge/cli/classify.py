@@ -47,7 +47,7 @@ def classify(
     from edge.verdict import Failure, Verdict
 
     models, output, failed = router(), lines(as_json), False
-    for path in images(paths, recursive):
+    for path in images(paths, recursive, lambda line: click.echo(f"edge-detect: {line}", err=True)):
         if isinstance(path, OSError):
             output.write(Failure(str(path.filename), reason_of(path)))
             failed = True

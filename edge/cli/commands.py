@@ -1,5 +1,6 @@
 """Base classes of the commands of `edge-detect`, `python -m train` and `python -m convert`, and of option types."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.errors import EdgeDetectError, SinkError, printable, reason_of
+from edge.process import limits
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -37,6 +39,24 @@ class _ErrorsInOneLine(click.Command):
         except EdgeDetectError as error:
             click.echo(f"{ctx.command_path}: {error}", err=True)
             ctx.exit(UNUSABLE)
+        except click.exceptions.Exit:  # a RuntimeError
+            raise
+        except (OSError, MemoryError, ImportError, RuntimeError, SystemError) as error:
+            reason = limits.reached(error)
+            if not reason:
+                raise
+            click.echo(f"{ctx.command_path}: {reason}", err=True)
+            if isinstance(error, MemoryError | ImportError):  # numpy's library may hang at exit then
+                _exit_now()
+            ctx.exit(UNUSABLE)
+
+
+def _exit_now() -> None:
+    """End the process without the usual clean-up."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(UNUSABLE)
 
 
 class Command(_ErrorsInOneLine):

@@ -38,6 +38,7 @@ def _checks(machine: Host, choices: Choices) -> tuple[tuple[str, Iterator[Findin
         ("numpy", runtime.numpy(machine)),
         ("Pillow", runtime.pillow(machine)),
         ("HEIC", runtime.heic(machine)),
+        ("AVIF", runtime.avif(machine)),
         ("click", runtime.commands(machine)),
         ("runtime", runtime.runtimes(machine, choices)),
         ("models", runtime.models(machine, choices)),

@@ -202,7 +202,15 @@ def main() -> None:
         name, *arguments = sys.argv[1:]
         try:
             reply = {"answer": PROBES[name](*arguments)}
-        except (EdgeDetectError, ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
+        except (
+            EdgeDetectError,
+            ImportError,
+            OSError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            MemoryError,
+        ) as error:
             cause: BaseException = error
             fix = error.fix if isinstance(error, CoralError) else ""
             while isinstance(error, ImportError) and cause.__cause__ is not None:  # numpy wraps it in advice
@@ -210,3 +218,4 @@ def main() -> None:
             text = error.reason if isinstance(error, CoralError) else str(cause).strip()
             reply = {"error": text or type(cause).__name__, "fix": fix}
         json.dump(reply, answers)
+    os._exit(0)  # a library that did not load completely may hang at the exit of the interpreter

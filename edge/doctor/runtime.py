@@ -90,6 +90,23 @@ def heic(machine: Host) -> Iterator[Finding]:
         yield Finding("HEIC", OK, found)
 
 
+def avif(machine: Host) -> Iterator[Finding]:
+    """Whether AVIF pictures can be read."""
+    if not is_there("PIL"):
+        return
+    found = f"Pillow {version('pillow')}"
+    try:
+        machine.ask("module", "PIL._avif")
+    except ProbeError as error:
+        if "No module named" in str(error):
+            yield Finding("AVIF", ABSENT, f"{found} does not read it; 11.3 or later does, if it was built with libavif")
+        else:
+            fix = reinstalling(machine, "pillow")
+            yield Finding("AVIF", WARNING, f"{found}: its decoder does not load: {error}", fix)
+    else:
+        yield Finding("AVIF", OK, found)
+
+
 def commands(machine: Host) -> Iterator[Finding]:
     """click, which parses the command line, and inotify-simple, by which `watch` sees changes."""
     yield too_old("click", "click", version("click")) or Finding("click", OK, version("click"))

@@ -16,9 +16,10 @@ from edge.imaging import completeness, heic
 SUFFIXES = (".avif",)
 _BRANDS = frozenset((b"avif", b"avis"))  # AV1 Image File Format, sections 6.2 and 6.3
 
-# Greatest memory of decoding in bytes per pixel, measured by tests/edge/imaging/test_avif.py: 12 bits without chroma
-# subsampling and with transparency in two bytes each, the decoder's own frame, then RGBA, then Pillow's copies.
-_BYTES_PER_PIXEL = 28
+# Greatest memory of decoding in bytes per pixel: the planes, then RGB or RGBA, then Pillow's copies. Measured by
+# tests/edge/imaging/test_avif.py with 8 bits without chroma subsampling: 11 and 17; with 10 and 12 bits: 14 and 21.
+_BYTES_PER_PIXEL = 15
+_BYTES_PER_TRANSPARENT_PIXEL = 22
 
 
 def is_avif(data: bytes) -> bool:
@@ -69,4 +70,9 @@ def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
 
 def bytes_needed(image: Image.Image, data: bytes) -> int:
     """Greatest memory that decoding takes, in bytes, by the sizes in the file."""
-    return max(image.width * image.height, heic.most_pixels(data)) * _BYTES_PER_PIXEL
+    return max(image.width * image.height, heic.most_pixels(data)) * bytes_per_pixel(image)
+
+
+def bytes_per_pixel(image: Image.Image) -> int:
+    """Greatest memory that decoding takes, in bytes per pixel."""
+    return _BYTES_PER_TRANSPARENT_PIXEL if image.mode == "RGBA" else _BYTES_PER_PIXEL

@@ -3,9 +3,10 @@
 A copy that was interrupted leaves a file that is short or, if its size was set
 beforehand, one that ends in zeros, as compressed data hardly do by themselves.
 The decoders of WebP, HEIC and AVIF show something nevertheless, and libheif
-leaves out the tiles of an iPhone's photo that are missing. Zeros in uncompressed files (BMP, TIFF) are black pixels: those files are
-only refused if they are short. PNG has checksums, see `edge.imaging.png`; for
-JPEG see `edge.imaging.jpeg`; Pillow refuses a GIF in which data are missing.
+leaves out the tiles of an iPhone's photo that are missing. Zeros in uncompressed
+files (BMP, TIFF) are black pixels: those files are only refused if they are
+short. PNG has checksums, see `edge.imaging.png`; for JPEG see `edge.imaging.jpeg`;
+Pillow refuses a GIF in which data are missing.
 """
 
 import struct

@@ -43,7 +43,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def brands(data: bytes) -> set[bytes]:
-    """The brands that a file's first box names (ISO/IEC 14496-12, section 4.3); none if the file has another structure."""
+    """The brands in a file's first box (ISO/IEC 14496-12, section 4.3); none if the file has another structure."""
     if data[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(data[:4], "big"), HEAD_BYTES)

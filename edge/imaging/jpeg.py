@@ -14,8 +14,11 @@ from PIL import JpegImagePlugin
 
 END = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
-# Read as further image data where some are missing; without 0xFF, which begins a marker.
-_OTHER_DATA = bytes((37 * index * index + 11 * index + 5) % 251 for index in range(1024))
+_RESTART_INTERVAL = b"\xff\xdd"
+_RESTARTS = range(0xD0, 0xD8)
+# Read as further image data where some are missing; without 0xFF, which begins a marker. Missing data are read as
+# zeros, so these begin with a one.
+_OTHER_DATA = bytes((37 * index * index + 11 * index + 0xA6) % 251 for index in range(1024))
 _ROWS_AT_ONCE = 64
 
 
@@ -45,7 +48,7 @@ def _scan(data: bytes) -> int | None:
 def require_whole(kept: bytes) -> None:
     """Check that a JPEG without an end marker has all of its image data.
 
-    It is decoded twice at its full size, with its end and with other data before
+    It is decoded at its full size with its end, and again with other data before
     the end: they change the pixels only if image data are missing.
 
     Args:
@@ -54,8 +57,19 @@ def require_whole(kept: bytes) -> None:
     Raises:
         OSError: the picture is cut short.
     """
-    if _digest(kept + END) != _digest(kept + _OTHER_DATA + END):
+    whole = _digest(kept + END)
+    if any(_digest(kept + other + END) != whole for other in _others(kept)):
         raise OSError("image file is truncated: its image data end too early")
+
+
+def _others(kept: bytes) -> list[bytes]:
+    """What may follow the data of a JPEG that is cut short. With restart markers, it may be cut before one of them."""
+    scan = _scan(kept) or 0
+    if _RESTART_INTERVAL not in kept[:scan]:
+        return [_OTHER_DATA]
+    latest = max(kept.rfind(bytes((0xFF, code)), scan) for code in _RESTARTS)
+    following = _RESTARTS[(kept[latest + 1] + 1) % 8] if latest >= 0 else _RESTARTS[0]
+    return [prefix + _OTHER_DATA for prefix in (b"", bytes((0xFF, following)), bytes((0xFF, _RESTARTS[0])))]
 
 
 def _digest(data: bytes) -> int:

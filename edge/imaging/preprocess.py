@@ -5,7 +5,8 @@ always gets images prepared as those that it was trained on.
 
 The steps, in this order:
 
-1. The format must be one of `FORMATS`; other files are refused unopened.
+1. The format must be one of `FORMATS`; other files are refused unopened, and
+   files whose image data are damaged or cut short, see the modules beside this one.
 2. The first frame of an animation is used.
 3. JPEGs are decoded at the smallest DCT scale (1, 1/2, 1/4, 1/8) that still
    leaves `REDUCING_GAP` times the wanted size; a 12-megapixel photo costs a
@@ -293,12 +294,14 @@ def loaded(
             orientation = orientation_of(image)
             least = least_side(as_stored(stored, orientation))
             image.draft("RGB", (least, least))
-            _load(image)
+            _load(image, data)
             if image.format == "TIFF":  # Pillow turns it upright while loading, and may keep the tag
                 stored, orientation = image.size, 1
-            elif image.format not in ("JPEG", "MPO"):  # the tag may lie behind the pixels
+            elif image.format not in ("JPEG", "MPO", "PNG"):  # the tag may lie behind the pixels
                 orientation = orientation_of(image)
-            yield Loaded(image, as_stored(stored, orientation), orientation)
+            # Programs that do not know of transparency leave it zero in a BMP; browsers show such a picture opaque.
+            is_opaque = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+            yield Loaded(image.convert("RGB") if is_opaque else image, as_stored(stored, orientation), orientation)
         except MemoryError as error:
             raise UnreadableFileError(path, _NO_MEMORY) from error
         except DECODER_ERRORS as error:
@@ -334,11 +337,13 @@ def _decoded(
         return whole(picture, wanted(picture.own_size)), picture.own_size
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: Image.Image, data: bytes) -> None:
     if image.format == "TIFF":
         tiff.load(image)
     elif image.format == "HEIF":
         heic.load(image)
+    elif image.format == "PNG":
+        png.load(image, data)
     else:
         image.load()
 
@@ -353,7 +358,9 @@ def orientation_of(image: Image.Image) -> int:
     if image.format == "HEIF":  # the decoder has turned it upright
         return 1
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        # Pillow's own method for PNG decodes the pixels first; `png` has moved all metadata before them.
+        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except DECODER_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
@@ -365,7 +372,7 @@ def scalable(image: Image.Image) -> Image.Image:
     if mode in ("RGB", "I", "F") and "transparency" not in image.info:
         return image
     if mode.startswith("I;16"):
-        return image.convert("I")
+        return _without_colour_key(image) if "transparency" in image.info else image.convert("I")
     if mode == "LAB":
         from PIL import ImageCms
 
@@ -378,6 +385,14 @@ def scalable(image: Image.Image) -> Image.Image:
     if mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _without_colour_key(image: Image.Image) -> Image.Image:
+    """A greyscale image of 16 bits with one transparent value, as RGBA; Pillow's conversion loses the transparency."""
+    samples = np.asarray(image)
+    opaque = Image.fromarray(np.where(samples == image.info["transparency"], 0, 255).astype(np.uint8))
+    grey = Image.fromarray((samples >> 8).astype(np.uint8))
+    return Image.merge("LA", (grey, opaque)).convert("RGBA")
 
 
 def rgb(scaled: Image.Image) -> Image.Image:

@@ -76,10 +76,10 @@ def running(reason: str, runtime: str | None) -> str:
     """What helps if the device was opened, but the network does not run on it; empty if that is unknown.
 
     Args:
-        reason: the error of the runtime or the library. If the library takes no operation, the runtime finds the one that
-            stands for all others in a compiled file.
+        reason: the error of the runtime or the library.
         runtime: see `library`.
     """
     if "requires runtime version" in reason:
         return _COMPILE
+    # The library took no operation, so the runtime met the one that stands for all others in a compiled file.
     return library(runtime) if reason.startswith("Encountered unresolved custom op") else ""

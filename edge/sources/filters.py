@@ -2,12 +2,26 @@
 
 import fnmatch
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 from edge.imaging.preprocess import FIGURE_SUFFIX, SUFFIXES
 
 # Suffixes of unfinished files of browsers, editors and copying programs; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
+
+# Suffixes of pictures that are not read: newer or rarer formats, and the raw files of cameras.
+UNREAD = (
+    frozenset(
+        (".jxl", ".jp2", ".j2k", ".jxr", ".heics", ".avifs", ".psd", ".tga", ".exr", ".pbm", ".pgm", ".ppm", ".pnm")
+    )
+    | frozenset(
+        (".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef")
+    )
+    | frozenset(
+        (".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f")
+    )
+)
 
 # Folders for thumbnails and deleted files that operating systems and network drives create in shared folders. Hidden
 # folders, such as .Trash-1000, are never entered.
@@ -58,6 +72,41 @@ class Names:
         patterns = [pattern.removesuffix("/*") for pattern in self.exclude]
         has_slash = ["/" in pattern for pattern in self.exclude]  # before the removal of the suffix
         return not any(_matches(path, root, *each) for each in zip(patterns, has_slash, strict=True))
+
+
+class UnreadFormats:
+    """Counts the files of a folder that are skipped because their format is not read, for a line of the log.
+
+    A suffix is reported once: the same files are found again at each listing.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._reported: set[str] = set()
+
+    def note(self, path: str, root: str, names: Names) -> None:
+        """Count a file that `names` did not select, unless the user's patterns or a hidden name explain that.
+
+        Args:
+            root: see `Names.admit`.
+        """
+        name = os.path.basename(path).lower()
+        suffix = os.path.splitext(name)[1]
+        if suffix in UNREAD and suffix not in self._reported and not names.include and not name.startswith("."):
+            self._counts[suffix] += not any(_matches(path, root, pattern) for pattern in names.exclude)
+
+    def line(self) -> str | None:
+        """What was counted since the last call, in words; None if there is nothing to report."""
+        counts = (+self._counts).most_common()
+        self._reported.update(suffix for suffix, _ in counts)
+        self._counts.clear()
+        if not counts:
+            return None
+        total = sum(count for _, count in counts)
+        files, formats = ("file", "a format that is") if total == 1 else ("files", "formats that are")
+        return (
+            f"{total} {files} skipped: {', '.join(f'{count} {suffix}' for suffix, count in counts)}: {formats} not read"
+        )
 
 
 def _is_figure(path: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from edge.errors import SourceError, printable, reason_of
 from edge.files import FileId, has_writer, inode
 from edge.sources.files import entries
-from edge.sources.filters import Names
+from edge.sources.filters import Names, UnreadFormats
 from edge.sources.inotify import Happened, Inotify
 from edge.sources.mounts import MountTable, is_remote
 
@@ -84,6 +84,7 @@ class Folder:
         self._names, self._except_folder = names or Names(), except_folder
         self._poll_seconds, self._rescan_seconds = poll_seconds, rescan_seconds
         self.failures: list[OSError] = []
+        self._unread = UnreadFormats()
         self._is_limit_reported = False
         try:
             os.scandir(root).close()
@@ -211,6 +212,7 @@ class Folder:
                 if not self._unlisted:
                     if self._listed_at is None:
                         self._listed_at = time.monotonic()
+                        self._report_unread()
                     return
                 self._begin(self._unlisted.popleft(), events)
             except OSError as error:
@@ -219,6 +221,10 @@ class Folder:
                     raise self._lost(error) from error
                 if not isinstance(error, FileNotFoundError):  # deleted: an event of its parent reports a new one
                     self.failures.append(error)
+
+    def _report_unread(self) -> None:
+        if line := self._unread.line():
+            _log.warning("%s: %s", printable(self.root), line)
 
     def _enter(self, folder: str) -> None:
         """List a sub-folder later, unless files are sorted into it."""
@@ -238,7 +244,7 @@ class Folder:
                 else:
                     self.failures.append(error)
                 # Its files are listed nevertheless.
-        self._listing = entries(folder, self.recursive, self._names, self.root)
+        self._listing = entries(folder, self.recursive, self._names, self.root, self._unread)
 
     def _report_limit(self, error: OSError) -> None:
         """Log once that the kernel watches no further folders."""
@@ -287,7 +293,8 @@ class Folder:
                         if len(self._open) < MAX_IN_MEMORY:
                             self._open[event.path] = time.monotonic() + OPEN_SECONDS
             elif not self._names.admit(event.path, self.root):
-                continue
+                self._unread.note(event.path, self.root, self._names)
+                self._report_unread()
             elif event.happened is Happened.PERMITTED:
                 if event.path not in self._unsettled:  # else it is compared anyway when it settles
                     self.defer(event.path)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
 from edge.files import FileId, has_writer
-from edge.imaging import heic, preprocess
+from edge.imaging import avif, heic, preprocess
 from edge.imaging.inputs import Input, choose, take
 from edge.imaging.preprocess import Pixels
 from edge.sources.folder import OPEN_SECONDS
@@ -93,6 +93,8 @@ def read_inside(root: str, path: str, stamp: FileId) -> bytes | FileChanged:
     def read(descriptor: int, size: int) -> bytes | None:
         if path.lower().endswith(heic.SUFFIXES):  # without a decoder, do not read thousands of files at every listing
             heic.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
+        elif path.lower().endswith(avif.SUFFIXES):
+            avif.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
         data = os.read(descriptor, size + 1)
         while len(data) < size and (more := os.read(descriptor, size - len(data))):
             data += more

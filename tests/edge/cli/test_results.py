@@ -241,7 +241,7 @@ def test_results_watch_ends_when_its_reader_does(inbox: Path, brightness: Path, 
     assert reader.stdout is not None
     assert json.loads(reader.stdout.readline())["id"] == 1
     reader.stdout.close()
-    assert reader.wait(30) in (0, 141)
+    assert reader.wait(30) in (0, 1), "1 if it was printing a line just then"
 
 
 def test_label_of_results_is_found_in_any_case(inbox: Path, brightness: Path, edge_detect: Run) -> None:

@@ -54,7 +54,7 @@ def test_results_print_one_line_or_one_csv_row_for_each_answer(inbox: Path, brig
     table = list(csv.DictReader(io.StringIO(edge_detect("results", "--state", "state", "--csv").stdout)))
     assert [row["label"] for row in table].count("FAKE") == 3
     assert [row["error"] for row in table if row["label"] == ""] == [
-        "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC)"
+        "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC, AVIF)"
     ]
 
 

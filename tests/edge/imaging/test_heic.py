@@ -194,7 +194,7 @@ def box(*brands: bytes) -> bytes:
 )
 def test_heic_is_recognised_by_its_first_bytes(start: bytes, expected: bool) -> None:
     assert heic.is_heic(start) is expected
-    with pytest.raises(UndecodableImageError, match="not an image in a known format" if not expected else "."):
+    with pytest.raises(UndecodableImageError, match="." if expected else "known format|AVIF|Truncated data"):
         preprocess.pixels("x.heic", SIZE, start)
 
 

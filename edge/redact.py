@@ -10,6 +10,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp
 PROTOCOLS = (*SCHEMES, "rtmpt", "rtmpts", "tls", "httpproxy", "crypto", "srtp")
 
 _HOST = re.compile(r"([^\s:=;]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]*)?")
+_AUTHORITY = re.compile(r"[^/?#]*")
+_WRITTEN = "in a user or password, # is written %23, ? is %3F, / is %2F, @ is %40 and % is %25"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -22,7 +24,8 @@ def scheme(address: str) -> str:
     """The scheme of an address, in lower case.
 
     Raises:
-        CameraError: the scheme is not one of SCHEMES, or the address has invalid characters.
+        CameraError: the scheme is not one of SCHEMES, or the address has invalid characters, or a part of its password
+            stands where a port should.
     """
     found = _SCHEME.match(address)
     if found is None or found[1].lower() not in SCHEMES:
@@ -31,7 +34,31 @@ def scheme(address: str) -> str:
         )
     if not address.isprintable() or " " in address or len(address) == found.end():
         raise CameraError(f"{shown(address)}: not an address; it needs a host, and a space is written %20")
+    port = _AUTHORITY.match(address, found.end())[0].rpartition(":")[2]  # type: ignore[index]  # it always matches
+    if _is_cut(address, found.end()) and not port.isdecimal():
+        raise CameraError(f"{shown(address)}: not an address; {_WRITTEN}")
     return found[1].lower()
+
+
+def hint(address: str) -> str:
+    """How to write a password, for an error of an address whose password is probably written wrongly; else empty."""
+    found = _SCHEME.match(address)
+    if found is None:
+        return ""
+    login = _AUTHORITY.match(address, found.end())[0].rpartition("@")[0]  # type: ignore[index]
+    is_wrong = _is_cut(address, found.end()) or re.search(r"%(?![0-9A-Fa-f]{2})", login)
+    return f"; {_WRITTEN}" if is_wrong else ""
+
+
+def _is_cut(address: str, start: int) -> bool:
+    """Whether a # or ? or / cuts an address within what looks like user:password@host.
+
+    Args:
+        start: where the scheme ends.
+    """
+    authority = _AUTHORITY.match(address, start)[0]  # type: ignore[index]
+    rest = address[start + len(authority) :]
+    return ":" in authority and not authority.startswith("[") and "@" not in authority and "@" in rest
 
 
 def shown(address: str) -> str:

@@ -158,7 +158,9 @@ def _snapshots(settings: CameraSettings, *, is_service: bool) -> Snapshots | Non
 def _opener(settings: CameraSettings) -> Callable[[], Camera]:
     """Opens the camera; if none was named, the first one that is found, and the same one each time."""
     source, interval = settings.source, settings.pace.interval_seconds
-    frames_per_second = 1 / interval if interval and settings.is_recording else None  # of a folder of images
+    # Of a folder of images, or of requests for single pictures; not of a device, which has its own rates.
+    has_rate = interval and (settings.is_recording or redact.is_address(source or ""))
+    frames_per_second = 1 / interval if has_rate else None
 
     def open_named() -> Camera:
         nonlocal source

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from edge.capture.frame import Camera, Frame
+from edge.capture.frame import Camera, Frame, Interruptible
 from edge.capture.slot import FrameSlot
 from edge.errors import CameraError
 from edge.retry import Backoff
@@ -183,6 +183,7 @@ class _Reader(threading.Thread):
         self.name_of_camera, self.is_live, self.is_lost = "", True, False
         self.backoff = Backoff("; trying again")
         self._stop_requested = threading.Event()
+        self._camera: Camera | None = None  # while it is open
         self._rejection: CameraError | None = None
         self._call_began: float | None = None
         self._durations: deque[float] = deque(maxlen=MEAN_FRAMES)
@@ -201,6 +202,9 @@ class _Reader(threading.Thread):
         """Ask the thread to close the camera and to end."""
         self._stop_requested.set()
         self._slot.close()
+        camera = self._camera
+        if isinstance(camera, Interruptible):
+            camera.interrupt()
 
     def reject(self, error: CameraError) -> None:
         """Report from another thread that a frame could not be converted: the camera counts as lost."""
@@ -220,6 +224,8 @@ class _Reader(threading.Thread):
             try:
                 return self._read()
             except CameraError as error:
+                if self._stop_requested.is_set():  # it was interrupted
+                    return
                 # Not a recording: it would start from its beginning.
                 if not self.is_live or not (self._waits_at_start or self._slot.received):
                     raise
@@ -233,7 +239,8 @@ class _Reader(threading.Thread):
         Raises:
             CameraError: the camera cannot be opened, or is lost.
         """
-        camera = self._call(self._open)
+        camera = self._camera = self._call(self._open)
+        latest: Frame | None = None
         try:
             self.name_of_camera, self.is_live = camera.name, camera.is_live
             self._rejection, opened = None, time.monotonic()
@@ -244,6 +251,9 @@ class _Reader(threading.Thread):
                     if camera.is_live:
                         raise CameraError(f"{camera.name}: gives no more frames")
                     return
+                if frame is latest:
+                    continue
+                latest = frame
                 if self.is_lost:
                     _ = frame.pixels  # a camera whose frames cannot be converted is still lost
                     self.is_lost = False
@@ -254,6 +264,7 @@ class _Reader(threading.Thread):
                 if self._rejection is not None:
                     raise self._rejection
         finally:
+            self._camera = None
             self._call(camera.close)
 
     def _put(self, frame: Frame) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge.capture.roi import Roi
 from edge.imaging import preprocess
@@ -129,9 +129,19 @@ class Camera(Protocol):
     def frame(self) -> Frame | None:
         """The next frame, as new as possible; None at the end of a recording.
 
+        A live camera that waits for long returns the same frame again from time to time.
+
         Raises:
             CameraError: the camera is lost, or gives no frame within its time limit.
         """
 
     def close(self) -> None:
         """Release the device. Never raises, and may be called again."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A camera whose waiting can be ended."""
+
+    def interrupt(self) -> None:
+        """End a call of `Camera.frame` from another thread: it returns or raises CameraError soon."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edge import redact, requirements
 from edge.capture.frame import Frame
+from edge.capture.hls import START_INDEX, LivePlaylist, StreamClock
 from edge.capture.libav_frames import Conversion
 from edge.errors import CameraError, printable, reason_of
 
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 TIMEOUT_SECONDS = 10.0
+SEGMENTS_TO_WAIT = 3  # the time limit of a live HLS in durations of its segments
 CONNECT_SECONDS = 20.0  # some cameras sleep, and take long for their first answer
 # Containers of cameras and recordings. FFmpeg reads hundreds more; some of them are lists of other files.
 RECORDINGS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mjpeg,h264,hevc,ivf,flv,ogg,asf,mxf,nut,gif"
-STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,webvtt"
+STREAMS = f"{RECORDINGS},rtsp,rtp,sdp,mpjpeg,live_flv,hls,aac,mp3,wav,webvtt"
 MAX_PIXELS = 36_000_000  # of a frame: 8K; RGB takes three bytes a pixel
 # A reader that is slower than the camera gets older and older frames. The sign of it: within BEHIND_SECONDS, no packet
 # had to be waited for longer than MIN_WAIT_SECONDS.
@@ -84,6 +87,7 @@ class LibavCamera:
         frames_per_second: float | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         stream: StreamSettings | None = None,
+        playlist: LivePlaylist | None = None,
     ) -> None:
         """
         Args:
@@ -92,6 +96,7 @@ class LibavCamera:
             frames_per_second: frame rate to request from a V4L2 device.
             timeout_seconds: time limit of each frame; a V4L2 device has none.
             stream: how to connect to a network camera; None: the defaults.
+            playlist: of a live HLS, whose frames are released at the pace of its own clock; None: any other source.
 
         Raises:
             NotInstalledError: PyAV is missing or too old.
@@ -101,6 +106,11 @@ class LibavCamera:
         self._is_device = not redact.is_address(source) and _is_device(source)
         self.is_live = self._is_device or redact.is_address(source)
         self.name = redact.shown(source) if redact.is_address(source) else printable(source)
+        self._hint = redact.hint(source)
+        self._clock = StreamClock(playlist) if playlist else None
+        self._is_closing = threading.Event()
+        if playlist:
+            timeout_seconds = max(timeout_seconds, SEGMENTS_TO_WAIT * playlist.segment_seconds)
         stream = stream or StreamSettings()
         # The limit of the present call of PyAV: the first answer of a camera that sleeps takes longer than a frame.
         self._timeout_seconds, self._conversion = stream.connect_seconds, Conversion(self.name)
@@ -109,7 +119,8 @@ class LibavCamera:
         self._packets: Iterator[Packet[Any]] = iter(())
         self._began = time.monotonic()  # when the present call of PyAV began
         try:
-            self._container = _opened(source, stream, requested, timeout_seconds, is_device=self._is_device)
+            start = {"live_start_index": str(START_INDEX)} if playlist else {}
+            self._container = _opened(source, stream, requested | start, timeout_seconds, is_device=self._is_device)
             self._timeout_seconds = timeout_seconds
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: has no video")
@@ -130,7 +141,7 @@ class LibavCamera:
         has_no_order = self._container.format.name == "avi"
         self._reordered_seconds = REORDERED_SECONDS if has_no_order else 0.0
         self._offset = 0.0  # seconds added to a recording's times, after they went back
-        self._is_behind, self._last_wait = False, time.monotonic()
+        self._is_behind, self._last_wait, self._blocked_seconds = False, time.monotonic(), 0.0
 
     def frame(self) -> Frame | None:
         """The next frame; None at the end of a file. Its pixels are converted to RGB when `Frame.pixels` is read.
@@ -150,7 +161,7 @@ class LibavCamera:
                     raise CameraError(f"{self.name}: no frame can be decoded")
                 return None
         decoded = self._decoded.popleft()
-        self._seconds, self._has_given = self._time_of(decoded), True
+        self._seconds, self._has_given = self._released(decoded) if self._clock else self._time_of(decoded), True
         return self._conversion.frame(decoded, self._seconds)
 
     def _time_of(self, frame: "VideoFrame") -> float:
@@ -171,6 +182,24 @@ class LibavCamera:
             self._offset += following - position
             position = following
         return max(self._seconds, position)
+
+    def _released(self, frame: "VideoFrame") -> float:
+        """Wait until a frame of a live HLS is to be released; returns when it was taken, see `Frame.seconds`."""
+        assert self._clock is not None
+        now, position = time.monotonic(), frame.time
+        if position is None:
+            return now
+        taken, release = self._clock.schedule(position, now, self._blocked_seconds)
+        self._blocked_seconds = 0.0
+        if release > now:
+            if self._is_closing.wait(release - now):
+                raise CameraError(f"{self.name}: was closed")
+            self._last_wait = time.monotonic()
+        return max(self._seconds, taken)
+
+    def interrupt(self) -> None:
+        """End the wait for the release of a frame in another thread."""
+        self._is_closing.set()
 
     def close(self) -> None:
         # Packets of a V4L2 device lie in its memory, and must be released before that is unmapped.
@@ -200,6 +229,7 @@ class LibavCamera:
             # and the next read would wait for the time limit again.
             raise self._timeout_error()
         now = time.monotonic()
+        self._blocked_seconds = max(self._blocked_seconds, now - self._began)
         if now - self._began > MIN_WAIT_SECONDS:
             self._last_wait = now
         return packet
@@ -243,7 +273,8 @@ class LibavCamera:
         kind = "device" if self._is_device else "stream" if self.is_live else "file"
         places = (f"{'reading' if self._container else 'opening'} a {kind}", kind, "")
         known = next((_REASONS[code, place] for place in places if (code, place) in _REASONS), None)
-        return CameraError(f"{self.name}: {known or (getattr(error, 'strerror', None) or 'cannot be read').lower()}")
+        reason = known or (getattr(error, "strerror", None) or "cannot be read").lower()
+        return CameraError(f"{self.name}: {reason}{'' if self._container else self._hint}")
 
 
 def _opened(

@@ -2,12 +2,16 @@
 
 import os
 import re
+import time
+from dataclasses import replace
 
 from edge import redact
+from edge.capture import hls, http_pictures
 from edge.capture.devices import found_cameras, picamera2_problem
 from edge.capture.frame import Camera
+from edge.capture.http_client import HttpClient, NotHttpError
 from edge.capture.image_folder import ImageFolder
-from edge.capture.libav import LibavCamera, StreamSettings
+from edge.capture.libav import TIMEOUT_SECONDS, TRANSPORT_PAUSE_SECONDS, LibavCamera, StreamSettings
 from edge.capture.picamera import PiCamera
 from edge.errors import CameraError, printable
 from edge.imaging import preprocess
@@ -26,7 +30,8 @@ def open_camera(
     Args:
         source: a name as in SOURCES.
         size: (width, height) in pixels to request from a camera of this machine.
-        frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it.
+        frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it. A network
+            camera that gives one picture a request is asked at this rate.
         stream: how to connect to a network camera; None: the defaults.
 
     Raises:
@@ -36,6 +41,9 @@ def open_camera(
     if number := re.fullmatch(r"picamera2(?::([0-9]{1,3}))?", source):
         return PiCamera(int(number[1] or 0), size, frames_per_second)
     if redact.is_address(source):
+        stream = stream or StreamSettings()
+        if redact.scheme(source) in ("http", "https"):
+            return _http_camera(source, frames_per_second, stream)
         return LibavCamera(source, stream=stream)
     if source.startswith("/dev/video") and not os.path.exists(source):
         raise CameraError(f"{printable(source)}: no such device; {_seen()}")
@@ -45,6 +53,50 @@ def open_camera(
     if not os.path.lexists(source):
         raise CameraError(f"{redact.shown(source)}: no such file or camera; a camera is {SOURCES}")
     return LibavCamera(source, size, frames_per_second)
+
+
+def _http_camera(address: str, frames_per_second: float | None, stream: StreamSettings) -> Camera:
+    """Open a camera by HTTP: as one of pictures if it sends pictures, and by PyAV if it sends anything else.
+
+    Raises:
+        CameraError, NotInstalledError: see `open_camera`.
+    """
+    client, began = HttpClient(address), time.monotonic()
+    interval_seconds = 1 / frames_per_second if frames_per_second else 0.0
+    playlist = None
+    try:
+        content = http_pictures.open_pictures(client, interval_seconds, stream.connect_seconds, TIMEOUT_SECONDS)
+        if not isinstance(content, http_pictures.OtherContent):
+            return content
+        if content.playlist:
+            playlist = _live_playlist(client, content, stream.connect_seconds)
+        elif content.type.startswith("audio/"):
+            raise CameraError(f"{client.name}: has no video, only sound")
+        elif content.type in ("text/html", "application/xhtml+xml"):
+            raise CameraError(f"{client.name}: has no video, but a web page; use the address of its stream")
+        else:
+            time.sleep(TRANSPORT_PAUSE_SECONDS)  # some cameras serve one connection, and are still closing it
+    except NotHttpError:
+        pass  # FFmpeg reads some protocols that resemble HTTP
+    left = max(1.0, stream.connect_seconds - (time.monotonic() - began))
+    return LibavCamera(address, stream=replace(stream, connect_seconds=left), playlist=playlist)
+
+
+def _live_playlist(client: HttpClient, content: http_pictures.OtherContent, seconds: float) -> hls.LivePlaylist | None:
+    """What the playlist of a live HLS shows; None for that of a recording.
+
+    Args:
+        content: the answer of the camera's address; it may be a master playlist.
+        seconds: time limit.
+    """
+    url = hls.variant(content.playlist, content.answer.url)
+    if url is None:
+        return hls.live(content.playlist, content.answer, time.monotonic())
+    answer = client.get(seconds, url)
+    try:
+        return hls.live(http_pictures.text(answer, seconds), answer, time.monotonic())
+    finally:
+        answer.close()
 
 
 def first_source() -> str:

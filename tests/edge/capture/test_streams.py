@@ -1,5 +1,6 @@
 """HTTP cameras, by a server on loopback: colours, ends, stalls, passwords; and addresses without their password."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import pytest
 
 from edge import redact
 from edge.capture.libav import LibavCamera, StreamSettings
+from edge.capture.open_camera import open_camera
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
-from tests.support.videos import Server, served, shows_quadrants, video
+from tests.support.videos import Server, served, shows_quadrants, sound, video
 
 
 @pytest.fixture
@@ -98,6 +100,39 @@ def test_stream_without_video_raises(server: Server, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
         LibavCamera(server.address("/page"))
+    with pytest.raises(CameraError, match=r"/page: has no video, but a web page|/page: (no video|cannot be reached)"):
+        open_camera(server.address("/page"))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv"])
+def test_stream_of_sound_alone_is_one_line_error(server: Server, tmp_path: Path, name: str) -> None:
+    sound(tmp_path / name)
+    with pytest.raises(CameraError) as caught:
+        open_camera(server.address(f"/{name}"))
+    assert str(caught.value) == f"{server.address(f'/{name}')}: has no video"
+
+
+def test_rtsp_stream_of_sound_alone_is_one_line_error() -> None:
+    description = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\na=control:1\r\n"
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines, contextlib.suppress(ConnectionError):  # the client leaves
+            while request := lines.readline():
+                headers = list(iter(lambda: lines.readline().strip(), b""))
+                sequence = next(line for line in headers if line.lower().startswith(b"cseq"))
+                body = description if request.startswith(b"DESCRIBE") else b""
+                head = b"RTSP/1.0 200 OK\r\n%b\r\nContent-Type: application/sdp\r\nPublic: DESCRIBE, SETUP, PLAY\r\n"
+                connection.sendall(head % sequence + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        address = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/sound"
+        with pytest.raises(CameraError) as caught:
+            open_camera(address)
+        thread.join()
+    assert str(caught.value) == f"{address}: has no video"
 
 
 def test_unreachable_address_raises() -> None:

@@ -258,7 +258,7 @@ class WatchLoop:
             elif isinstance(outcome, Prepared):
                 self._errors.forget(task.path)
                 self._written_since.pop(task.path, None)
-                left = quiet.before_answer(task.stamp) if outcome.pixels is None else 0.0
+                left = quiet.before_answer(task.stamp, once=self._life.once) if outcome.pixels is None else 0.0
                 if not (left and self._defer(task.path, left)):
                     read.append((task, outcome))
             elif os.path.lexists(task.path):

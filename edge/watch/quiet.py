@@ -24,9 +24,13 @@ def before_reading(path: str, stamp: FileId) -> float:
     return _left(stamp, APPENDED_SECONDS) if path.lower().endswith(APPENDED_SUFFIXES) else 0.0
 
 
-def before_answer(stamp: FileId) -> float:
-    """Seconds until the error of a file that cannot be decoded may be recorded."""
-    return _left(stamp, UNREADABLE_SECONDS if stamp.size else EMPTY_SECONDS)
+def before_answer(stamp: FileId, *, once: bool = False) -> float:
+    """Seconds until the error of a file that cannot be decoded may be recorded.
+
+    Args:
+        once: an empty file is not waited for longer than others.
+    """
+    return _left(stamp, UNREADABLE_SECONDS if stamp.size or once else EMPTY_SECONDS)
 
 
 def before_move(stamp: FileId) -> float:

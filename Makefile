@@ -18,14 +18,14 @@ check: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quick -n 3
+	$(BIN)/python -m pytest --quick -n 4
 
 # Linter, type checker and all tests. Three processes, also on two cores: the tests spend half of their time waiting.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 4
 
 # Build the compact model in models/: train, convert, verify, measure, write the card. Resumes an interrupted training.
 # FIT="..." passes options to the training, such as --precision mixed_bfloat16; RESNET50=RUN adds that run to the card.

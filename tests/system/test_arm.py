@@ -191,4 +191,5 @@ def test_iphone_photo_is_read_if_pillow_heif_installs(root: Root, board: Board) 
     if board.system.architecture == "armhf":
         return
     root.succeed("/root/edge-detect/bin/pip", "install", "-q", ".[heic]", cwd="/checkout")
-    assert _answers(root.succeed(*classify, cwd="/checkout"))[0]["label"] == "REAL"
+    (answer,) = _answers(root.succeed(*classify, cwd="/checkout"))
+    assert answer["label"] in ("REAL", "UNSURE"), "it is of one colour"

@@ -168,6 +168,15 @@ def logged() -> Iterator[list[str]]:
     log.setLevel(level)
 
 
+def without_privileges() -> list[str]:
+    """For the super-user, who may read everything: the same user without that privilege."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("run as root without setpriv (util-linux): no file would be unreadable")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
 @pytest.fixture
 def edge_detect(tmp_path: Path) -> Run:
     """Runs `edge-detect ARGUMENTS` to its end in a folder of its own, with a home of its own."""

@@ -69,7 +69,7 @@ class WatchLoop:
         self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
         self._sorter, self._mover = sorter, Mover(recorder, errors)
         self._found: list[Task] = []  # since the last step
-        self._written_since: dict[str, float] = {}  # files that changed or had a writer at the first attempt to read
+        self._written_since: dict[str, float] = {}  # with `once`, when a file was first found to have a writer
         self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer
         self._pending = Batch()
         self._backoff = Backoff("; trying again")  # of the folder
@@ -213,9 +213,8 @@ class WatchLoop:
         task = Task(path, FileId.of(status), seen_ns)
         if self._errors.is_postponed(path, task.stamp):
             return
-        if left := quiet.before_reading(path, task.stamp):
-            self._defer(path, left)
-        else:
+        left = quiet.before_reading(path, task.stamp)
+        if not (left and self._defer(path, left)):
             self._found.append(task)
 
     def _look_up(self) -> None:
@@ -282,8 +281,8 @@ class WatchLoop:
 
         With `once` the wait is limited: the file gets no answer then, and a later run finds it complete.
         """
-        since = self._written_since.setdefault(task.path, time.monotonic())
-        if self._life.once and time.monotonic() - since > WRITER_SECONDS:
+        now = time.monotonic()
+        if self._life.once and now - self._written_since.setdefault(task.path, now) > WRITER_SECONDS:
             self._report(task.path, "is still being written by another program")
         elif self._folder:
             self._folder.defer(task.path)

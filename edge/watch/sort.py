@@ -13,7 +13,7 @@ from edge.store.ledger import Move
 from edge.watch.error_report import ErrorReport
 from edge.watch.move import perform
 
-MOST_FAILURES = 100  # failed moves that end a pass
+MOST_FAILURES = 100  # failed moves that end a pass of a continuous watcher
 # Errors of the folder or disk that files are sorted into: other files cannot be moved there either.
 DISK_ERRORS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
@@ -32,16 +32,18 @@ class Mover:
     def __init__(self, recorder: Recorder, errors: ErrorReport) -> None:
         self._recorder, self._life, self._errors = recorder, recorder.life, errors
         self._tried_up_to = ""  # kept across passes, so that failing moves do not block the rest
-        self._failures = 0  # of this pass; a disk's error counts as MOST_FAILURES
-        self._error: SinkError | None = None  # the disk's first error of this pass
+        self._failures = 0  # of this pass
+        self._error: SinkError | None = None  # that ended this pass
         self._refused: dict[str, float] = {}  # sources that cannot be moved, and when to try again
         self.backoff = Backoff("; the files stay where they are until then")
 
     def move(self) -> None:
-        """Perform the recorded moves, unless a failed pass has to wait; ends early on a full disk or many failures.
+        """Perform the recorded moves, unless a failed pass has to wait; ends early on an error of the disk.
+
+        A continuous watcher also ends a pass after many failures, and waits; with `once` every file is tried.
 
         Raises:
-            LedgerError, SinkError: with `once`.
+            LedgerError, SinkError: with `once`, from the ledger or the disk.
             Stopped: while waiting for the ledger.
         """
         recorder, once = self._recorder, self._life.once
@@ -64,7 +66,7 @@ class Mover:
 
     @property
     def _is_cut_short(self) -> bool:
-        return self._life.stopping or self._failures >= MOST_FAILURES
+        return self._life.stopping or self._error is not None
 
     def _perform_all(self, moves: list[Move]) -> list[tuple[Move, str | None]]:
         """Each performed move with the file's new path, see `perform`; the ledger has to know all of them."""
@@ -84,14 +86,15 @@ class Mover:
         return done
 
     def _failed(self, move: Move, error: OSError) -> None:
-        self._failures += MOST_FAILURES if error.errno in DISK_ERRORS else 1
-        if self._failures >= MOST_FAILURES:
-            folder = printable(os.path.dirname(move.target))
-            self._error = self._error or SinkError(f"{folder}: files cannot be moved there: {reason_of(error)}")
-        if error.errno not in DISK_ERRORS:
+        self._failures += 1
+        is_of_disk = error.errno in DISK_ERRORS
+        if not is_of_disk:
             self._refused[move.source] = time.monotonic() + LONGEST_SECONDS
             if failure := self._errors.report(move.source, f"cannot be moved: {_reason(error, move)}"):
                 self._recorder.stats.count(failure)
+        if is_of_disk or (self._failures >= MOST_FAILURES and not self._life.once):
+            folder = printable(os.path.dirname(move.target))
+            self._error = SinkError(f"{folder}: files cannot be moved there: {reason_of(error)}")
 
 
 def _reason(error: OSError, move: Move) -> str:

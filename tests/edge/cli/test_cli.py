@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge.store.ledger import Ledger
-from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples
+from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples, without_privileges
 
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "jax")
 
@@ -73,15 +73,6 @@ def make_bad_input(folder: Path) -> dict[str, str]:
         "broken.png": "broken symbolic link",
         "forbidden.png": "permission denied",
     }
-
-
-def without_privileges() -> list[str]:
-    """For the super-user, who may read everything: the same user without that privilege."""
-    if os.geteuid():
-        return []
-    if not shutil.which("setpriv"):
-        pytest.skip("run as root without setpriv (util-linux): no file would be unreadable")
-    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -2,13 +2,14 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge.watch import sort
-from tests.conftest import Run, age, picture
+from tests.conftest import Run, age, command, environment, picture, without_privileges
 from tests.support.watching import Watching
 
 
@@ -57,14 +58,36 @@ def test_watch_reports_a_file_that_cannot_be_moved_once_and_moves_others(
     assert len([answer for answer in watcher.answers if "error" in answer]) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the super-user may write everywhere")
-def test_read_only_inbox_is_named(inbox: Path, tmp_path: Path, brightness: Path, edge_detect: Run) -> None:
-    age(picture(inbox / "a.png"))
+@pytest.mark.parametrize("count", [1, sort.MOST_FAILURES + 20])
+def test_once_answers_all_files_of_a_read_only_inbox(
+    inbox: Path, tmp_path: Path, brightness: Path, edge_detect: Run, count: int
+) -> None:
+    for number in range(count):
+        age(picture(inbox / f"{number}.png", seed=number))
     inbox.chmod(0o555)
-    done = edge_detect("watch", inbox, "--once", "--sort-into", tmp_path / "sorted", "--model", brightness)
+    words = command(
+        "watch",
+        inbox,
+        "--once",
+        "--sort-into",
+        tmp_path / "sorted",
+        "--model",
+        brightness,
+        "--state",
+        tmp_path / "state",
+    )
+    for answers in (count, 0):
+        done = subprocess.run(
+            [*without_privileges(), *words],
+            env=environment(HOME=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        assert (done.returncode, len(done.stdout.splitlines()), len(errors)) == (1, answers, count)
+        assert all(f"cannot be moved: the folder {inbox} cannot be written to" in line for line in errors)
     inbox.chmod(0o755)
-    assert done.returncode == 1
-    assert f"a.png: cannot be moved: the folder {inbox} cannot be written to" in done.stderr
 
 
 def test_sticky_folder_of_another_account_is_recognised(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:

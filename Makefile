@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CIFAKE ?= CIFAKE
 FIT ?=
 
-.PHONY: run check test test-systemd test-arm test-picamera test-vm soak bench models format clean
+.PHONY: run check test test-systemd test-arm test-picamera test-vm test-homeassistant test-container soak bench models format clean
 
 # Classify the sample images, thumbnails and photos, with a fresh ledger.
 run: $(VENV)/installed
@@ -13,14 +13,14 @@ run: $(VENV)/installed
 	$(BIN)/edge-detect watch tests/data/cifake/test --recursive --once --state .run
 	$(BIN)/edge-detect watch tests/data/photos --recursive --once --state .run
 
-# Linter, type checker and the quick tests, without TensorFlow: about a minute once everything is installed.
+# Linter, type checker and the quick tests, without TensorFlow: a minute and a half once everything is installed.
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quick -n 4
 
-# Linter, type checker and all tests. Three processes, also on two cores: the tests spend half of their time waiting.
+# Linter, type checker and all tests. Four processes, also on two cores: the tests spend half of their time waiting.
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,7 +42,7 @@ test-systemd: $(VENV)/installed-dev
 
 # Test an installation on emulated ARM boards. Needs root, debootstrap and qemu-user-static.
 test-arm: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m arm tests/system/test_arm.py
+	$(BIN)/python -m pytest -m arm tests/system/test_arm.py tests/system/test_counting.py
 
 # Test the real Picamera2 with a virtual camera. Needs root and debootstrap.
 test-picamera: $(VENV)/installed-dev
@@ -51,6 +51,14 @@ test-picamera: $(VENV)/installed-dev
 # Test a Video4Linux camera and its service in a virtual machine. Needs root, debootstrap and qemu-system-x86.
 test-vm: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m vm tests/system/test_vm.py
+
+# Run the core of Home Assistant beside a broker: it must find the board and show each state. As root; needs debootstrap.
+test-homeassistant: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m homeassistant tests/edge/serve/mqtt/test_homeassistant.py
+
+# Test the image and the services of compose.yaml in namespaces. Needs root, debootstrap and systemd-container.
+test-container: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m container tests/system/test_container.py
 
 # Run each test that kills a watcher a hundred times; then ten minutes of new files, kills and restarts.
 soak: $(VENV)/installed-dev

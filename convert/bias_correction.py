@@ -10,8 +10,8 @@ import numpy.typing as npt
 from convert.backend import flatbuffer_utils, keras, schema
 from convert.litert import RUNTIME
 from edge.imaging.preprocess import Pixels
-from edge.inference.classifier import input_of_pixel, signature
 from edge.inference.runtime import interpreter
+from edge.inference.tensors import input_of_pixel, signature
 
 BATCH_SIZE = 256
 

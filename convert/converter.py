@@ -25,9 +25,10 @@ from convert.verify import (
     verify,
 )
 from edge.imaging.preprocess import RESAMPLING
-from edge.inference.classifier import Classifier, signature
+from edge.inference.classifier import Classifier
 from edge.inference.model import LOGIT, PROBABILITY, THRESHOLD, Domain, Model, ModelDescription, Views, description_path
 from edge.inference.runtime import interpreter
+from edge.inference.tensors import signature
 
 
 @dataclass(frozen=True)

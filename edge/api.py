@@ -20,11 +20,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from edge.errors import CoralError, UndecodableImageError, UnreadableFileError, printable
-from edge.imaging import preprocess, views
+from edge.imaging import modes, preprocess, reasons, turning, views
 from edge.imaging.inputs import Input, choose, take
 from edge.inference.edgetpu import tpu_choice
 from edge.inference.router import Router, router
-from edge.verdict import Verdict
+from edge.provenance.read import evidence
+from edge.verdict import Evidence, Verdict
 
 # What can be classified: a file's path, a file's content, an opened picture, or RGB pixels of shape (height, width, 3).
 # These are uint8, which is seen when they come: the types of most libraries of pictures do not tell.
@@ -79,12 +80,13 @@ class Classifier:
         """
         self._require_open()
         began = time.perf_counter()
-        name, (chosen, pixels, own_size) = self._taken(image)
+        name, (chosen, pixels, own_size), provenance = self._taken(image)
         seconds = time.perf_counter() - began
         with self._lock:
             models = self._require_open()
             try:
-                return models.verdict(name, pixels, own_size, seconds, model=chosen.model)
+                verdict = models.verdict(name, pixels, own_size, seconds, model=chosen.model)
+                return models.with_provenance(verdict, provenance, chosen.model)
             except CoralError:
                 models.close()
                 raise
@@ -110,18 +112,19 @@ class Classifier:
             raise ValueError("the classifier is closed")
         return self._models
 
-    def _taken(self, image: Source) -> tuple[str, tuple[Input, preprocess.Pixels, views.Size]]:
-        """The image's name, and what its model takes of it; needs no lock."""
+    def _taken(self, image: Source) -> tuple[str, tuple[Input, preprocess.Pixels, views.Size], tuple[Evidence, ...]]:
+        """The image's name, what its model takes of it, and what its file says of itself; needs no lock."""
         if isinstance(image, Image.Image):
-            return "<image>", self._of_picture("<image>", image)
+            return "<image>", self._of_picture("<image>", image), ()
         if isinstance(image, np.ndarray):
-            return "<array>", self._of_picture("<array>", _picture(image))
+            return "<array>", self._of_picture("<array>", _picture(image)), ()
         if isinstance(image, bytes):
             name, data = "<bytes>", image
         else:
-            name, data = _name(image), None
+            name = _name(image)
+            data = preprocess.read(name)
         chosen, taken = take(name, data, partial(choose, inputs=self._inputs))
-        return name, (chosen, taken.pixels, taken.own_size)
+        return name, (chosen, taken.pixels, taken.own_size), evidence(data)
 
     def _of_picture(self, name: str, picture: Image.Image) -> tuple[Input, preprocess.Pixels, views.Size]:
         """What its model takes of a picture that is not decoded here."""
@@ -129,17 +132,17 @@ class Classifier:
             raise UndecodableImageError(name, "the picture has no pixels")
         try:
             picture.load()
-            orientation = 1 if picture.format == "TIFF" else preprocess.orientation_of(picture)  # Pillow turns a TIFF
-            own_size = preprocess.as_stored(picture.size, orientation)
+            orientation = 1 if picture.format == "TIFF" else turning.of(picture)  # Pillow turns a TIFF
+            own_size = turning.as_stored(picture.size, orientation)
             chosen = choose(own_size, self._inputs)
             if chosen.views is None:
                 whole = preprocess.whole(preprocess.Loaded(picture, own_size, orientation), chosen.size)
                 return chosen, np.asarray(whole)[None], own_size
-            rgb = preprocess.rgb(preprocess.scalable(preprocess.turned(picture, orientation)))
+            rgb = modes.rgb(modes.scalable(turning.turned(picture, orientation)))
             return chosen, views.of_frame(np.asarray(rgb), chosen.views, chosen.size).pixels, own_size
         except MemoryError as error:
             raise UnreadableFileError(name, "not enough memory to prepare it") from error
-        except preprocess.DECODER_ERRORS as error:
+        except reasons.DECODER_ERRORS as error:
             reason = printable(" ".join(str(error).split()))
             raise UndecodableImageError(name, reason or "damaged image data") from error
 

@@ -40,6 +40,10 @@ class ModelError(EdgeDetectError):
     """A model file is missing, damaged, or not an image classifier."""
 
 
+class HubError(EdgeDetectError):
+    """A hub of models cannot be reached, refuses a request, or offers files that are not accepted."""
+
+
 class RuntimeMissingError(EdgeDetectError):
     """The LiteRT runtime is not installed, or does not load."""
 
@@ -81,8 +85,20 @@ class WorkerError(EdgeDetectError):
     """A decoding process cannot be started."""
 
 
+class ServerError(EdgeDetectError):
+    """The server cannot start, or a server that was asked does not answer as ours do."""
+
+
+class BrokerError(EdgeDetectError):
+    """An MQTT broker cannot be reached, refuses, or was lost; the text has no password."""
+
+
 class ServiceError(EdgeDetectError):
     """A service cannot be installed, removed or queried."""
+
+
+class FleetError(EdgeDetectError):
+    """The queue of a fleet cannot be reached or used, or an image of it could not be tried."""
 
 
 class SettingsError(EdgeDetectError):

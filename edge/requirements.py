@@ -5,13 +5,12 @@ that pip was not asked for: python3-picamera2 of Raspberry Pi OS, for example, b
 """
 
 import re
-import shlex
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from edge.errors import NotInstalledError, printable
+from edge.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,13 @@ class Package:
     @property
     def fix(self) -> str:
         """The command that installs it into the environment of this Python."""
+        import shlex  # here: `classify` starts faster without
+
         return self.upgrade or f"{python()} -m pip install {shlex.quote(self.requirement)}"
 
+
+SERVE = ("starlette", "uvicorn", "python_multipart", "jinja2")  # the modules of `edge-detect serve`
+_SERVE = "`edge-detect serve` needs Starlette, uvicorn, python-multipart and Jinja2: pip install 'edge-detect[serve]'"
 
 # By the module that is imported. The tests compare with setup.cfg.
 PACKAGES = {
@@ -63,6 +67,36 @@ PACKAGES = {
     "pillow_heif": Package(
         "pillow-heif", "pillow-heif", "1.8", missing="HEIC photos need pillow-heif: pip install 'edge-detect[heic]'"
     ),
+    # The oldest tested versions (tests/edge/serve/test_oldest.py). Before them, python-multipart did not limit the
+    # headers of a form's parts.
+    "starlette": Package("starlette", "Starlette", "0.47", missing=_SERVE),
+    "uvicorn": Package("uvicorn", "uvicorn", "0.30", missing=_SERVE),
+    "python_multipart": Package("python-multipart", "python-multipart", "0.0.28", missing=_SERVE),
+    "jinja2": Package("jinja2", "Jinja2", "3.1", missing=_SERVE),
+    # Version 2 has other callbacks than 1; older ones than 2.1 were not tested.
+    "paho.mqtt": Package(
+        "paho-mqtt", "paho-mqtt", "2.1", missing="--mqtt needs paho-mqtt: pip install 'edge-detect[mqtt]'"
+    ),
+    # The oldest version that was tested.
+    "c2pa": Package(
+        "c2pa-python",
+        "c2pa-python",
+        "0.38",
+        missing="signatures of Content Credentials need c2pa-python, which there is for 64-bit systems only:"
+        " pip install 'edge-detect[provenance]'",
+    ),
+    # The oldest versions that were tested.
+    "nats": Package("nats-py", "nats-py", "2.16", missing="a fleet needs nats-py: pip install 'edge-detect[fleet]'"),
+    "nkeys": Package(
+        "nkeys", "nkeys", "0.2.1", missing="--creds and --nkey need nkeys: pip install 'edge-detect[fleet-keys]'"
+    ),
+    # The oldest version that was tested.
+    "huggingface_hub": Package(
+        "huggingface_hub",
+        "huggingface_hub",
+        "2.4",
+        missing="publishing a model needs huggingface_hub: pip install 'edge-detect[hub]'",
+    ),
     # Before 0.3.17 a frame is waited for without a time limit.
     "picamera2": Package(
         "picamera2",
@@ -73,11 +107,14 @@ PACKAGES = {
         " --system-site-packages",
     ),
 }
+PILLOW_FOR_AVIF = "11.3"
 PILLOW_FOR_HEIC = "11.1"  # with pillow-heif: older ones call every photo damaged
 
 
 def python() -> str:
     """The Python interpreter that runs us, quoted for a shell."""
+    import shlex  # here: `classify` starts faster without
+
     return shlex.quote(sys.executable or "python3")
 
 
@@ -130,7 +167,7 @@ def load(module: str) -> Any:
     try:
         loaded = import_module(module)
     except Exception as error:  # an import of foreign code may raise anything
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
+        if isinstance(error, ModuleNotFoundError) and error.name in (module, module.partition(".")[0]):
             raise NotInstalledError(package.missing or f"{package.title} is not installed: {package.fix}") from error
         reason = printable(" ".join(str(error).split())) or type(error).__name__
         does_not_load = f"{package.title} is installed but does not load: {reason}"

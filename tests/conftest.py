@@ -32,35 +32,74 @@ CHECKOUT = TESTS.parent
 SLOW = {
     "edge/benchmark/test_benchmark",
     "edge/camera/test_camera_live",
+    "edge/camera/test_live_frames",
     "edge/capture/test_capture",
     "edge/capture/test_hls",
     "edge/capture/test_http_pictures",
+    "edge/capture/test_http_recordings",
+    "edge/capture/test_http_snapshots",
     "edge/capture/test_jpeg_scanner",
     "edge/capture/test_pixel_formats",
     "edge/capture/test_recordings",
     "edge/capture/test_rtsp",
     "edge/capture/test_streams",
+    "edge/cli/test_classify_photos",
     "edge/cli/test_limits",
+    "edge/cli/test_model",
     "edge/cli/test_results",
     "edge/cli/test_tpu",
+    "edge/delivery/test_hooks",
     "edge/doctor/test_broken",
     "edge/doctor/test_command",
+    "edge/doctor/test_fleet",
+    "edge/doctor/test_mqtt",
+    "edge/fleet/test_commands",
+    "edge/fleet/test_credentials",
+    "edge/fleet/test_docs",
+    "edge/fleet/test_hostile",
+    "edge/fleet/test_kills",
+    "edge/fleet/test_network",
+    "edge/hub/test_pull",
     "edge/imaging/test_avif",
     "edge/imaging/test_completeness",
     "edge/imaging/test_fuzz",
     "edge/imaging/test_heic",
+    "edge/imaging/test_heic_optional",
     "edge/imaging/test_preprocess",
+    "edge/imaging/test_second_decoder",
     "edge/inference/test_failover",
+    "edge/provenance/test_exiftool",
+    "edge/provenance/test_fuzz",
+    "edge/provenance/test_outputs",
+    "edge/provenance/test_verify",
+    "edge/serve/test_attacks",
+    "edge/serve/test_browser",
+    "edge/serve/test_cameras",
+    "edge/serve/test_clients",
+    "edge/serve/test_faults",
+    "edge/serve/mqtt/test_publishing",
+    "edge/serve/mqtt/test_connection",
+    "edge/serve/mqtt/test_restarts",
+    "edge/serve/mqtt/test_discovery",
+    "edge/serve/mqtt/test_docs",
+    "edge/serve/test_oldest",
+    "edge/serve/test_openapi",
+    "edge/serve/test_pages",
+    "edge/serve/test_proxy",
+    "edge/serve/test_remote",
     "edge/service/test_service",
     "edge/test_package",
     "edge/test_requirements",
     "edge/watch/test_arrivals",
     "edge/watch/test_crash",
     "edge/watch/test_decode_pool",
+    "edge/watch/test_fat",
     "edge/watch/test_property",
     "edge/watch/test_sort",
     "edge/watch/test_unfinished",
+    "edge/watch/test_unreadable",
     "edge/watch/test_watch_photos",
+    "test_containerfile",
 }
 
 # Where the tests of a path, or of the paths that begin so, come in the order; the others come at 0. In this order the
@@ -80,7 +119,15 @@ ORDER = {
     "edge/doctor/test_command.py": 7,
 }
 # Files whose tests one process runs, for they share what takes long to make; other tests go to any process.
-TOGETHER = ("train/", "convert/", "edge/test_package.py", "edge/test_api.py", "edge/inference/test_failover.py")
+TOGETHER = (
+    "train/",
+    "convert/",
+    "edge/test_package.py",
+    "edge/test_api.py",
+    "edge/inference/test_failover.py",
+    "edge/serve/test_browser.py",
+    "edge/serve/test_pages.py",
+)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Report = dict[str, dict[str, Any]]
@@ -272,3 +319,14 @@ def systemd(folder: Path) -> Iterator[socket.socket]:
 def listener(tmp_path: Path) -> Iterator[socket.socket]:
     with systemd(tmp_path) as heard:
         yield heard
+
+
+@pytest.fixture
+def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runtime folder of this process; give it to others as XDG_RUNTIME_DIR."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setattr("edge.daemon.status.SERVICES", tmp_path / "services")
+    return folder

@@ -9,6 +9,7 @@ import click
 
 from edge.cli.commands import Group, output_folder
 from train.photos.commands import pack, unpack
+from train.publish_command import publish
 
 if TYPE_CHECKING:
     from train.evaluate import Evaluation
@@ -31,6 +32,7 @@ def main() -> None:
 
 main.add_command(pack)
 main.add_command(unpack)
+main.add_command(publish)
 
 
 @main.command(epilog="Example: python -m train fit --data CIFAKE --out runs/compact")

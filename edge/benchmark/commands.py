@@ -5,14 +5,15 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.benchmark import subprocesses
+from edge.benchmark.rounds import Spread
 from edge.benchmark.workload import Workload, copies
 from edge.inference.runtime import RUNTIMES
 
-MOST_WATCHED = 4000  # images
+MOST_WATCHED = 10_000  # images
 # Imports and loads what no classifier can do without.
 NEEDED = (
     "import sys, numpy, PIL.Image, {0}.interpreter as runtime\n"
@@ -30,6 +31,8 @@ class StartUp:
         needed: of a program that only imports numpy, Pillow and the runtime, and loads the model.
         help: of `edge-detect --help`.
         ratio: median over the rounds of `classify` divided by `needed`.
+        least_ratio, greatest_ratio: of the rounds.
+        cpu_ratio: the same median for processor time, which other programs change less.
         peak_bytes: memory of `classify`.
     """
 
@@ -37,11 +40,17 @@ class StartUp:
     needed: float
     help: float
     ratio: float
+    least_ratio: float
+    greatest_ratio: float
+    cpu_ratio: float
     peak_bytes: int
 
 
 def start_up(path: str, models: Sequence[Path], model_options: Sequence[str], runtime: str, rounds: int) -> StartUp:
     """Run three programs in turn, after one round to warm up.
+
+    All modules have byte code: that of our package is compiled before if its folder can be written to, and the first
+    round compiles what else has none; see `subprocesses.compile_package`.
 
     Args:
         path: an image.
@@ -52,6 +61,7 @@ def start_up(path: str, models: Sequence[Path], model_options: Sequence[str], ru
     Raises:
         BenchmarkError: a program failed.
     """
+    subprocesses.compile_package()
     classify = subprocesses.edge_detect("classify", path, *model_options)
     programs = {
         "classify": classify,
@@ -59,16 +69,25 @@ def start_up(path: str, models: Sequence[Path], model_options: Sequence[str], ru
         "help": subprocesses.edge_detect("--help"),
     }
     peak = subprocesses.run(classify, sampled=True).peak_bytes
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    taken: dict[str, list[subprocesses.ProcessTiming]] = {name: [] for name in programs}
     for turn in range(rounds + 1):
         for name, words in programs.items():
             done = subprocesses.run(words)
             if turn:
-                seconds[name].append(done.seconds)
+                taken[name].append(done)
     # Round by round: a machine that is slow for a while slows both programs of a round.
-    ratio = statistics.median(ours / least for ours, least in zip(seconds["classify"], seconds["needed"], strict=True))
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    return StartUp(**medians, ratio=ratio, peak_bytes=peak)
+    pairs = list(zip(taken["classify"], taken["needed"], strict=True))
+    ratio = Spread.of(ours.seconds / least.seconds for ours, least in pairs)
+    cpu_ratio = statistics.median(ours.cpu_seconds / least.cpu_seconds for ours, least in pairs)
+    medians = {name: statistics.median(one.seconds for one in timings) for name, timings in taken.items()}
+    return StartUp(
+        **medians,
+        ratio=ratio.median,
+        least_ratio=ratio.least,
+        greatest_ratio=ratio.greatest,
+        cpu_ratio=cpu_ratio,
+        peak_bytes=peak,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,34 +96,82 @@ class Backlog:
 
     Attributes:
         images: in the folder.
-        per_second: images a second, without the start of the program.
-        start_seconds: run time with a single image.
-        cpu_seconds: processor time an image, of all its processes.
+        rates: images a second of each round, without the start of the program.
+        start_seconds: median run time with a single image.
+        cpu_seconds: processor time an image, of all its processes, without the start: the median of the rounds.
         peak_bytes: memory of all its processes together.
     """
 
     images: int
-    per_second: float
+    rates: tuple[float, ...]
     start_seconds: float
     cpu_seconds: float
     peak_bytes: int
 
+    @property
+    def per_second(self) -> float:
+        """Images a second: the median of the rounds."""
+        return statistics.median(self.rates)
+
 
 @dataclass(frozen=True)
 class Limit:
-    """Upper bounds of the throughput of `watch`, in images a second.
+    """The throughput that `watch` cannot exceed on a machine, in images a second.
+
+    Every image has to be read and decoded once, and the network has to be invoked once for each view that it judges,
+    on all cores together, and nothing else has to be done:
+
+        cores / (seconds that decoding takes one core + views * seconds that an invocation takes one core)
+
+    Both are measured in the same run as `watch`: decoding by all cores at once (`edge.benchmark.decoding`), an
+    invocation by one bare interpreter. A Coral computes beside the cores: there the slower of the two is the limit.
 
     Attributes:
-        decoding: all cores do nothing but decode.
-        invoke: the network never waits for a view.
+        decoding: images a second if all cores do nothing but read and decode.
+        invoke: images a second of one bare interpreter that never waits for a view.
+        cores: that may be used.
+        threads: of the bare interpreter, which keeps as many cores busy.
+        on_coral: whether a Coral computes instead of the cores.
     """
 
     decoding: float
     invoke: float
+    cores: int = 1
+    threads: int = 1
+    on_coral: bool = False
 
     @property
     def per_second(self) -> float:
-        return min(self.decoding, self.invoke)
+        if self.on_coral:
+            return min(self.decoding, self.invoke)
+        decode, invoke = self.cores / self.decoding, min(self.threads, self.cores) / self.invoke  # seconds of one core
+        return self.cores / (decode + invoke)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What `watch` reached, and the limit, measured in turn.
+
+    Attributes:
+        backlogs: `watch`, by set of options.
+        limits: one for each round.
+    """
+
+    backlogs: tuple[Backlog, ...]
+    limits: tuple[Limit, ...]
+
+    @property
+    def limit(self) -> Limit:
+        """The limit by the medians of the rounds."""
+        decoding, invoke = (
+            statistics.median(values)
+            for values in zip(*((one.decoding, one.invoke) for one in self.limits), strict=True)
+        )
+        return replace(self.limits[0], decoding=decoding, invoke=invoke)
+
+    def share(self, backlog: Backlog) -> Spread:
+        """The share of the limit that `watch` reached: each round beside the limit of the same round."""
+        return Spread.of(rate / limit.per_second for rate, limit in zip(backlog.rates, self.limits, strict=True))
 
 
 def backlogs(
@@ -114,10 +181,8 @@ def backlogs(
     limit: Callable[[], Limit],
     folder: Path,
     rounds: int,
-) -> tuple[list[Backlog], Limit]:
+) -> Reached:
     """Measure `watch` with several sets of options, and the limit, in turn.
-
-    The fastest round counts: other programs make a round slower, and nothing makes one faster.
 
     Args:
         count: number of images to answer, at least 2; fewer if they are large.
@@ -138,24 +203,31 @@ def backlogs(
                 words = subprocesses.edge_detect(
                     "watch", temporary / what, "--once", "--json", "--state", state, *options
                 )
-                return subprocesses.run(words, sampled=sampled, may_end_with=(0, FAILED))
+                return subprocesses.run(words, sampled=sampled, counts_children=True, may_end_with=(0, FAILED))
 
-        sampled = [watch("many", options, sampled=True) for options in settings]
-        one: list[list[float]] = [[] for _ in settings]
-        many: list[list[float]] = [[] for _ in settings]
+        peaks = [watch("many", options, sampled=True).peak_bytes for options in settings]
+        starts: list[list[float]] = [[] for _ in settings]
+        rates: list[list[float]] = [[] for _ in settings]
+        cpu: list[list[float]] = [[] for _ in settings]
         limits = []
         for _ in range(rounds):
             limits.append(limit())
             for place, options in enumerate(settings):
-                one[place].append(watch("one", options).seconds)
-                many[place].append(watch("many", options).seconds)
-    found = []
-    for timing, first, all_ in zip(sampled, one, many, strict=True):
-        start, whole = min(first), min(all_)
-        # One image less: the run with a single image answered it. If both took as long, the start is unknown.
-        per_second = (images - 1) / (whole - start) if whole > start else images / whole
-        found.append(Backlog(images, per_second, start, timing.cpu_seconds / images, timing.peak_bytes))
-    return found, Limit(max(one.decoding for one in limits), max(one.invoke for one in limits))
+                start, whole = watch("one", options), watch("many", options)
+                starts[place].append(start.seconds)
+                rates[place].append(_rate(images, start.seconds, whole.seconds))
+                cpu[place].append(1 / _rate(images, start.cpu_seconds, whole.cpu_seconds))
+    found = [
+        Backlog(images, tuple(each), statistics.median(start), statistics.median(seconds), peak)
+        for peak, start, each, seconds in zip(peaks, starts, rates, cpu, strict=True)
+    ]
+    return Reached(tuple(found), tuple(limits))
+
+
+def _rate(images: int, start: float, whole: float) -> float:
+    """Images a second without the start, from the seconds of a run with one image and of one with all."""
+    # One image less: the run with a single image answered it. If both took as long, the start is unknown.
+    return (images - 1) / (whole - start) if whole > start else images / max(whole, 1e-9)
 
 
 def nearest_folder(path: Path) -> Path:

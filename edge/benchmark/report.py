@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge.benchmark.commands import Backlog, Limit, StartUp
+from edge.benchmark.commands import Backlog, Reached, StartUp
 from edge.benchmark.machine import Machine
-from edge.benchmark.rounds import Timing
+from edge.benchmark.rounds import Spread, Timing
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class WorkloadReport:
         stages: by the names in `edge.benchmark.stages`.
         decoding: by all cores together.
         backlogs: `watch`, by the number of the network's threads.
-        limit: upper bound for `watch`.
+        reached: the same backlogs, and the limit of each round.
     """
 
     name: str
@@ -44,16 +44,16 @@ class WorkloadReport:
     stages: dict[str, Timing]
     decoding: Timing
     backlogs: dict[int, Backlog]
-    limit: Limit
+    reached: Reached
 
     @property
     def best(self) -> Backlog:
         return max(self.backlogs.values(), key=lambda backlog: backlog.per_second)
 
     @property
-    def share(self) -> float:
+    def share(self) -> Spread:
         """The share of the limit that `watch` reaches."""
-        return self.best.per_second / self.limit.per_second
+        return self.reached.share(self.best)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,9 @@ def text(report: Report) -> Iterator[str]:
     yield ""
     start = report.start_up
     yield (
-        f"classify one image, with the start: {start.classify:.2f} s, {start.ratio:.2f} times what it takes"
-        f" to load the libraries and the model; {start.peak_bytes / 1e6:.0f} MB; --help: {start.help:.2f} s"
+        f"classify one image, with the start: {start.classify:.2f} s, {start.ratio:.2f} times"
+        f" ({start.least_ratio:.2f} to {start.greatest_ratio:.2f}) what it takes to load the libraries and the model,"
+        f" {start.cpu_ratio:.2f} times by processor time; {start.peak_bytes / 1e6:.0f} MB; --help: {start.help:.2f} s"
     )
     yield f"best: --threads {report.threads}"
 
@@ -141,11 +142,25 @@ def _workload_text(workload: WorkloadReport) -> Iterator[str]:
             f"views of an image: {workload.views:.1f} judged on average, {workload.most_views} decoded; quantise and"
             " invoke are of one view"
         )
-    limit, backlog = workload.limit, workload.best
-    slower = "all cores decoding" if limit.decoding < limit.invoke else "the bare network"
+    yield from _limit_text(workload)
+
+
+def _limit_text(workload: WorkloadReport) -> Iterator[str]:
+    limit, backlog, share = workload.reached.limit, workload.best, workload.share
+    least, greatest = min(backlog.rates), max(backlog.rates)
+    meaning = (
+        "the slower of decoding by all cores and the Coral"
+        if limit.on_coral
+        else f"{_plural(limit.cores, 'core')} that decode every image and invoke the network once a view, and no more"
+    )
     yield (
-        f"watch reaches {workload.share:.0%} of the limit, {_rate(limit.per_second)} images/s ({slower});"
-        f" {backlog.peak_bytes / 1e6:.0f} MB at most, {_plural(backlog.images, 'image')}"
+        f"watch reaches {share.median:.0%} ({share.least:.0%} to {share.greatest:.0%}) of the limit,"
+        f" {_rate(limit.per_second)} images/s: {meaning}"
+    )
+    yield (
+        f"watch, {_plural(len(backlog.rates), 'round')}: {_rate(backlog.per_second)} images/s"
+        f" ({_rate(least)} to {_rate(greatest)}); {backlog.peak_bytes / 1e6:.0f} MB at most,"
+        f" {_plural(backlog.images, 'image')}"
     )
 
 
@@ -168,10 +183,21 @@ def _workload(workload: WorkloadReport) -> dict[str, Any]:
         "invoke": _timings(workload.invoke),
         "stages": {name: _timing(timing) for name, timing in workload.stages.items()},
         "decoding": _timing(workload.decoding),
-        "limit": asdict(workload.limit) | {"per_second": workload.limit.per_second},
-        "watch": {str(threads): asdict(backlog) for threads, backlog in workload.backlogs.items()},
-        "share_of_limit": workload.share,
+        "limit": _limit(workload.reached),
+        "watch": {
+            str(threads): asdict(backlog) | {"per_second": backlog.per_second}
+            for threads, backlog in workload.backlogs.items()
+        },
+        "share_of_limit": workload.share.median,
+        "share_least": workload.share.least,
+        "share_greatest": workload.share.greatest,
     }
+
+
+def _limit(reached: Reached) -> dict[str, Any]:
+    """The limit by the medians of the rounds; `rates` are the limits of the rounds."""
+    limit = reached.limit
+    return asdict(limit) | {"per_second": limit.per_second, "rates": [one.per_second for one in reached.limits]}
 
 
 def _timings(timings: dict[int, Timing]) -> dict[str, Any]:

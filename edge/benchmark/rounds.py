@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +26,21 @@ class Round:
     seconds: float
     cpu_seconds: float
     each: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the rounds of a measurement gave: the middle one, and how far the others lie."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """The spread of at least one value."""
+        found = sorted(values)
+        return cls(statistics.median(found), found[0], found[-1])
 
 
 Way = Callable[[float], Round]  # one turn of about so many seconds, and of at least one step

@@ -14,6 +14,7 @@ from edge.benchmark.decoding import Decoding
 from edge.benchmark.report import Report, Runtime, WorkloadReport
 from edge.benchmark.rounds import Timing, measure, steps
 from edge.benchmark.stages import BareInterpreter, Stages
+from edge.benchmark.subprocesses import compile_package
 from edge.benchmark.workload import Workload, generated, of_folder
 from edge.errors import printable
 from edge.inference.model import is_compiled
@@ -21,8 +22,8 @@ from edge.inference.router import Router
 from edge.inference.runtime import installed
 from edge.store.ledger import Ledger
 
-WATCH_ROUNDS = 2
-WATCH_SHARE = 0.6  # of the limit: a guess of what `watch` reaches, to choose the number of its images
+WATCH_ROUNDS = 3
+WATCH_SHARE = 0.8  # of the limit: a guess of what `watch` reaches, to choose the number of its images
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +62,12 @@ class _InProcess:
     Attributes:
         model: its file.
         is_compiled: whether it is compiled for the Edge TPU.
+        on_coral: whether a Coral runs it.
     """
 
     model: Path
     is_compiled: bool
+    on_coral: bool
     invoke: dict[int, Timing]
     stages: dict[str, Timing]
     decoding: Timing
@@ -73,6 +76,19 @@ class _InProcess:
     @property
     def fastest(self) -> int:
         return max(self.invoke, key=lambda threads: self.invoke[threads].per_second)
+
+    def limit(self, cores: int, decoding: float, invoke: float, threads: int) -> Limit:
+        """See `Limit`.
+
+        Args:
+            decoding: images a second of all cores.
+            invoke: views a second of one bare interpreter with so many threads.
+        """
+        return Limit(decoding, invoke / self.views, cores, threads, self.on_coral)
+
+    def thriftiest(self, cores: int) -> int:
+        """The number of threads with which an invocation takes the least time of all cores together."""
+        return min(self.invoke, key=lambda threads: min(threads, cores) / self.invoke[threads].per_second)
 
 
 def benchmark(setup: Setup) -> Report:
@@ -90,6 +106,8 @@ def benchmark(setup: Setup) -> Report:
         else:
             workloads = of_folder(setup.folder, first.choose)
         warnings = machine.warnings()
+        if not compile_package():
+            warnings.append("the folder of the package cannot be written to: modules without byte code start slowly")
         for warning in warnings:
             _log.warning("warning: %s", warning)
         here = machine.machine()
@@ -119,8 +137,9 @@ def _in_process(
             invoke[model] = _invoke(setup, routers, model)
         _log.info("%s: step by step", workload.name)
         stages, views = _stages(workload, router, cores, setup)
-        decoding, file = stages.pop("decoding"), router.classifier(model).model
-        measured.append(_InProcess(file.path, is_compiled(file.content), invoke[model], stages, decoding, views))
+        decoding, classifier = stages.pop("decoding"), router.classifier(model)
+        kind = is_compiled(classifier.model.content), classifier.uses_delegate
+        measured.append(_InProcess(classifier.model.path, *kind, invoke[model], stages, decoding, views))
     for router in routers.values():
         router.close()
     return measured
@@ -157,21 +176,20 @@ def _stages(workload: Workload, router: Router, cores: int, setup: Setup) -> tup
 
 def _report(setup: Setup, workload: Workload, inside: _InProcess, cores: int) -> WorkloadReport:
     _log.info("%s: watch --once", workload.name)
-    tried = sorted({min(setup.threads), inside.fastest})
-    fastest = inside.invoke[inside.fastest]
-    expected = WATCH_SHARE * min(inside.decoding.per_second, fastest.per_second / inside.views)
-    count = round(expected * 2 * setup.seconds)
+    tried, one = sorted({min(setup.threads), inside.fastest}), inside.thriftiest(cores)
+    expected = inside.limit(cores, inside.decoding.per_second, inside.invoke[one].per_second, one)
+    count = round(WATCH_SHARE * expected.per_second * 2 * setup.seconds)
     settings = [setup.options(threads) for threads in tried]
     with Decoding(workload.paths, workload.input, cores) as all_cores:
 
         def measured_limit() -> Limit:
             decoding = measure({"": all_cores.round}, setup.seconds / 2, 1)[""]
-            router = setup.router(inside.fastest)
+            router = setup.router(one)
             invoke = _invoke_once(router, workload.input.model, setup.seconds / 2)
             router.close()  # a Coral is free for `watch` then
-            return Limit(decoding.per_second, invoke.per_second / inside.views)
+            return inside.limit(cores, decoding.per_second, invoke.per_second, one)
 
-        found, limit = backlogs(workload, count, settings, measured_limit, setup.disk, WATCH_ROUNDS)
+        reached = backlogs(workload, count, settings, measured_limit, setup.disk, WATCH_ROUNDS)
     most = len(workload.input.views.weights) if workload.input.views else 1
     return WorkloadReport(
         name=workload.name,
@@ -183,8 +201,8 @@ def _report(setup: Setup, workload: Workload, inside: _InProcess, cores: int) ->
         invoke=inside.invoke,
         stages=inside.stages,
         decoding=inside.decoding,
-        backlogs=dict(zip(tried, found, strict=True)),
-        limit=limit,
+        backlogs=dict(zip(tried, reached.backlogs, strict=True)),
+        reached=reached,
     )
 
 

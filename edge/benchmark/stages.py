@@ -10,8 +10,9 @@ from typing import Any
 from edge.benchmark.workload import Workload
 from edge.files import FileId
 from edge.imaging import preprocess, views
-from edge.inference.classifier import Classifier, input_of_pixel
+from edge.inference.classifier import Classifier
 from edge.inference.router import Router
+from edge.inference.tensors import InputValues
 from edge.store.ledger import Entry, Ledger
 from edge.verdict import Answer
 from edge.watch.batch import GROUP_SIZE
@@ -32,14 +33,14 @@ class Stages:
         network = router.classifier(workload.input.model)
         self._contents = [preprocess.read(path) for path in self._paths]
         self._model = network.model.sha256
-        self._table = input_of_pixel(network.input)
+        self._values = InputValues(network.size, network.input)
         self._views, counts = [], []
         for place, path in enumerate(self._paths):
             pixels = self._taken(path, self._contents[place]).pixels
             counts.append(network.judge(pixels).count)
             self._views.append(pixels[0].copy())  # a copy: the array of all views would stay in memory
         self.views = statistics.mean(counts)
-        self._inputs = [self._table.take(view)[None] for view in self._views]
+        self._inputs = [self._values.of(view).copy() for view in self._views]
         self._answers = [router.answer(path) for path in self._paths]
         self._bare = BareInterpreter(network)
         self._place, self._number = count(), count()
@@ -57,7 +58,7 @@ class Stages:
 
     def quantise(self) -> int:
         """Quantise one view."""
-        self._table.take(self._views[self._next()])[None]
+        self._values.of(self._views[self._next()])
         return 1
 
     def invoke(self) -> int:

@@ -1,5 +1,6 @@
 """Timed processes: the command `edge-detect` as a user starts it, and programs to compare it with."""
 
+import compileall
 import contextlib
 import os
 import subprocess
@@ -18,6 +19,7 @@ from edge.process.command import process_group
 
 COMMAND = "from edge.__main__ import run; run()"  # the content of the script that pip installs
 SAMPLE_SECONDS = 0.05
+_PACKAGE = Path(edge.__file__).resolve().parent
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -28,7 +30,8 @@ class ProcessTiming:
     Attributes:
         status: its exit status.
         seconds: from its start to its end.
-        cpu_seconds: of the process; of its children too if it was sampled, to the accuracy of one sample.
+        cpu_seconds: of the process; of its children too if they were counted or it was sampled, to the accuracy of one
+            sample.
         peak_bytes: of the process and its children together, shared pages counted once; 0 if it was not sampled.
     """
 
@@ -53,14 +56,22 @@ def environment() -> dict[str, str]:
     left_out = (PREFIX, "NOTIFY_", "STATE_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     paths = kept.get("PYTHONPATH")
-    package = str(Path(edge.__file__).resolve().parent.parent)
-    return kept | {"PYTHONPATH": f"{package}{os.pathsep}{paths}" if paths else package}
+    return kept | {"PYTHONPATH": f"{_PACKAGE.parent}{os.pathsep}{paths}" if paths else str(_PACKAGE.parent)}
+
+
+def compile_package() -> bool:
+    """Compile the byte code of our package where it is missing or old; False if its folder cannot be written to.
+
+    An installed package has it; the first start of a source tree compiles what it imports.
+    """
+    return bool(compileall.compile_dir(_PACKAGE, quiet=2))
 
 
 def run(
     words: Sequence[str],
     *,
     sampled: bool = False,
+    counts_children: bool = False,
     may_end_with: Sequence[int] = (0,),
     variables: dict[str, str] | None = None,
 ) -> ProcessTiming:
@@ -68,7 +79,8 @@ def run(
 
     Args:
         words: the program and its arguments.
-        sampled: read its memory and that of its children every SAMPLE_SECONDS, which slows it down a little.
+        sampled: read its memory and that of its children every SAMPLE_SECONDS, which slows it down.
+        counts_children: read the processor time of its children as often, which costs next to nothing.
         may_end_with: the exit statuses that are no error.
         variables: its environment; None: that of `environment`.
 
@@ -80,7 +92,7 @@ def run(
         streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
         with (
             process_group(words, env=variables or environment(), **streams) as child,
-            _sampling(child.pid) if sampled else contextlib.nullcontext() as sampler,
+            _sampling(child.pid, memory=sampled) if sampled or counts_children else contextlib.nullcontext() as sampler,
         ):
             _, status, usage = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - began
@@ -97,10 +109,10 @@ def run(
 
 
 class _Sampler:
-    """Memory and processor time of a process and its descendants, read every SAMPLE_SECONDS by a thread."""
+    """Processor time and memory of a process and its descendants, read every SAMPLE_SECONDS by a thread."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, *, memory: bool) -> None:
+        self._pid, self._memory = pid, memory
         self._cpu: dict[int, float] = {}
         self._stopped = threading.Event()
         self.peak_bytes = 0
@@ -115,9 +127,11 @@ class _Sampler:
     def run(self) -> None:
         while True:
             pids = _family(self._pid)
-            memory = [_own_and_shared(pid) for pid in pids]
-            # Shared pages, such as libraries, are in memory once: the largest share of one process stands for all.
-            self.peak_bytes = max(self.peak_bytes, sum(own for own, _ in memory) + max(shared for _, shared in memory))
+            if self._memory:
+                memory = [_own_and_shared(pid) for pid in pids]
+                # Shared pages, such as libraries, are in memory once: the largest share of one process stands for all.
+                in_all = sum(own for own, _ in memory) + max(shared for _, shared in memory)
+                self.peak_bytes = max(self.peak_bytes, in_all)
             for pid in pids:
                 self._cpu[pid] = max(self._cpu.get(pid, 0.0), _cpu_seconds(pid))
             if self._stopped.wait(SAMPLE_SECONDS):
@@ -125,8 +139,8 @@ class _Sampler:
 
 
 @contextlib.contextmanager
-def _sampling(pid: int) -> Iterator[_Sampler]:
-    sampler = _Sampler(pid)
+def _sampling(pid: int, *, memory: bool) -> Iterator[_Sampler]:
+    sampler = _Sampler(pid, memory=memory)
     thread = threading.Thread(target=sampler.run, daemon=True)
     thread.start()
     try:

@@ -84,6 +84,11 @@ class EventRecorder:
         return self._detector.smoothed
 
     @property
+    def is_in_event(self) -> bool:
+        """Whether an event has begun and not ended."""
+        return self._detector.current is not None
+
+    @property
     def trouble(self) -> str:
         """Why snapshots cannot be written; empty if they can."""
         return self._at_snapshots.reason
@@ -103,16 +108,17 @@ class EventRecorder:
             self._record_end(step.ended)
         if step.began:
             self.begun += 1
-            seen = replace(seen, verdict=self._as_label(verdict, step.began.peak))
+            seen = replace(seen, verdict=self._as_label(_with_provenance(verdict, frame), step.began.peak))
             self._begun = _camera_event(BEGAN, step.began, frame, self._picture(seen, BEGAN), is_live=is_live)
             self._peak = None
             self._record(seen.verdict, self._begun)
         elif step.is_peak and self._snapshots:
             assert self._detector.current is not None
+            verdict = _with_provenance(verdict, frame)
             self._peak = replace(seen, verdict=self._as_label(verdict, self._detector.current.peak))
         if self._record_seconds is not None and frame.seconds >= self._record_due:
             self._record_due = frame.seconds + self._record_seconds
-            self._record(verdict, _camera_event(FRAME, None, frame, None, is_live=is_live))
+            self._record(_with_provenance(verdict, frame), _camera_event(FRAME, None, frame, None, is_live=is_live))
 
     def end(self) -> None:
         """Record the end of the current event, because no more frames come; does nothing without one."""
@@ -172,7 +178,11 @@ class EventRecorder:
     def _as_label(self, verdict: Verdict, probability: float) -> Verdict:
         """The verdict with the event's label and this probability of it."""
         score = probability if self._is_real else 1 - probability
-        return replace(verdict, label=self.label, is_real=self._is_real, score=score, confidence=probability)
+        return verdict._replace(label=self.label, is_real=self._is_real, score=score, confidence=probability)
+
+
+def _with_provenance(verdict: Verdict, frame: Frame) -> Verdict:
+    return verdict._replace(provenance=frame.provenance)
 
 
 def _camera_event(state: str, event: Event | None, frame: Frame, snapshot: str | None, *, is_live: bool) -> CameraEvent:

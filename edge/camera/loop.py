@@ -10,13 +10,12 @@ from functools import partial
 from edge.camera.event_recorder import EventRecorder
 from edge.camera.schedule import Span, is_open
 from edge.capture.capture import Capture, is_held
-from edge.capture.frame import Frame
+from edge.capture.frame import Frame, FrameViews
 from edge.capture.roi import Roi
 from edge.daemon.lifecycle import WAIT_SECONDS, Stopped
 from edge.daemon.recorder import Recorder
 from edge.errors import CameraError, EdgeDetectError, LedgerError, RoiError, SinkError, printable
 from edge.imaging.inputs import Input, choose
-from edge.imaging.views import Taken
 from edge.inference.retrying import RetryingClassifier
 from edge.retry import Backoff
 from edge.verdict import Verdict
@@ -41,6 +40,19 @@ class Pace:
     interval_seconds: float = 0.0
     max_frames: int | None = None
     record_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The frame that was classified last.
+
+    Attributes:
+        taken_at: when it was taken, by time.monotonic(); of a recording, when it was classified.
+    """
+
+    frame: Frame
+    verdict: Verdict
+    taken_at: float
 
 
 @dataclass
@@ -70,6 +82,7 @@ class CameraLoop:
     Attributes:
         name: the camera's, in every report and record.
         verdict: on the latest frame.
+        latest: the latest frame with its verdict; replaced as a whole, so that other threads may read it.
         frames: number of frames classified.
         figures: running means; they start again after a pause without frames.
         is_resting: whether the schedule keeps the camera closed.
@@ -108,6 +121,7 @@ class CameraLoop:
         self.frames = 0
         self.figures = Figures()
         self.verdict: Verdict | None = None
+        self.latest: Latest | None = None
 
     @property
     def skipped(self) -> int:
@@ -227,7 +241,7 @@ class CameraLoop:
         self.is_resting = True
         if self._capture:
             self._capture.close()
-            self._capture = None
+            self._capture = self.latest = None
         self._events.end()
         while not is_open(self._schedule, datetime.now()):
             self._deliver_now_and_then()
@@ -250,8 +264,10 @@ class CameraLoop:
         seen = self._seen(frame, capture)
         if seen is None:
             return
-        chosen, (pixels, own_size, _) = seen
-        verdict = self._network.verdict(self.name, pixels, own_size, frame.preparing_seconds, chosen.model)
+        chosen, views = seen
+        verdict = self._network.verdict(
+            self.name, views.pixels, views.own_size, frame.preparing_seconds, chosen.model, further=views.further
+        )
         if verdict is None:
             return
         now = time.monotonic()
@@ -260,11 +276,12 @@ class CameraLoop:
         self._classified_at = now
         self._handled(frame)
         self.verdict = verdict
+        self.latest = Latest(frame, verdict, frame.seconds if capture.is_live else now)
         self.frames += 1
         self._recorder.stats.count(verdict)
         self._events.follow(verdict, lambda: self._view.of(frame.pixels), frame, is_live=capture.is_live)
 
-    def _seen(self, frame: Frame, capture: Capture) -> tuple[Input, Taken] | None:
+    def _seen(self, frame: Frame, capture: Capture) -> tuple[Input, FrameViews] | None:
         """See `Frame.seen`; None if a live camera has come to give a picture that the region is not in."""
         try:
             seen = frame.seen(self._view, self._choose)

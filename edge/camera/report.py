@@ -1,5 +1,6 @@
 """What a running camera reports of itself: to systemd, to `edge-detect status`, and at the terminal."""
 
+import time
 from typing import Any
 
 from edge.camera.event_recorder import EventRecorder
@@ -8,6 +9,21 @@ from edge.errors import printable
 from edge.verdict import UNSURE
 
 BAR = 10  # characters
+
+
+def now(loop: CameraLoop, events: EventRecorder) -> dict[str, Any]:
+    """What a camera shows at this moment, as JSON fields; other threads may call it."""
+    latest, smoothed = loop.latest, events.smoothed
+    return {
+        "state": "resting" if loop.is_resting else "seeing" if loop.is_seeing else "waiting",
+        "frame_seconds": None if latest is None else round(time.monotonic() - latest.taken_at, 3),
+        "frames_per_second": round(loop.figures.frames_per_second, 3),
+        "label": None if latest is None else latest.verdict.label,
+        "score": None if latest is None else round(latest.verdict.score, 6),
+        "event": events.label,
+        "smoothed": None if smoothed is None else round(smoothed, 6),
+        "in_event": events.is_in_event,
+    }
 
 
 class CameraWork:
@@ -42,6 +58,7 @@ class CameraWork:
             "capture_ms": round(loop.capture_milliseconds, 3),
             "network_ms": round(figures.network_seconds * 1000, 3),
             "age_ms": None if figures.age_seconds is None else round(figures.age_seconds * 1000, 3),
+            **now(loop, self._events),
         }
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge import redact
 from edge.camera.event_detector import Rules
 from edge.camera.event_recorder import EventRecorder
+from edge.camera.live_view import LiveView
 from edge.camera.loop import CameraLoop, Pace
 from edge.camera.report import CameraWork
 from edge.camera.schedule import Span
@@ -21,6 +22,7 @@ from edge.capture.open_camera import first_source, open_camera
 from edge.capture.picamera import SIZE
 from edge.capture.roi import Roi
 from edge.daemon.lifecycle import Lifecycle, Stopped
+from edge.daemon.live import LiveServer
 from edge.daemon.session import DaemonSettings, open_session
 from edge.errors import SettingsError, printable
 from edge.inference.retrying import RetryingClassifier
@@ -110,6 +112,7 @@ def observe(settings: CameraSettings, life: Lifecycle) -> Stats:
             pace=pace,
             schedule=settings.schedule,
         )
+        stack.enter_context(LiveServer(settings.name, LiveView(loop, events, settings.view)))
         session.run(CameraWork(loop, events))
     return stats
 

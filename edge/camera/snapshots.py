@@ -18,7 +18,7 @@ from edge.errors import SinkError, printable, reason_of
 from edge.files import free_bytes, inode, whole_file
 from edge.imaging.annotate import colour_of, drawable, font
 from edge.imaging.preprocess import Pixels
-from edge.verdict import Verdict, probability
+from edge.verdict import Verdict, in_words, probability
 
 JPEG_QUALITY = 90
 TIDY_SECONDS = 60.0  # interval at which old snapshots are deleted
@@ -210,6 +210,7 @@ def annotated(picture: Image.Image, verdict: Verdict, taken_at: float) -> Image.
     colour = colour_of(verdict)
     draw.rectangle((0, picture.height, round(picture.width * verdict.confidence), picture.height + 3), colour)
     moment = datetime.fromtimestamp(taken_at).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    text = drawable(f"{printable(verdict.label)} {probability(verdict)}  {moment}")
+    said = [in_words(one) for one in verdict.provenance if not one.is_weak][:1]
+    text = drawable("  ".join([f"{printable(verdict.label)} {probability(verdict)}", moment, *said]))
     draw.text((band // 4, picture.height + band // 4), text, "#ffffff", letters)
     return sheet

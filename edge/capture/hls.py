@@ -1,10 +1,13 @@
 """Live HLS (RFC 8216): a playlist that names the latest segments, each of which arrives at once.
 
 Frames of a segment are released at the pace of the stream's own clock: given out as they arrive, most of them would be
-replaced by newer ones within milliseconds.
+replaced by newer ones within milliseconds. So are those of other streams that turn out to be delivered in bursts.
 """
 
+import contextlib
 import re
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -17,9 +20,14 @@ LONGEST_SECONDS = 60.0  # of a segment; a longer duration counts as this
 SPARE_SECONDS = 1.0  # by which a segment may be late
 STEP_SECONDS = 1.0  # a longer step of the stream's clock is one over lost segments, or back to a new beginning
 BLOCKED_SECONDS = 0.5  # a read that takes longer has waited for a segment
+BURSTS = 3  # in succession that make a stream one of bursts
+BURST_FRAMES = 4  # the least number of frames in each of them
+WAITED_SHARE = 0.7  # of the time between them in which nothing came
 CATCH_UP = 0.05  # how much faster than real time frames are released while their age exceeds the target
 
-_VARIANT = re.compile(r"^#EXT-X-STREAM-INF:.*\n(?:#.*\n|\s*\n)*([^#\s].*)$", re.MULTILINE)
+_VARIANT = "#EXT-X-STREAM-INF:"
+_ATTRIBUTE = re.compile(r'(?<![A-Z0-9-])([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+_SOUND = ("mp4a", "ac-3", "ec-3", "opus", "flac", "alac")  # names of codecs (RFC 6381) begin so
 _DURATION = re.compile(r"^#EXTINF:\s*([0-9]+(?:\.[0-9]+)?)", re.MULTILINE)
 _TARGET = re.compile(r"^#EXT-X-TARGETDURATION:\s*([0-9]+(?:\.[0-9]+)?)", re.MULTILINE)
 
@@ -39,20 +47,50 @@ class LivePlaylist:
     read_at: float
 
 
-def variant(playlist: str, url: str) -> str | None:
-    """The address of the first media playlist that a master playlist names; None if it is not a master playlist.
+@dataclass(frozen=True)
+class _Variant:
+    """One of the streams that a master playlist offers (RFC 8216, section 4.3.4.2); 0 for what it does not name."""
+
+    address: str
+    width: int
+    height: int
+    bandwidth: int
+    is_sound: bool
+
+
+def variant(playlist: str, url: str, size: tuple[int, int] | None = None) -> str | None:
+    """The address of the media playlist to read among those that a master playlist offers; None if it is no such one.
+
+    FFmpeg would download all of them.
 
     Args:
         url: address of the playlist.
+        size: (width, height) in pixels: the smallest stream that has it is chosen, otherwise the largest one.
     """
-    found = _VARIANT.search(playlist.replace("\r\n", "\n"))
-    if found is None:
-        return None
-    try:
-        address = urljoin(url, found[1].strip())
-        return address if urlsplit(address).scheme in ("http", "https") else None
-    except ValueError:
-        return None
+    offered = list(_variants(playlist, url))
+    videos = [one for one in offered if not one.is_sound] or offered
+    large = [one for one in videos if size and one.width >= size[0] and one.height >= size[1]]
+    if large:
+        return min(large, key=lambda one: (one.width * one.height, -one.bandwidth)).address
+    return max(videos, key=lambda one: (one.width * one.height, one.bandwidth)).address if videos else None
+
+
+def _variants(playlist: str, url: str) -> Iterator[_Variant]:
+    attributes: dict[str, str] | None = None
+    for line in map(str.strip, playlist.splitlines()):
+        if line.startswith(_VARIANT):
+            attributes = dict(_ATTRIBUTE.findall(line))
+        elif line and not line.startswith("#") and attributes is not None:
+            resolution = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", attributes.get("RESOLUTION", ""))
+            width, height = resolution.groups() if resolution else (0, 0)
+            bandwidth = re.fullmatch(r"[0-9]{1,12}", attributes.get("BANDWIDTH", ""))
+            codecs = attributes.get("CODECS", "").strip('"').lower().split(",")
+            is_sound = all(codec.strip().startswith(_SOUND) for codec in codecs)
+            with contextlib.suppress(ValueError):  # not an address
+                address = urljoin(url, line)
+                if urlsplit(address).scheme in ("http", "https") and urlsplit(address).hostname:
+                    yield _Variant(address, int(width), int(height), int(bandwidth[0]) if bandwidth else 0, is_sound)
+            attributes = None
 
 
 def live(playlist: str, answer: Answer, read_at: float) -> LivePlaylist | None:
@@ -78,6 +116,51 @@ def _age(answer: Answer) -> float | None:
         return (date - changed).total_seconds()
     except (TypeError, ValueError, IndexError):  # missing or malformed
         return None
+
+
+class BurstDetector:
+    """Finds out whether a live stream without a playlist is delivered in bursts, as a server of segments sends it.
+
+    It is if nothing came for most of the time, and then several frames at once, several times in succession. A stall of
+    the network does not look like that.
+    """
+
+    def __init__(self) -> None:
+        self._bursts: deque[_Burst] = deque(maxlen=BURSTS + 1)  # the last one is still going on
+
+    def update(self, now: float, blocked_seconds: float) -> LivePlaylist | None:
+        """What a playlist would show, as soon as the delivery in bursts is certain; otherwise None.
+
+        Args:
+            now: time.monotonic(), when a frame was read.
+            blocked_seconds: how long the read of the frame took.
+        """
+        if blocked_seconds > BLOCKED_SECONDS:
+            self._bursts.append(_Burst(now, blocked_seconds))
+            longest = max(burst.waited for burst in self._bursts)
+            waited = sum(burst.waited for burst in list(self._bursts)[1:])
+            least = min(burst.frames for burst in list(self._bursts)[:-1] or self._bursts)
+            is_full = len(self._bursts) > BURSTS and least >= BURST_FRAMES
+            if is_full and waited >= WAITED_SHARE * (now - self._bursts[0].began) and longest <= LONGEST_SECONDS:
+                return LivePlaylist(longest, longest, now)
+        if self._bursts:
+            self._bursts[-1].frames += 1
+        return None
+
+
+@dataclass
+class _Burst:
+    """Frames that come at once.
+
+    Attributes:
+        began: when its first frame was read.
+        waited: seconds for which nothing came before it.
+        frames: their number.
+    """
+
+    began: float
+    waited: float
+    frames: int = 0
 
 
 class StreamClock:

@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping
 from email.message import Message
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from edge import redact
+from edge.capture.proxy import Proxy, proxy_for
 from edge.errors import CameraError, printable, reason_of
 
 REDIRECTS = 5
@@ -55,6 +56,11 @@ class Answer:
     def type(self) -> str:
         """The media type in lower case, without parameters; empty if there is none."""
         return str(self.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the body has a known end."""
+        return "Content-Length" in self.headers and not self._response.chunked
 
     def read(self, seconds: float, deadline: float = math.inf) -> bytes:
         """Some bytes of the body, at most CHUNK_BYTES; empty at its end.
@@ -94,8 +100,8 @@ class HttpClient:
         scheme = redact.scheme(address)
         self.name = redact.shown(address)
         self.url = scheme + address[len(scheme) :]
-        login, at, _ = _split(self.url, self.name).netloc.rpartition("@")
-        user, _, password = login.partition(":")
+        self._userinfo, at, _ = _split(self.url, self.name).netloc.rpartition("@")
+        user, _, password = self._userinfo.partition(":")
         self._login = (unquote(user), unquote(password)) if at else None
         self._challenge: _Challenge | None = None
         self._socket: socket.socket | None = None
@@ -123,10 +129,12 @@ class HttpClient:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise CameraError(f"{self.name}: no answer for {seconds:g} s")
+            proxy = proxy_for(url)
             try:
-                response, limit = self._send(parts, left, dict(headers or {}) | self._authorization(parts))
+                response, limit = self._send(parts, proxy, left, dict(headers or {}) | self._authorization(parts))
             except (OSError, ValueError, http.client.HTTPException) as error:
-                raise _error(self.name, error, seconds, redact.hint(self.url)) from None
+                hint = f"; by {proxy}" if proxy else redact.hint(self.url)
+                raise _error(self.name, error, seconds, hint) from None
             if response.status in (200, 206, 304):
                 return Answer(url, response, limit, self.name)
             response.close()
@@ -146,6 +154,13 @@ class HttpClient:
                 raise CameraError(f"{self.name}: server returned {printable(reason)}")
         raise CameraError(f"{self.name}: redirects too often")
 
+    def with_login(self, url: str) -> str:
+        """An address with the user and password, if they may be sent there."""
+        parts = _split(url, self.name)
+        if not self._may_log_in(parts) or "@" in parts.netloc:
+            return url
+        return urlunsplit(parts._replace(netloc=f"{self._userinfo}@{parts.netloc}"))
+
     def interrupt(self) -> None:
         """End the present request, from any thread; no later one succeeds."""
         self._is_interrupted.set()
@@ -156,15 +171,20 @@ class HttpClient:
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def _send(
-        self, parts: SplitResult, seconds: float, headers: dict[str, str]
+        self, parts: SplitResult, proxy: Proxy | None, seconds: float, headers: dict[str, str]
     ) -> "tuple[http.client.HTTPResponse, _TimeLimit]":
         connection: http.client.HTTPConnection
+        host, port = (proxy.host, proxy.port) if proxy else (parts.hostname or "", parts.port)
+        target = _target(parts)
         if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=seconds, context=_tls_context()
-            )
+            connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=_tls_context())
+            if proxy:
+                connection.set_tunnel(parts.hostname or "", parts.port or 443, proxy.headers)
         else:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+            if proxy:
+                target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{target}"
+                headers = headers | proxy.headers
         began = time.monotonic()
         try:
             connection.connect()
@@ -174,7 +194,7 @@ class HttpClient:
             limit = _TimeLimit(connected)
             limit.set(seconds - (time.monotonic() - began))
             connection.response_class = limit.response  # type: ignore[assignment]  # is called only
-            connection.request("GET", _target(parts), headers=_HEADERS | headers)
+            connection.request("GET", target, headers=_HEADERS | headers)
             response = connection.getresponse()
         except BaseException:
             connection.close()
@@ -352,6 +372,8 @@ def _error(name: str, error: Exception, seconds: float, hint: str = "") -> Camer
         return CameraError(f"{name}: not an address; its host or path is invalid{hint}")
     if isinstance(error, http.client.HTTPException | ssl.SSLError):
         return NotHttpError(f"{name}: does not answer by HTTP")
+    if str(error).startswith("Tunnel connection failed"):  # http.client's words for the answer of a proxy
+        return CameraError(f"{name}: {printable(str(error).lower())}{hint}")
     if isinstance(error, OSError) and error.strerror:
         return CameraError(f"{name}: {reason_of(error)}{hint}")
     return CameraError(f"{name}: the connection broke off")

@@ -17,7 +17,7 @@ from edge.capture.frame import Frame, Reducible
 from edge.capture.http_client import Answer, HttpClient
 from edge.capture.jpeg_scanner import MAX_BYTES, JpegScanner
 from edge.errors import CameraError, ImageError
-from edge.imaging import preprocess
+from edge.imaging import preprocess, reasons, turning
 from edge.imaging.preprocess import Pixels
 from edge.imaging.views import Size
 
@@ -293,10 +293,10 @@ def _frame(picture: bytes, name: str) -> Frame:
     seconds = time.monotonic()
     try:
         if not picture.startswith(_JPEG):
-            return Frame(np.asarray(preprocess.decoded(name, picture)[0]), seconds)
+            return Frame(np.asarray(preprocess.decoded(name, picture)[0]), seconds, encoded=picture)
         with Image.open(BytesIO(picture), formats=["JPEG"]) as image:
-            size = preprocess.as_stored(image.size, preprocess.orientation_of(image))
-    except (ImageError, *preprocess.DECODER_ERRORS):
+            size = turning.as_stored(image.size, turning.of(image))
+    except (ImageError, *reasons.DECODER_ERRORS):
         raise CameraError(f"{name}: sends a picture that cannot be decoded") from None
     if size[0] * size[1] > MAX_PIXELS:
         raise CameraError(f"{name}: sends a picture of {size[0]} x {size[1]} pixels, which is too large")
@@ -314,4 +314,4 @@ def _frame(picture: bytes, name: str) -> Frame:
         except ImageError as error:
             raise CameraError(str(error)) from None
 
-    return Frame(whole, seconds, Reducible(size, reduced))
+    return Frame(whole, seconds, Reducible(size, reduced), picture)

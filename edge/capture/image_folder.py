@@ -53,13 +53,14 @@ class ImageFolder:
             position, path = self._position, self._paths[self._position]
             self._position += 1
             try:
-                pixels = np.asarray(preprocess.upright(path, LONGEST_SIDE))
+                content = preprocess.read(path)
+                pixels = np.asarray(preprocess.upright(path, LONGEST_SIDE, content))
             except ImageError as error:
                 if self._is_still:
                     raise CameraError(str(error)) from error
                 _log.warning("%s; skipping it", error)
             else:
-                return Frame(pixels, position / self._frames_per_second)
+                return Frame(pixels, position / self._frames_per_second, encoded=content)
         return None
 
     def close(self) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edge import redact, requirements
 from edge.capture.frame import Frame
-from edge.capture.hls import START_INDEX, LivePlaylist, StreamClock
+from edge.capture.hls import START_INDEX, BurstDetector, LivePlaylist, StreamClock
 from edge.capture.libav_frames import Conversion
+from edge.capture.proxy import proxy_for
 from edge.errors import CameraError, printable, reason_of
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _REASONS = {
     ("EINVAL", "reading a device"): "the device was stopped",
     ("EINVAL", "stream"): "invalid address, or unsupported content",
     ("EINVAL", "file"): "unsupported content",
+    ("HTTPOtherClientError", "opening a stream"): "refuses the request; it may have no video at this address",
     ("EPROTONOSUPPORT", "stream"): "refuses this transport; try --transport udp, or --transport tcp",
     ("EIO", "opening a stream"): "cannot be reached, or sends no video",
     ("EIO", "reading a stream"): "the connection broke off",
@@ -54,6 +56,8 @@ _REASONS = {
     ("EBUSY", ""): "another program uses it",
     ("EACCES", "device"): "permission denied; the user must be in the group video",
 }
+# Options of FFmpeg by which the rest of a recording is asked for, if the connection breaks off before its end.
+_RESUMING = {"reconnect": "1", "reconnect_delay_max": "4"}
 TRANSPORT_PAUSE_SECONDS = 0.5  # between two attempts to connect: a camera may still be releasing the first one
 
 Transport = Literal["auto", "tcp", "udp"]
@@ -66,10 +70,14 @@ class StreamSettings:
     Attributes:
         transport: of RTSP: TCP loses no packets and passes firewalls; "auto" uses UDP if the camera refuses TCP.
         connect_seconds: time limit for the camera's first answer, or for opening a file.
+        url: opened in place of the camera's address, such as one of the streams that this offers; None: that address.
+        is_finite: whether the address gives something with an end: if it has a duration too, it is a recording.
     """
 
     transport: Transport = "auto"
     connect_seconds: float = CONNECT_SECONDS
+    url: str | None = None
+    is_finite: bool = False
 
     @property
     def transports(self) -> tuple[str, ...]:
@@ -102,12 +110,14 @@ class LibavCamera:
             NotInstalledError: PyAV is missing or too old.
             CameraError: the source cannot be opened, or has no video.
         """
-        av = _av()
-        self._is_device = not redact.is_address(source) and _is_device(source)
-        self.is_live = self._is_device or redact.is_address(source)
-        self.name = redact.shown(source) if redact.is_address(source) else printable(source)
+        av = self._av = _av()  # kept: the check of its version is not for every frame
+        self._is_address = redact.is_address(source)
+        self._is_device = not self._is_address and _is_device(source)
+        self.is_live = self._is_device or self._is_address
+        self.name = redact.shown(source) if self._is_address else printable(source)
         self._hint = redact.hint(source)
         self._clock = StreamClock(playlist) if playlist else None
+        self._bursts = BurstDetector() if source.lower().startswith(("http://", "https://")) else None
         self._is_closing = threading.Event()
         if playlist:
             timeout_seconds = max(timeout_seconds, SEGMENTS_TO_WAIT * playlist.segment_seconds)
@@ -120,10 +130,14 @@ class LibavCamera:
         self._began = time.monotonic()  # when the present call of PyAV began
         try:
             start = {"live_start_index": str(START_INDEX)} if playlist else {}
-            self._container = _opened(source, stream, requested | start, timeout_seconds, is_device=self._is_device)
+            self._container = _opened(
+                stream.url or source, stream, requested | start, timeout_seconds, is_device=self._is_device
+            )
             self._timeout_seconds = timeout_seconds
             if not self._container.streams.video:
                 raise CameraError(f"{self.name}: has no video")
+            if stream.is_finite and (self._container.duration or 0) > 0:
+                self.is_live = False  # a recording behind an address
             self._stream = _main_stream(self._container, is_live=self.is_live)
             self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         except CameraError:
@@ -172,7 +186,10 @@ class LibavCamera:
         several, whose later times are shifted.
         """
         if self.is_live:
-            return time.monotonic()
+            blocked, self._blocked_seconds = self._blocked_seconds, 0.0
+            found = self._bursts.update(time.monotonic(), blocked) if self._bursts else None
+            self._clock = StreamClock(found) if found else None
+            return self._released(frame) if self._clock else time.monotonic()
         following = self._seconds + self._frame_seconds if self._has_given else 0.0
         time_ = frame.time
         if time_ is None:  # as in a bare H.264 stream
@@ -218,11 +235,10 @@ class LibavCamera:
         return True
 
     def _next_packet(self) -> "Packet[Any] | None":
-        av = _av()
         self._began = time.monotonic()
         try:
             packet = next(self._packets, None)
-        except av.FFmpegError as error:
+        except self._av.FFmpegError as error:
             raise self._error(error) from None
         if self._has_timed_out:
             # For a codec with a parser, such as H.264, FFmpeg returns what the parser held back instead of an error,
@@ -236,17 +252,26 @@ class LibavCamera:
 
     def _decode(self, packet: "Packet[Any]") -> "list[VideoFrame]":
         """The frames that a packet completes; none if the packet is damaged."""
-        av = _av()
         if self.is_live:
             self._keep_up(packet)
         if self._is_device:
             if not packet.size:  # the driver's mark of a damaged frame, and a decoder's mark of the end
                 return []
-            packet = _copy(packet)
+            packet = self._copy(packet)
         try:
             return self._stream.decode(packet)
-        except av.FFmpegError:
+        except self._av.FFmpegError:
             return []
+
+    def _copy(self, packet: "Packet[Any]") -> "Packet[Any]":
+        """A packet in memory of its own.
+
+        A raw frame lies in its packet's memory. That of a device is unmapped when the device is closed, while another
+        thread may still convert the last frame.
+        """
+        copy = self._av.Packet(packet.size)
+        copy.update(packet)
+        return copy  # type: ignore[no-any-return]
 
     def _keep_up(self, packet: "Packet[Any]") -> None:
         """Decode only key frames while reading lags behind; decode all frames again from the next key frame on."""
@@ -259,7 +284,7 @@ class LibavCamera:
     @property
     def _has_timed_out(self) -> bool:
         """Whether the present call of PyAV has reached the time limit, which a device does not have."""
-        return self.is_live and not self._is_device and time.monotonic() - self._began >= self._timeout_seconds
+        return self._is_address and time.monotonic() - self._began >= self._timeout_seconds
 
     def _timeout_error(self) -> CameraError:
         return CameraError(f"{self.name}: no answer for {self._timeout_seconds:g} s")
@@ -270,7 +295,7 @@ class LibavCamera:
         # PyAV interrupts FFmpeg at the time limit, which FFmpeg reports by several errors, or by a later call.
         if code == _INTERRUPTED or (self._has_timed_out and code != _UNAUTHORIZED):
             return self._timeout_error()
-        kind = "device" if self._is_device else "stream" if self.is_live else "file"
+        kind = "device" if self._is_device else "stream" if self._is_address else "file"
         places = (f"{'reading' if self._container else 'opening'} a {kind}", kind, "")
         known = next((_REASONS[code, place] for place in places if (code, place) in _REASONS), None)
         reason = known or (getattr(error, "strerror", None) or "cannot be read").lower()
@@ -317,6 +342,9 @@ def _how_to_open(source: str, is_device: bool, transport: str = "tcp") -> tuple[
         scheme = redact.scheme(source)
         limits = {"protocol_whitelist": ",".join(redact.PROTOCOLS), "format_whitelist": STREAMS, **frames}
         rtsp = {"rtsp_transport": transport, "allowed_media_types": "video"} if scheme in ("rtsp", "rtsps") else {}
+        if scheme in ("http", "https"):
+            proxy = proxy_for(source)
+            limits |= _RESUMING | ({"http_proxy": proxy.url} if proxy else {})
         return scheme + source[len(scheme) :], None, limits | rtsp
     if is_device:
         return source, "v4l2", frames
@@ -328,17 +356,6 @@ def _main_stream(container: "InputContainer", *, is_live: bool) -> "VideoStream"
     """The video stream to read; in a file it may not be the first one, which may be a cover picture."""
     best = None if is_live else container.streams.best("video")  # FFmpeg's choice, as that of players
     return best or container.streams.video[0]  # type: ignore[return-value]
-
-
-def _copy(packet: "Packet[Any]") -> "Packet[Any]":
-    """A packet in memory of its own.
-
-    A raw frame lies in its packet's memory. That of a device is unmapped when the device is closed, while another
-    thread may still convert the last frame.
-    """
-    copy = _av().Packet(packet.size)
-    copy.update(packet)
-    return copy  # type: ignore[no-any-return]
 
 
 def _requested(size: tuple[int, int] | None, frames_per_second: float | None) -> dict[str, str]:

@@ -29,7 +29,8 @@ def open_camera(
 
     Args:
         source: a name as in SOURCES.
-        size: (width, height) in pixels to request from a camera of this machine.
+        size: (width, height) in pixels to request from a camera of this machine, and to choose among the streams of a
+            network camera that offers several by HLS.
         frames_per_second: rate to request from a camera of this machine; images of a folder are spaced by it. A network
             camera that gives one picture a request is asked at this rate.
         stream: how to connect to a network camera; None: the defaults.
@@ -43,7 +44,7 @@ def open_camera(
     if redact.is_address(source):
         stream = stream or StreamSettings()
         if redact.scheme(source) in ("http", "https"):
-            return _http_camera(source, frames_per_second, stream)
+            return _http_camera(source, size, frames_per_second, stream)
         return LibavCamera(source, stream=stream)
     if source.startswith("/dev/video") and not os.path.exists(source):
         raise CameraError(f"{printable(source)}: no such device; {_seen()}")
@@ -55,7 +56,9 @@ def open_camera(
     return LibavCamera(source, size, frames_per_second)
 
 
-def _http_camera(address: str, frames_per_second: float | None, stream: StreamSettings) -> Camera:
+def _http_camera(
+    address: str, size: tuple[int, int] | None, frames_per_second: float | None, stream: StreamSettings
+) -> Camera:
     """Open a camera by HTTP: as one of pictures if it sends pictures, and by PyAV if it sends anything else.
 
     Raises:
@@ -69,12 +72,15 @@ def _http_camera(address: str, frames_per_second: float | None, stream: StreamSe
         if not isinstance(content, http_pictures.OtherContent):
             return content
         if content.playlist:
-            playlist = _live_playlist(client, content, stream.connect_seconds)
+            stream, playlist = _of_hls(client, content, size, stream)
         elif content.type.startswith("audio/"):
             raise CameraError(f"{client.name}: has no video, only sound")
+        elif content.type == "application/dash+xml":
+            raise CameraError(f"{client.name}: sends DASH, which is not read; use its address of RTSP, HLS or MJPEG")
         elif content.type in ("text/html", "application/xhtml+xml"):
             raise CameraError(f"{client.name}: has no video, but a web page; use the address of its stream")
         else:
+            stream = replace(stream, is_finite=content.answer.has_length)
             time.sleep(TRANSPORT_PAUSE_SECONDS)  # some cameras serve one connection, and are still closing it
     except NotHttpError:
         pass  # FFmpeg reads some protocols that resemble HTTP
@@ -82,21 +88,25 @@ def _http_camera(address: str, frames_per_second: float | None, stream: StreamSe
     return LibavCamera(address, stream=replace(stream, connect_seconds=left), playlist=playlist)
 
 
-def _live_playlist(client: HttpClient, content: http_pictures.OtherContent, seconds: float) -> hls.LivePlaylist | None:
-    """What the playlist of a live HLS shows; None for that of a recording.
+def _of_hls(
+    client: HttpClient, content: http_pictures.OtherContent, size: tuple[int, int] | None, stream: StreamSettings
+) -> tuple[StreamSettings, hls.LivePlaylist | None]:
+    """The settings with the address of one stream, if several are offered, and its live playlist; None: a recording.
 
     Args:
         content: the answer of the camera's address; it may be a master playlist.
-        seconds: time limit.
+        size: see `edge.capture.hls.variant`.
     """
-    url = hls.variant(content.playlist, content.answer.url)
-    if url is None:
-        return hls.live(content.playlist, content.answer, time.monotonic())
-    answer = client.get(seconds, url)
-    try:
-        return hls.live(http_pictures.text(answer, seconds), answer, time.monotonic())
-    finally:
-        answer.close()
+    text, answer, url = content.playlist, content.answer, hls.variant(content.playlist, content.answer.url, size)
+    if url is not None:
+        answer = client.get(stream.connect_seconds, url)
+        try:
+            text = http_pictures.text(answer, stream.connect_seconds)
+        finally:
+            answer.close()
+        stream = replace(stream, url=client.with_login(url))
+    live = hls.live(text, answer, time.monotonic())
+    return replace(stream, is_finite=live is None), live
 
 
 def first_source() -> str:

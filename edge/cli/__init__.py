@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that `--help` and completion are fast.
 """
 
+import gc
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,21 @@ from edge import __version__
 from edge.cli.commands import Group
 
 # Each is a function in a module of its name.
-COMMANDS = ("classify", "watch", "camera", "results", "status", "service", "doctor", "benchmark", "completion")
+COMMANDS = (
+    "classify",
+    "watch",
+    "camera",
+    "serve",
+    "results",
+    "provenance",
+    "model",
+    "status",
+    "fleet",
+    "service",
+    "doctor",
+    "benchmark",
+    "completion",
+)
 
 
 class _OnDemand(MutableMapping[str, click.Command]):
@@ -65,6 +80,9 @@ def main(context: click.Context, config: Path | None) -> None:
     """
     from edge.cli.config_file import read, require_known_variables
     from edge.errors import SettingsError
+
+    if context.invoked_subcommand != "classify":  # which begins without garbage collection
+        gc.enable()
 
     try:
         require_known_variables(main)

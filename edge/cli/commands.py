@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.errors import EdgeDetectError, SinkError, printable, reason_of
-from edge.process import limits
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -20,6 +19,18 @@ else:  # the classes of click 8.1 take no type argument
 _ARGUMENTS = f"{__name__}.arguments"
 PREFIX = "EDGE_DETECT_"  # of environment variables that set options
 UNUSABLE = 2  # exit status: the work could not be done; also click's status for invalid options
+
+
+class Finished(SystemExit):
+    """The end of a command that has nothing to release: no device, no other process, no file that is being written.
+
+    Attributes:
+        status: exit status.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class _ErrorsInOneLine(click.Command):
@@ -42,6 +53,8 @@ class _ErrorsInOneLine(click.Command):
         except click.exceptions.Exit:  # a RuntimeError
             raise
         except (OSError, MemoryError, ImportError, RuntimeError, SystemError) as error:
+            from edge.process import limits  # here: `--help` and `classify` start faster without
+
             reason = limits.reached(error)
             if not reason:
                 raise

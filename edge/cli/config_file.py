@@ -69,10 +69,13 @@ def read(path: Path | None, group: click.Group) -> dict[str, dict[str, Any]]:
         path = default_file()
         if path is None:
             return {}
-    import tomllib
-
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if not text:  # as /dev/null is
+            return {}
+        import tomllib
+
+        tables = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"{printable(path)}: {reason_of(error)}") from error
     except ValueError as error:  # also if the text is not UTF-8

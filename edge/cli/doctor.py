@@ -12,6 +12,8 @@ from edge.cli.options import option, runtime_option
 
 if TYPE_CHECKING:
     from edge.doctor.finding import Finding
+    from edge.fleet.server import ServerSettings
+    from edge.serve.mqtt.settings import MqttSettings
 
 COLOURS = {"ok": "green", "absent": None, "warning": "yellow", "problem": "red"}
 STATE_WIDTH, NAME_WIDTH = 9, 16
@@ -39,8 +41,9 @@ STATE_WIDTH, NAME_WIDTH = 9, 16
 def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: str | None, state: Path | None) -> None:
     """Check this board and installation, and print a fix for each problem.
 
-    Nothing is changed, and nothing is sent. A line is ok, absent (optional and
-    not there), a warning or a problem.
+    Nothing is changed, and nothing is sent, but that it logs in to the MQTT broker
+    of `serve` and to the server of `fleet`, if one is set. A line is ok, absent
+    (optional and not there), a warning or a problem.
     """
     from edge import __version__
     from edge.cli.options import lines
@@ -50,8 +53,11 @@ def doctor(context: click.Context, as_json: bool, model: Path | None, runtime: s
     from edge.doctor.host import Host
 
     lines(as_json)  # sets up the streams for names that the terminal's encoding lacks
+    choices = Choices(
+        model, runtime, state, lambda: _settings(context), fleet=lambda: _fleet(context), mqtt=lambda: _mqtt(context)
+    )
     found = []
-    for finding in findings(Host(), Choices(model, runtime, state, lambda: _settings(context))):
+    for finding in findings(Host(), choices):
         found.append(finding)
         if not as_json:
             _show(finding)
@@ -90,3 +96,24 @@ def _settings(context: click.Context) -> str:
     read(named, root.command)
     path = named or default_file()
     return f"{path}, valid" if path else "no file; none is needed"
+
+
+def _fleet(context: click.Context) -> "ServerSettings | None":
+    """How to reach the fleet's server; None if neither the settings file nor the environment names one."""
+    from edge.cli.fleet import configured
+
+    return configured((context.find_root().default_map or {}).get("fleet") or {})
+
+
+def _mqtt(context: click.Context) -> "MqttSettings | None":
+    """The MQTT broker that `serve` would use with this settings file and environment."""
+    from edge.cli.commands import PREFIX
+    from edge.cli.config_file import read
+    from edge.cli.serve import MQTT_OPTIONS
+    from edge.serve.mqtt.settings import of_options
+
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    values = dict(read(root.params["config"], root.command).get("serve", {}))
+    values |= {name: text for name in MQTT_OPTIONS if (text := os.environ.get(f"{PREFIX}{name.upper()}"))}
+    return of_options(values)

@@ -141,6 +141,46 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_model
 
 
+def provenance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator, outside of `model_options`: the options --trust-provenance and --trust-list."""
+    return option(
+        "--trust-provenance",
+        is_flag=True,
+        help="Answer FAKE, whatever the score, where a verified signature in the file says that the image was"
+        " generated. Needs the extra [provenance].",
+    )(trust_list_option(command))
+
+
+def trust_list_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the option --trust-list, for `use_trust_list`."""
+    return option(
+        "--trust-list",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Accept signatures of the authorities in this PEM file too, beside those of the C2PA trust list.",
+    )(command)
+
+
+def use_trust_list(path: Path | None, *, is_required: bool = False) -> None:
+    """Accept signatures of further authorities.
+
+    Args:
+        path: their certificates, PEM; None: those of the bundled lists alone.
+        is_required: check also without `path` that signatures can be checked.
+
+    Raises:
+        TrustListError: the file cannot be read, or holds no certificate.
+        NotInstalledError: the extra [provenance] is not installed.
+    """
+    from edge.provenance import trust_list
+
+    trust_list.use(path)
+    if path is not None or is_required:
+        from edge.provenance import verify
+
+        verify.require()
+
+
 def with_router(options: dict[str, Any]) -> dict[str, Any]:
     """Replace the options of `model_options` by `router`, a function that makes a router.
 
@@ -148,13 +188,17 @@ def with_router(options: dict[str, Any]) -> dict[str, Any]:
         click.UsageError: the options contradict each other.
     """
     others, chosen = _split(options)
+    trust_list = others.pop("trust_list", None)
+    trusts_provenance = others.pop("trust_provenance", False)
 
     def router() -> "Router":
         from edge.cli.log import log_to_stderr
         from edge.inference.router import router as routed
 
         log_to_stderr()
+        use_trust_list(trust_list, is_required=trusts_provenance)
         made = routed(**chosen)
+        made.trusts_provenance = trusts_provenance
         if chosen["model"] is not None:
             made.classifier()  # loaded at once, so that an error does not wait for the first image
         return made

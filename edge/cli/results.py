@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from edge.verdict import Recorded
 
 WATCH_SECONDS = 1.0  # interval of --watch
-COLUMNS = (  # of --csv
-    "id",
-    "time",
-    "path",
-    "label",
-    "confidence",
-    "score",
-    "outside",
-    "error",
-    "moved_to",
-    "event",
-    "began",
-    "position",
-    "seconds",
-    "peak",
-    "snapshot",
-    "model",
-)
 
 
 @click.group(
@@ -51,6 +33,11 @@ COLUMNS = (  # of --csv
     metavar="DIR",
     help="Show only answers for files below this folder, or for the camera of this name.",
 )
+@option(
+    "--provenance",
+    type=click.Choice(["generated", "edited", "captured"]),
+    help="Show only answers to files that say this of themselves, whether that was verified or not.",
+)
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header row.")
 @option("--watch", is_flag=True, help="Keep printing new answers until Ctrl-C.")
@@ -63,13 +50,13 @@ COLUMNS = (  # of --csv
 @click.pass_context
 def results(
     context: click.Context,
-    label: str | None,
-    since: float | None,
-    folder: str | None,
+    /,
     as_json: bool,
     as_csv: bool,
     watch: bool,
     state: Path | None,
+    since: float | None,
+    **selection: str | None,
 ) -> None:
     """Show recorded answers; a watcher or camera may be running."""
     from edge.store import queries
@@ -79,7 +66,7 @@ def results(
         return
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    query = queries.Query(label, 0.0 if since is None else time.time() - since, folder)
+    query = queries.Query(since=0.0 if since is None else time.time() - since, **selection)
     found = _answers(queries.ledgers(state), query, watch=watch)
     try:
         _print(found, as_json=as_json, as_csv=as_csv)
@@ -150,7 +137,7 @@ def _reader_is_gone(seconds: float) -> bool:
 def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     from edge.cli.options import lines
     from edge.delivery.stdout import line_of
-    from edge.errors import printable
+    from edge.delivery.table import COLUMNS, cells
     from edge.stats import Stats
     from edge.verdict import ENDED, INTERRUPTED
 
@@ -171,8 +158,5 @@ def _print(found: Iterable["Recorded"], *, as_json: bool, as_csv: bool) -> None:
     table = csv.writer(sys.stdout)
     table.writerow(COLUMNS)
     for recorded in found:
-        row = recorded.as_json()
-        row |= (event := row.pop("event", {})) | {"event": event.get("state")}
-        cells = (row.get(column, "") for column in COLUMNS)
-        table.writerow([printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells])
+        table.writerow(cells(recorded))
         sys.stdout.flush()

@@ -1,7 +1,6 @@
 """`edge-detect service`."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,17 @@ from edge.cli.options import TPU, Seconds
 if TYPE_CHECKING:
     from edge.service.units import Service
 
+MODEL = click.option("--model", type=click.Path(), metavar="FILE", help="Use this .tflite file for every image.")
+CORAL = click.option("--tpu", help="Run the model on a Coral Edge TPU.", **TPU)
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the steps without doing them.")
 
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of both services, named as those of the commands that they run."""
+    """Options of the services for folders and cameras, named as those of the commands that they run."""
     for option in (
         DRY_RUN,
-        click.option("--model", type=click.Path(), metavar="FILE", help="Use this .tflite file for every image."),
-        click.option("--tpu", help="Run the model on a Coral Edge TPU.", **TPU),
+        MODEL,
+        CORAL,
         click.option("--on-verdict", metavar="COMMAND", help="Run this command for every answer."),
         click.option("--on-fake", metavar="COMMAND", help="Run this command for each FAKE."),
         click.option("--log", type=click.Path(), metavar="FILE", help="Append every answer to this file as JSON."),
@@ -83,11 +84,50 @@ def install_camera(dry_run: bool, **options: Any) -> None:
     _install(Camera(folders, variables), dry_run=dry_run)
 
 
+@install.command(
+    "serve", cls=OptionalValuesCommand, epilog="Example: sudo edge-detect service install serve --host 0.0.0.0"
+)
+@click.option(
+    "--host", metavar="ADDRESS", help="Listen at this address: 0.0.0.0 or :: for all.  [default: 127.0.0.1, no token]"
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Listen at this TCP port.  [default: 8642]")
+@click.option("--base-path", metavar="PATH", help="Serve everything below this path, behind a reverse proxy.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Answer to this host name too; may be repeated.")
+@click.option("--mqtt", metavar="URL", help="Publish answers to this MQTT broker: mqtts://user:password@host.")
+@click.option("--mqtt-prefix", metavar="TOPIC", help="Begin every topic with this text.  [default: edge-detect]")
+@click.option("--mqtt-ca", type=click.Path(), metavar="FILE", help="Check the broker by the certificates of this file.")
+@click.option("--mqtt-node", metavar="NAME", help="Name this board at the broker.  [default: the host name]")
+@CORAL
+@MODEL
+@DRY_RUN
+def install_serve(dry_run: bool, **options: Any) -> None:
+    """Install a service with the pages and the API, also after a reboot.
+
+    For any address but 127.0.0.1, and with --allow-host, it makes a token, and prints it once.
+    """
+    from edge.requirements import SERVE, load
+    from edge.serve.mqtt.settings import of_options
+    from edge.serve.settings import base_path
+    from edge.service.units import Serve
+
+    for module in SERVE:
+        load(module)
+    options["base_path"] = base_path(options["base_path"] or "")
+    for name in options["allow_host"]:
+        if len(name.split()) != 1:  # an environment variable separates names by spaces
+            raise click.UsageError(f"--allow-host {name!r}: not a host name")
+    if of_options(options) is not None:
+        load("paho.mqtt")
+    variables, _ = _variables(options | {"mqtt_ca": options["mqtt_ca"] and os.path.abspath(options["mqtt_ca"])})
+    what = Serve(variables)
+    _install(what, dry_run=dry_run)
+
+
 def _variables(options: dict[str, Any], *writable: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The options as environment variables with absolute paths, and the folders of the options named in `writable`."""
     absolute = dict(options)
     for name in ("model", *writable):
-        absolute[name] = os.path.abspath(options[name]) if options[name] else None
+        absolute[name] = os.path.abspath(options[name]) if options.get(name) else None
     paths = {name: absolute[name] for name in writable if absolute[name]}
     folders = [os.path.dirname(path) if name == "log" else path for name, path in paths.items()]
     variables = {
@@ -103,24 +143,25 @@ def _install(what: "Service", *, dry_run: bool) -> None:
 
     Installer(Places(), click.echo, dry_run=dry_run).install(what)
     if not dry_run:
-        click.echo(f"{what.unit} is running; see its answers by: journalctl -u '{what.unit}' -f")
+        click.echo(f"{what.unit} is running; see what it does by: journalctl -u '{what.unit}' -f")
 
 
 @service.command(epilog="Example: sudo edge-detect service uninstall watch /srv/inbox")
-@click.argument("kind", required=False, type=click.Choice(["watch", "camera"]))
+@click.argument("kind", required=False, type=click.Choice(["watch", "camera", "serve"]))
 @click.argument("folder", required=False, type=click.Path())
 @DRY_RUN
 def uninstall(kind: str | None, folder: str | None, dry_run: bool) -> None:
-    """Remove the service of one folder or of the camera; without arguments, all.
+    """Remove the service of one folder, of the camera or of the pages; without arguments, all.
 
     The ledger stays in /var/lib/edge-detect, and no image is touched.
     """
     from edge.service.install import Installer, Places
-    from edge.service.units import CAMERA_UNIT, Watch
+    from edge.service.units import CAMERA_UNIT, SERVE_UNIT, Watch
 
     if (kind == "watch") != (folder is not None):
         raise click.UsageError("Name the folder: service uninstall watch FOLDER")
-    unit = CAMERA_UNIT if kind == "camera" else Watch(os.path.abspath(folder)).unit if folder else None
+    units = {"camera": CAMERA_UNIT, "serve": SERVE_UNIT}
+    unit = Watch(os.path.abspath(folder)).unit if folder else units.get(kind or "")
     Installer(Places(), click.echo, dry_run=dry_run).uninstall(unit)
 
 
@@ -130,6 +171,8 @@ def status_of_units() -> None:
     from edge.errors import ServiceError
 
     try:
+        import subprocess  # here: `--help` starts faster without
+
         done = subprocess.run(["systemctl", "--no-pager", "--full", "status", "edge-detect-*"], check=False)
     except OSError as error:
         raise ServiceError("systemctl: systemd is not installed here") from error

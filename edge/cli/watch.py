@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.cli.commands import ReloadableCommand
-from edge.cli.options import EXIT_STATUS, FAILED, Seconds, lines, model_options, option, state_option
+from edge.cli.options import (
+    EXIT_STATUS,
+    FAILED,
+    Seconds,
+    lines,
+    model_options,
+    option,
+    provenance_options,
+    state_option,
+)
 from edge.cli.reload import run
 
 if TYPE_CHECKING:
@@ -73,9 +82,10 @@ PATTERN = "Examples: '*.jpg', 'drafts/*'. Case is ignored; may be repeated."
 @option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Number of decoding processes.  [default: one for each core, if memory allows]",
+    help="Number of processes that decode and classify.  [default: one for each core]",
 )
 @state_option
+@provenance_options
 @model_options
 @click.pass_context
 def watch(context: click.Context, /, once: bool, **settings: Any) -> None:

@@ -23,14 +23,14 @@ class Progress:
         self._shown_at = 0.0
         self._is_shown = False
 
-    def write(self, answer: Answer | Recorded) -> None:
-        """Clear the progress line, and write an answer to the output lines.
+    def write(self, *answers: Answer | Recorded) -> None:
+        """Clear the progress line, and write answers to the output lines.
 
         Raises:
-            SinkError: it cannot be written.
+            SinkError: see `Lines.write`.
         """
         self.clear()
-        self._lines.write(answer)
+        self._lines.write(*answers)
 
     def show(self, text: str) -> None:
         """Show the line; an empty text removes it."""

@@ -1,9 +1,9 @@
 """How the work loop of a long-running command starts, shows that it is alive, waits, retries and stops."""
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from edge.daemon.stop import StopEvent
 from edge.daemon.systemd import Notifier
 from edge.errors import CoralError, LedgerError
 from edge.retry import Backoff
@@ -25,7 +25,7 @@ class Lifecycle:
     heartbeat from another thread would tell the watchdog that a loop is alive which hangs.
 
     Attributes:
-        stop: set when the work is to end. Other threads may wait for it.
+        stop: set when the work is to end.
         ended_by: the first signal that asked the process to end; None if there was none.
         reload: whether the work is to start again with reloaded settings.
         once: the work ends by itself; errors are raised instead of being retried.
@@ -42,7 +42,7 @@ class Lifecycle:
             notifier: the connection to systemd; None: none.
         """
         self.notifier = notifier or Notifier({})
-        self.stop = threading.Event()
+        self.stop = StopEvent()
         self.ended_by: int | None = None
         self.reload = self.is_reload = self.is_ready = False
         self.once, self.waits_at_start = once, self.is_service
@@ -59,16 +59,19 @@ class Lifecycle:
         return self.stop.is_set()
 
     def begin(self, *, waits_at_start: bool) -> None:
-        """Start the work again, unless a signal has asked the process to end meanwhile."""
-        self.reload = self.is_ready = False
+        """Start the work again, unless a signal has come that asks it to end."""
+        self.is_ready = False
         self.waits_at_start, self.on_heartbeat = waits_at_start, lambda: None
         self.stop.clear()
-        if self.ended_by is not None or self.reload:  # a signal may have come since the first line
+        if self.ended_by is not None or self.reload:
             self.stop.set()
 
     def reloading(self) -> None:
-        """Report to systemd that settings are being reloaded."""
-        self.is_reload = True
+        """Report to systemd that settings are being reloaded.
+
+        Call it before they are read: a signal that comes later asks for another reload.
+        """
+        self.reload, self.is_reload = False, True
         self.notifier.reloading()
 
     def ready(self) -> None:

@@ -15,7 +15,9 @@ from edge.paths import xdg_folder
 from edge.store.state import default_folder
 
 SUFFIX = ".status"
+LIVE_SUFFIX = ".live"  # of the sockets of `edge.daemon.live`
 TIMEOUT_SECONDS = 5.0
+MAX_STATUS_BYTES = 1_000_000
 SERVICES = Path("/run/edge-detect")  # runtime folder of the systemd units
 
 
@@ -45,22 +47,11 @@ class StatusServer:
         Args:
             watched: real path of the watched folder, or name of the camera.
         """
-        folder = runtime_folder()
-        self._path = folder / f"{os.getpid()}-{hashlib.sha256(os.fsencode(watched)).hexdigest()[:16]}{SUFFIX}"
+        self._path = socket_path(watched, SUFFIX)
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError):  # the folder is read-only, for example: work without a status socket
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _remove_stale(folder)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-            try:
-                self._path.unlink(missing_ok=True)
-                with _short_address(self._path) as address:
-                    listener.bind(address)
-                listener.listen(8)
-            except OSError:
-                listener.close()
-                raise
-            self._socket = listener
+            self._socket = listen(self._path)
+            self._socket.setblocking(False)
 
     def serve(self, status: Callable[[], dict[str, Any]]) -> None:
         """Answer pending connections without blocking."""
@@ -91,49 +82,87 @@ def ask() -> Iterator[dict[str, Any] | str]:
 
     It asks those of this account and of the services.
     """
-    folders = {runtime_folder(), runtime_folder({}), SERVICES, *_listed(SERVICES)}
-    for path in sorted(path for folder in folders for path in _listed(folder) if path.suffix == SUFFIX):
+    for path in sockets(SUFFIX):
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):  # it has just ended, or was killed
-            yield _status(path)
+            yield status_of(path)
+
+
+def sockets(suffix: str) -> list[Path]:
+    """The sockets of this account and of the services whose names end so, sorted; some may have no process any more."""
+    folders = {runtime_folder(), runtime_folder({}), SERVICES, *listed(SERVICES)}
+    return sorted(path for folder in folders for path in listed(folder) if path.suffix == suffix)
+
+
+def socket_path(watched: str, suffix: str) -> Path:
+    """The path of this process's socket for a watched folder or camera."""
+    return runtime_folder() / f"{os.getpid()}-{source_id(watched)}{suffix}"
+
+
+def source_id(watched: str) -> str:
+    """What names a watched folder or camera in the names of its sockets: 16 hexadecimal digits."""
+    return hashlib.sha256(os.fsencode(watched)).hexdigest()[:16]
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening Unix socket at a path, whose folder is made if it is missing; sockets of killed processes go.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remove_stale(path.parent)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)
+        with short_address(path) as address:
+            listener.bind(address)
+        listener.listen(8)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _remove_stale(folder: Path) -> None:
     """Remove the sockets of processes that were killed."""
-    for path in _listed(folder):
-        if path.suffix == SUFFIX:
+    for path in listed(folder):
+        if path.suffix in (SUFFIX, LIVE_SUFFIX):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, contextlib.suppress(OSError):
                 client.setblocking(False)
                 try:
-                    with _short_address(path) as address:
+                    with short_address(path) as address:
                         client.connect(address)
                 except ConnectionRefusedError:
                     path.unlink()
 
 
-def _status(path: Path) -> dict[str, Any] | str:
+def status_of(path: Path, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any] | str:
     """The status from one socket, or the error as one line.
+
+    Args:
+        seconds: time limit.
 
     Raises:
         FileNotFoundError, ConnectionRefusedError: its process has ended.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(TIMEOUT_SECONDS)
+        client.settimeout(seconds)
         try:
-            with _short_address(path) as address:
+            with short_address(path) as address:
                 client.connect(address)
             with client.makefile("rb") as answer:
-                status: dict[str, Any] = json.loads(answer.readline())
+                status: dict[str, Any] = json.loads(answer.readline(MAX_STATUS_BYTES))
                 return status
         except PermissionError:
             return f"{printable(path)}: this account has no permission to ask for the status; try sudo"
         except (FileNotFoundError, ConnectionRefusedError):
             raise
-        except (OSError, ValueError):  # also if its queue of connections is full, because it hangs
-            return f"{printable(path)}: does not answer within {TIMEOUT_SECONDS:g} s"
+        except (OSError, ValueError, RecursionError):  # also if its queue of connections is full, because it hangs
+            return f"{printable(path)}: does not answer within {seconds:g} s"
 
 
 @contextlib.contextmanager
-def _short_address(path: Path) -> Iterator[bytes]:
+def short_address(path: Path) -> Iterator[bytes]:
     """The address of a socket by a descriptor of its folder, because its path may exceed 107 bytes (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -142,7 +171,7 @@ def _short_address(path: Path) -> Iterator[bytes]:
         os.close(folder)
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
     """The entries of a folder that are not regular files; without those that this account cannot see."""
     found = []
     with contextlib.suppress(OSError):

@@ -30,11 +30,21 @@ class JournalLines:
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
-    def write(self, answer: Answer | Recorded) -> None:
+    def write(self, *answers: Answer | Recorded) -> None:
         """
         Raises:
-            SinkError: the journal cannot be written.
+            SinkError: the journal cannot be written; its `delivered` is the id of the last answer that was.
         """
+        last: int | None = None
+        for answer in answers:
+            try:
+                self._write(answer)
+            except SinkError as error:
+                error.delivered = last
+                raise
+            last = answer.id if isinstance(answer, Recorded) else None
+
+    def _write(self, answer: Answer | Recorded) -> None:
         fields, message = {"SYSLOG_IDENTIFIER": "edge-detect"}, line_of(answer)
         if isinstance(answer, Recorded):
             fields["EDGE_DETECT_ID"] = str(answer.id)
@@ -65,7 +75,11 @@ def _of_verdict(verdict: Verdict, message: str) -> dict[str, str]:
         "EDGE_DETECT_SCORE": f"{verdict.score:.6f}",
         "EDGE_DETECT_CONFIDENCE": f"{verdict.confidence:.6f}",
     }
-    return fields | {"EDGE_DETECT_MODEL": printable(verdict.model)} if verdict.model else fields
+    if verdict.model:
+        fields["EDGE_DETECT_MODEL"] = printable(verdict.model)
+    if verdict.provenance:
+        fields["EDGE_DETECT_PROVENANCE"] = verdict.provenance[0].says
+    return fields
 
 
 def _field(name: str, value: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edge.doctor import cameras, coral, runtime, services, storage, system
+from edge.doctor import cameras, coral, fleet, mqtt, runtime, services, storage, system
 from edge.doctor.choices import Choices
 from edge.doctor.finding import WARNING, Finding
 from edge.doctor.host import Host, shortened
@@ -39,10 +39,14 @@ def _checks(machine: Host, choices: Choices) -> tuple[tuple[str, Iterator[Findin
         ("Pillow", runtime.pillow(machine)),
         ("HEIC", runtime.heic(machine)),
         ("AVIF", runtime.avif(machine)),
+        ("provenance", runtime.provenance(machine)),
+        ("serve", runtime.serve(machine)),
+        ("MQTT", mqtt.mqtt(machine, choices)),
         ("click", runtime.commands(machine)),
         ("runtime", runtime.runtimes(machine, choices)),
         ("models", runtime.models(machine, choices)),
         ("Pi camera", cameras.pi_camera(machine)),
         ("webcam", cameras.video(machine)),
         ("Coral", coral.coral(machine, choices)),
+        ("fleet", fleet.fleet(choices)),
     )

@@ -84,36 +84,46 @@ def runtime(name: str) -> str:
     return ""
 
 
-def models(chosen: str) -> list[dict[str, Any]]:
-    """A description of each model: of the chosen one, if any, and of the bundled ones.
+_OURS = "came with edge-detect"
 
-    `is_taken`: images go to it. `is_absent`: this installation came without it.
+
+def models(chosen: str) -> list[dict[str, Any]]:
+    """A description of each model: of the chosen one, if any, of the installed ones in use, and of the bundled ones.
+
+    `is_taken`: images go to it. `is_absent`: this installation came without it. `is_installed`: by `model pull`.
     """
     from edge.inference import model
+    from edge.inference.chosen import chosen_paths
 
     folder, default = model.default_path().parent, model.DEFAULT
-    models_found = [_of_model(Path(chosen), is_ours=False, is_taken=True)] if chosen else []
+    models_found = [_of_model(Path(chosen), origin="chosen", is_taken=True)] if chosen else []
+    installed: dict[str, Path] = {}
+    try:
+        installed = chosen_paths(model.BUNDLED)
+    except EdgeDetectError as error:
+        models_found.append(_described(Path(), error=str(error), is_taken=not chosen) | {"is_installed": True})
+    for path in dict.fromkeys(installed.values()):
+        models_found.append(_of_model(path, origin="installed", is_taken=not chosen) | {"is_installed": True})
     for name in model.BUNDLED:
         for path in (folder / name, folder / name.replace("int8", "float16")):
-            is_taken = path.name == name and not chosen
+            is_taken = path.name == name and not chosen and name not in installed
             if name == default or any(map(os.path.lexists, (path, model.description_path(path)))):
-                models_found.append(_of_model(path, is_ours=True, is_taken=is_taken))
+                models_found.append(_of_model(path, origin=_OURS, is_taken=is_taken))
             elif path.name == name:
                 models_found.append(_described(path, is_absent=True))
     return models_found
 
 
-def _of_model(path: Path, *, is_ours: bool, is_taken: bool) -> dict[str, Any]:
+def _of_model(path: Path, *, origin: str, is_taken: bool) -> dict[str, Any]:
     from edge.inference import model
 
     try:
         loaded = model.load(path)
     except EdgeDetectError as error:
         return _described(path, error=str(error), is_taken=is_taken)
-    if is_ours and loaded.description is None:
+    if origin == _OURS and loaded.description is None:
         return _described(path, error=f"{path}: its description {path.stem}.json is missing", is_taken=is_taken)
     whole = "checksum right" if loaded.description else "no description beside it"
-    origin = "came with edge-detect" if is_ours else "chosen"
     found = f"{path.name}, {origin}, {len(loaded.content)} bytes, {whole}{_purpose(loaded)}"
     return _described(path, found=found, is_taken=is_taken)
 
@@ -121,7 +131,8 @@ def _of_model(path: Path, *, is_ours: bool, is_taken: bool) -> dict[str, Any]:
 def _described(
     path: Path, *, found: str = "", error: str = "", is_taken: bool = False, is_absent: bool = False
 ) -> dict[str, Any]:
-    return {"path": str(path), "found": found, "error": error, "is_taken": is_taken, "is_absent": is_absent}
+    described = {"path": str(path), "found": found, "error": error, "is_taken": is_taken, "is_absent": is_absent}
+    return described | {"is_installed": False}
 
 
 def _purpose(model: "Model") -> str:

@@ -90,6 +90,20 @@ def heic(machine: Host) -> Iterator[Finding]:
         yield Finding("HEIC", OK, found)
 
 
+def provenance(machine: Host) -> Iterator[Finding]:
+    """Whether the signatures of Content Credentials can be checked."""
+    if not is_there("c2pa"):
+        yield Finding("provenance", ABSENT, "c2pa-python is not installed; signatures in pictures are not checked")
+        return
+    found = f"c2pa-python {version('c2pa-python')}"
+    try:
+        machine.ask("module", "c2pa")
+    except ProbeError as error:
+        yield Finding("provenance", WARNING, f"{found} does not load: {error}", reinstalling(machine, "c2pa-python"))
+        return
+    yield too_old("provenance", "c2pa", version("c2pa-python")) or Finding("provenance", OK, found)
+
+
 def avif(machine: Host) -> Iterator[Finding]:
     """Whether AVIF pictures can be read."""
     if not is_there("PIL"):
@@ -99,12 +113,39 @@ def avif(machine: Host) -> Iterator[Finding]:
         machine.ask("module", "PIL._avif")
     except ProbeError as error:
         if "No module named" in str(error):
-            yield Finding("AVIF", ABSENT, f"{found} does not read it; 11.3 or later does, if it was built with libavif")
+            least = requirements.PILLOW_FOR_AVIF
+            yield Finding("AVIF", ABSENT, f"{found} does not read it; {least} or later does, if built with libavif")
         else:
             fix = reinstalling(machine, "pillow")
             yield Finding("AVIF", WARNING, f"{found}: its decoder does not load: {error}", fix)
     else:
         yield Finding("AVIF", OK, found)
+
+
+def serve(machine: Host) -> Iterator[Finding]:
+    """Whether `edge-detect serve` has the packages that it needs."""
+    packages = {module: requirements.PACKAGES[module] for module in requirements.SERVE}
+    missing = [package for module, package in packages.items() if not is_there(module)]
+    if len(missing) == len(packages):
+        yield Finding("serve", ABSENT, "Starlette is not installed; `edge-detect serve` would need it")
+        return
+    if missing:
+        fix = installing(machine, *(package.requirement for package in missing))
+        found = f"not installed: {', '.join(package.title for package in missing)}: `edge-detect serve` does not start"
+        yield Finding("serve", WARNING, found, fix)
+        return
+    found = ", ".join(f"{package.title} {version(package.name)}" for package in packages.values())
+    for module, package in packages.items():
+        if reason := requirements.too_old(module, version(package.name)):
+            yield Finding("serve", WARNING, f"{package.title} {reason}", package.fix)
+            return
+        try:
+            machine.ask("module", module)
+        except ProbeError as error:
+            fix = reinstalling(machine, package.name)
+            yield Finding("serve", WARNING, f"{package.title} does not load: {error}", fix)
+            return
+    yield Finding("serve", OK, found)
 
 
 def commands(machine: Host) -> Iterator[Finding]:
@@ -164,6 +205,11 @@ def models(machine: Host, choices: Choices) -> Iterator[Finding]:
             yield Finding("model", ABSENT, f"{found}: another model classifies its images")
         elif not one["error"]:
             yield Finding("model", OK, printable(one["found"]))
+        elif one["is_installed"]:
+            state = PROBLEM if one["is_taken"] else WARNING
+            yield Finding(
+                "model", state, printable(one["error"]), "edge-detect model list; then: edge-detect model use"
+            )
         elif is_ours:
             fix = f"in a fresh checkout: {machine.python} -m pip install --force-reinstall --no-deps ."
             state = PROBLEM if one["is_taken"] else WARNING
@@ -173,7 +219,8 @@ def models(machine: Host, choices: Choices) -> Iterator[Finding]:
             yield Finding("model", PROBLEM, printable(one["error"]), fix)
     for one in found_models:
         if one["is_taken"] and not one["error"]:
-            yield _inference(machine, choices, one["path"], is_ours=one["path"] != path)
+            is_ours = one["path"] != path and not one["is_installed"]
+            yield _inference(machine, choices, one["path"], is_ours=is_ours)
 
 
 def too_old(name: str, module: str, version: str) -> Finding | None:

@@ -8,7 +8,7 @@ from edge.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding
 from edge.doctor.host import Host, shortened
 from edge.errors import SettingsError, printable
 
-UNITS = ("edge-detect-watch@*.service", "edge-detect-camera.service")
+UNITS = ("edge-detect-watch@*.service", "edge-detect-camera.service", "edge-detect-serve.service")
 
 
 def settings(choices: Choices) -> Iterator[Finding]:

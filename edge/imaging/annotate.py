@@ -12,7 +12,7 @@ from PIL import Image
 
 from edge.errors import ImageError, SinkError, printable, reason_of
 from edge.files import whole_file
-from edge.imaging import preprocess
+from edge.imaging import preprocess, reasons
 from edge.imaging.preprocess import FIGURE_SUFFIX, Pixels
 from edge.verdict import LABELS, UNSURE, Place, Verdict, percentage
 
@@ -103,7 +103,7 @@ def _source_of(path: str) -> str | None:
     try:
         with Image.open(BytesIO(preprocess.read(path)), formats=("PNG",)) as figure:
             about = figure.info  # from the chunks before the pixels; nothing is decoded
-    except (ImageError, *preprocess.DECODER_ERRORS):
+    except (ImageError, *reasons.DECODER_ERRORS):
         return None
     return str(about.get("Source", "")) if about.get("Software") == SOFTWARE else None
 

@@ -10,6 +10,7 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
+from edge import requirements
 from edge.errors import UnreadableFileError
 from edge.imaging import completeness, heic
 
@@ -38,7 +39,10 @@ def require_decoder(path: str | bytes | os.PathLike[str], head: bytes) -> None:
         UnreadableFileError: it is AVIF, and this Pillow does not read AVIF.
     """
     if is_avif(head) and find_spec("PIL._avif") is None:
-        raise UnreadableFileError(path, "AVIF needs Pillow 11.3 or later, built with libavif: pip install -U pillow")
+        least = requirements.PILLOW_FOR_AVIF
+        raise UnreadableFileError(
+            path, f"AVIF needs Pillow {least} or later, built with libavif: pip install -U pillow"
+        )
 
 
 def opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:

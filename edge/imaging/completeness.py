@@ -11,10 +11,11 @@ Pillow refuses a GIF in which data are missing.
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from io import BytesIO
 
 from PIL import Image
+
+from edge.records import dataclass, field
 
 # Zeros at the end of compressed data that only an interrupted copy explains.
 _ZEROS = 64
@@ -77,8 +78,8 @@ def require_heif(data: bytes) -> None:
         ValueError: one of them lies beyond the end of the file, or ends in zeros.
     """
     try:
-        items = _Items()
-        for kind, start, end in _boxes(data, 0, len(data)):
+        items = Items()
+        for kind, start, end in boxes(data, 0, len(data)):
             if kind == b"meta":
                 items.read(data, start + 4, end)
                 break
@@ -97,7 +98,7 @@ def _require_no_zeros(data: bytes, start: int, end: int) -> None:
         raise ValueError(_REST_IS_ZEROS)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The boxes of ISO/IEC 14496-12, section 4.2: type, and start and end of the content; the last may be cut short."""
     while at + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -109,18 +110,20 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         yield kind, start, min(at, end)
 
 
-@dataclass
-class _Items:
+@dataclass()
+class Items:
     """The items of a `meta` box (ISO/IEC 14496-12, section 8.11), by their number.
 
     Attributes:
         parts: of derived images, such as a grid: the images that it consists of.
         extents: (start, end) in the file of each item's data.
+        inner_extents: (start, end) in the `idat` box of the data of those items that lie there.
     """
 
     primary: int = 0
     parts: dict[int, list[int]] = field(default_factory=dict)
     extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    inner_extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     def of_primary(self) -> Iterator[tuple[int, int]]:
         """The extents of the primary image and of all images that it consists of."""
@@ -138,12 +141,12 @@ class _Items:
         Raises:
             struct.error, IndexError: it is cut short, or has more extents than a real one.
         """
-        for kind, start, stop in _boxes(data, at, end):
+        for kind, start, stop in boxes(data, at, end):
             if kind == b"pitm":
                 (self.primary,) = struct.unpack_from(">H" if data[start] == 0 else ">I", data, start + 4)
             elif kind == b"iref":
                 number = "H" if data[start] == 0 else "I"
-                for reference, first, _ in _boxes(data, start + 4, stop):
+                for reference, first, _ in boxes(data, start + 4, stop):
                     if reference == b"dimg":
                         item, count = struct.unpack_from(f">{number}H", data, first)
                         offset = first + struct.calcsize(f">{number}H")
@@ -181,3 +184,5 @@ class _Items:
                 length = number(length_size)
                 if method == 0:  # in the file, not in the `meta` box
                     self.extents.setdefault(item, []).append((start, start + length if length else len(data)))
+                elif method == 1:
+                    self.inner_extents.setdefault(item, []).append((start, start + length))

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edge import requirements
 from edge.errors import UnreadableFileError
-from edge.imaging import completeness
+from edge.imaging import completeness, heif_grid
 
 # Brands of ISO/IEC 23008-12, annex B: those of images coded with HEVC, and those of any codec.
 _HEVC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
@@ -107,6 +107,33 @@ def load(image: Image.Image) -> None:
     """
     with _memory_errors():
         image.load()
+
+
+def loaded_part(image: Image.Image, data: bytes, box: tuple[int, int, int, int]) -> tuple[Image.Image, int, int] | None:
+    """Decode no more tiles of a photo than a part of it needs.
+
+    Args:
+        image: of `opened`.
+        data: the file's content.
+        box: the part: left, top, right, bottom in pixels of the upright photo.
+
+    Returns:
+        An image with this part, and its left and top edge in the photo; None if the photo has to be decoded as a whole.
+
+    Raises:
+        MemoryError: there is not enough memory now.
+    """
+    found = heif_grid.part(data, box) if image.mode == "RGB" else None
+    if found is None:
+        return None
+    try:
+        with _memory_errors(), type(image)(BytesIO(found.data)) as part:  # type: ignore[call-arg]  # of pillow-heif
+            if (part.size, part.mode) != (found.size, image.mode):
+                return None
+            part.load()
+            return (part, found.left, found.top) if part.size == found.size else None
+    except (RuntimeError, SyntaxError, ValueError, EOFError, OSError):
+        return None  # the error of the whole photo counts
 
 
 @contextmanager

@@ -6,10 +6,10 @@ Nothing here refers to an interpreter, so it can be sent to decoding processes.
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from edge.imaging.preprocess import Pixels
-from edge.imaging.views import Size, Taken, Views, of_frame, taken_as
+from edge.imaging.views import LazyViews, Size, Taken, Views, of_frame, taken_as, taken_lazily
+from edge.records import dataclass
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,37 @@ def take(
     Raises:
         UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
     """
-    latest: tuple[Size, Input] | None = None
+    choice = _Choice(chosen)
+    taken = taken_as(path, data, choice)
+    return choice.input, taken
 
-    def wanted(own_size: Size) -> tuple[Views | None, Size]:
-        nonlocal latest
-        if latest is None or latest[0] != own_size:  # usually the decoded size is that of the header
-            latest = own_size, chosen(own_size)
-        return latest[1].views, latest[1].size
 
-    taken = taken_as(path, data, wanted)
-    assert latest is not None  # asked for before anything is decoded
-    return latest[1], taken
+def take_lazily(
+    path: str | bytes | os.PathLike[str], data: bytes | None, chosen: Callable[[Size], Input]
+) -> tuple[Input, LazyViews]:
+    """Like `take`, but the views are cut when they are needed, for a caller that has the network at hand."""
+    choice = _Choice(chosen)
+    lazy = taken_lazily(path, data, choice)
+    return choice.input, lazy
+
+
+class _Choice:
+    """The views and size that the chosen input has, for `edge.imaging.views.taken_as`."""
+
+    def __init__(self, chosen: Callable[[Size], Input]) -> None:
+        self._chosen = chosen
+        self._latest: tuple[Size, Input] | None = None
+
+    def __call__(self, own_size: Size) -> tuple[Views | None, Size]:
+        if self._latest is None or self._latest[0] != own_size:  # usually the decoded size is that of the header
+            self._latest = own_size, self._chosen(own_size)
+        return self.input.views, self.input.size
+
+    @property
+    def input(self) -> Input:
+        """For the size that was asked for last: one is, before anything is decoded."""
+        assert self._latest is not None
+        return self._latest[1]
 
 
 def take_of_frame(pixels: Pixels, chosen: Callable[[Size], Input]) -> tuple[Input, Taken]:

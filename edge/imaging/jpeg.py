@@ -13,6 +13,8 @@ from io import BytesIO
 from PIL import JpegImagePlugin
 
 END = b"\xff\xd9"
+_START = b"\xff\xd8\xff"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that begin a frame, SOF0 to SOF15
 _START_OF_SCAN = 0xDA
 _RESTART_INTERVAL = b"\xff\xdd"
 _RESTARTS = range(0xD0, 0xD8)
@@ -35,12 +37,24 @@ def without_end(data: bytes) -> bytes | None:
     return kept.rstrip(b"\xff")  # padding, or the first half of the end marker
 
 
+def sample_bits(data: bytes) -> int | None:
+    """The bits of a sample, by the header of a JPEG; None if there is no header, or another format."""
+    at = _segment(data, _FRAMES) if data.startswith(_START) else None
+    return data[at] if at is not None and at < len(data) else None
+
+
 def _scan(data: bytes) -> int | None:
     """The position of the first start-of-scan marker; None if the segments before it are damaged."""
+    content = _segment(data, frozenset((_START_OF_SCAN,)))
+    return None if content is None else data.rfind(b"\xff", 0, content - 2)
+
+
+def _segment(data: bytes, kinds: frozenset[int]) -> int | None:
+    """Where the content of the first segment of these kinds begins, behind its length; None if there is none."""
     at = 2
     while marker := re.compile(rb"\xff+([^\xff])").match(data, at):
-        if marker[1][0] == _START_OF_SCAN:
-            return marker.start()
+        if marker[1][0] in kinds:
+            return marker.end() + 2
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return None
 

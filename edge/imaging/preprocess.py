@@ -21,24 +21,26 @@ The steps, in this order:
 
 import contextlib
 import os
-import re
 import stat
 import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.imaging import avif, completeness, heic, jpeg, png, tiff
+from edge.imaging import jpeg, modes, reasons, turning
+from edge.records import dataclass
 
-Pixels = npt.NDArray[np.uint8]
+if TYPE_CHECKING:  # numpy.typing takes a millisecond to import
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+else:
+    Pixels = np.ndarray
 
 # Formats of photographs and generated images. Pillow reads dozens more, whose
 # decoders are rarely tested: hostile files must not reach them. JPEG includes
@@ -47,11 +49,10 @@ Pixels = npt.NDArray[np.uint8]
 _OF_PILLOW = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 FORMATS = (*_OF_PILLOW, "HEIC", "AVIF")  # the last two: see edge.imaging.heic and edge.imaging.avif
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}.union(
-        heic.SUFFIXES, avif.SUFFIXES
-    )
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".heic", ".heif", ".hif", ".avif"}
 )
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 FIGURE_SUFFIX = "_results.png"  # of the figures of edge.imaging.annotate, which are never classified
 
 # Pillow's default, so also that of most training scripts. Another filter changes
@@ -70,39 +71,15 @@ _BYTES_PER_PLAIN_PIXEL = 8
 _BYTES_PER_OTHER_PIXEL = 13  # transparency and palettes are copied twice
 _NO_MEMORY = "not enough memory to decode it"
 
-# How to turn an image upright, by its EXIF orientation (Exif 2.32, tag 0x0112).
-TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 # Images that are too large are refused below, with a reason; Pillow's warning
 # would only add noise on stderr.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF data does not matter: only the pixels are used.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-# The exceptions that Pillow's decoders raise on damaged data.
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+
+def before_decoding(nbytes: int) -> None:
+    """Called before an image is decoded that needs so many bytes of memory; a decoding process replaces it, to wait."""
 
 
 def read(path: str | bytes | os.PathLike[str]) -> bytes:
@@ -155,8 +132,11 @@ def pixels_and_size(
     return np.asarray(scaled), own_size
 
 
-def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
+def upright(path: str | bytes | os.PathLike[str], longest: int, data: bytes | None = None) -> Image.Image:
     """The image for display: RGB, upright, with its aspect ratio, at most `longest` pixels a side.
+
+    Args:
+        data: the file's content, if it has been read already.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
@@ -166,7 +146,7 @@ def upright(path: str | bytes | os.PathLike[str], longest: int) -> Image.Image:
         scale = min(1.0, longest / max(size))
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
-    return _decoded(path, read(path), within)[0]
+    return _decoded(path, read(path) if data is None else data, within)[0]
 
 
 def decoded(path: str | bytes | os.PathLike[str], data: bytes | None = None) -> tuple[Image.Image, bool]:
@@ -209,11 +189,11 @@ def _opened(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Image:
     try:
         image = _identified(path, data)
     except UnidentifiedImageError:
-        raise UndecodableImageError(path, f"not an image in a known format ({', '.join(FORMATS)})") from None
+        raise UndecodableImageError(path, reasons.of_unknown(data, FORMATS)) from None
     except MemoryError as error:
         raise UnreadableFileError(path, _NO_MEMORY) from error
-    except DECODER_ERRORS as error:
-        raise UndecodableImageError(path, _reason(error)) from error
+    except reasons.DECODER_ERRORS as error:
+        raise UndecodableImageError(path, reasons.of_error(error)) from error
     needed = _bytes_needed(image, data)
     if needed > MAX_DECODING_BYTES:
         raise UndecodableImageError(
@@ -229,21 +209,33 @@ def _identified(path: str | bytes | os.PathLike[str], data: bytes) -> Image.Imag
         with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Image.open does
             return JpegImagePlugin.jpeg_factory(BytesIO(data))
     if data[4:8] == b"ftyp":  # HEIC, AVIF and video
+        from edge.imaging import avif, heic  # a run that begins with a JPEG starts faster without: the same below
+
         return avif.opened(path, data) if avif.is_avif(data) else heic.opened(path, data)
-    if data.startswith(png.SIGNATURE):
+    if data.startswith(_PNG):
+        from edge.imaging import png
+
         return png.opened(data)
     image = Image.open(BytesIO(data), formats=_OF_PILLOW)
     if image.format == "WEBP":
+        from edge.imaging import completeness
+
         completeness.require_webp(data)
     elif image.format == "TIFF":
+        from edge.imaging import tiff
+
         tiff.require_decodable(image, data)
     return image
 
 
 def _bytes_needed(image: Image.Image, data: bytes) -> int:
     if image.format == "HEIF":
+        from edge.imaging import heic
+
         return heic.bytes_needed(image, data)
     if image.format == "AVIF":
+        from edge.imaging import avif
+
         return avif.bytes_needed(image, data)
     return image.width * image.height * _bytes_per_pixel(image)
 
@@ -262,50 +254,80 @@ class Loaded:
     Attributes:
         image: in the mode of the file; a JPEG at the scale that was asked for.
         own_size: upright (width, height) of the whole image.
-        orientation: EXIF orientation, 1 to 8, still to be applied (`TRANSPOSITIONS`).
+        orientation: EXIF orientation, 1 to 8, still to be applied (`edge.imaging.turning`).
+        part: (left, top) of `image` in the stored picture, if only a part was decoded; None: it is the whole.
     """
 
     image: Image.Image
     own_size: tuple[int, int]
     orientation: int
+    part: tuple[int, int] | None = None
 
 
 @contextlib.contextmanager
-def loaded(
-    path: str | bytes | os.PathLike[str], data: bytes, least_side: Callable[[tuple[int, int]], int]
-) -> Iterator[Loaded]:
-    """A decoded image for the length of a `with` block; decoder errors in the block become ours.
+def decoder_errors(path: str | bytes | os.PathLike[str]) -> Iterator[None]:
+    """Turn the errors of Pillow's decoders into UndecodableImageError, and lack of memory into UnreadableFileError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise UnreadableFileError(path, _NO_MEMORY) from error
+    except reasons.DECODER_ERRORS as error:
+        raise UndecodableImageError(path, reasons.of_error(error)) from error
+
+
+def decode(
+    path: str | bytes | os.PathLike[str],
+    data: bytes,
+    least_side: Callable[[tuple[int, int]], int],
+    part: Callable[[tuple[int, int]], tuple[int, int, int, int] | None] | None = None,
+) -> Loaded:
+    """Decode an image file.
 
     Args:
         path: names the image in errors.
         data: the file's content.
         least_side: returns a least side in pixels for the header's upright (width, height). A JPEG is decoded at the
             smallest DCT scale at which both sides keep it.
+        part: returns what is needed of the upright picture (left, top, right, bottom in pixels) for its upright
+            (width, height); only a HEIC photo with tiles is decoded in parts. None: the whole.
 
     Raises:
         UnreadableFileError, UndecodableImageError: see `pixels`.
     """
     endless = jpeg.without_end(data) if data.startswith(_JPEG) else None
-    with _opened(path, data if endless is None else endless + jpeg.END) as image:
-        try:
-            if endless is not None:
-                jpeg.require_whole(endless)
-            stored = image.size  # `draft` changes it
-            orientation = orientation_of(image)
-            least = least_side(as_stored(stored, orientation))
-            image.draft("RGB", (least, least))
-            _load(image, data)
-            if image.format == "TIFF":  # Pillow turns it upright while loading, and may keep the tag
-                stored, orientation = image.size, 1
-            elif image.format not in ("JPEG", "MPO", "PNG"):  # the tag may lie behind the pixels
-                orientation = orientation_of(image)
-            # Programs that do not know of transparency leave it zero in a BMP; browsers show such a picture opaque.
-            is_opaque = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
-            yield Loaded(image.convert("RGB") if is_opaque else image, as_stored(stored, orientation), orientation)
-        except MemoryError as error:
-            raise UnreadableFileError(path, _NO_MEMORY) from error
-        except DECODER_ERRORS as error:
-            raise UndecodableImageError(path, _reason(error)) from error
+    with _opened(path, data if endless is None else endless + jpeg.END) as image, decoder_errors(path):
+        if endless is not None:
+            jpeg.require_whole(endless)
+        stored = image.size  # `draft` changes it
+        orientation = turning.of(image)
+        least = least_side(turning.as_stored(stored, orientation))
+        image.draft("RGB", (least, least))
+        before_decoding(_bytes_needed(image, data))
+        if image.format == "HEIF" and part and (box := part(stored)):
+            from edge.imaging import heic
+
+            if found := heic.loaded_part(image, data, box):
+                return Loaded(found[0], stored, 1, found[1:])
+        _load(image, data)
+        if image.format == "TIFF":  # Pillow turns it upright while loading, and may keep the tag
+            stored, orientation = image.size, 1
+        elif image.format not in ("JPEG", "MPO", "PNG"):  # the tag may lie behind the pixels
+            orientation = turning.of(image)
+        # Programs that do not know of transparency leave it zero in a BMP; browsers show such a picture opaque.
+        is_opaque = image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
+        return Loaded(image.convert("RGB") if is_opaque else image, turning.as_stored(stored, orientation), orientation)
+
+
+@contextlib.contextmanager
+def loaded(
+    path: str | bytes | os.PathLike[str], data: bytes, least_side: Callable[[tuple[int, int]], int]
+) -> Iterator[Loaded]:
+    """The image that `decode` returns, for the length of a `with` block in which decoder errors become ours too.
+
+    Args, Raises: see `decode`.
+    """
+    with decoder_errors(path):
+        yield decode(path, data, least_side)
 
 
 def side_to_decode(size: tuple[int, int]) -> int:
@@ -315,16 +337,11 @@ def side_to_decode(size: tuple[int, int]) -> int:
 
 def whole(picture: Loaded, size: tuple[int, int]) -> Image.Image:
     """The whole image: RGB, upright, scaled to (width, height)."""
-    stored_size = as_stored(size, picture.orientation)
-    scaled = scalable(picture.image)
+    stored_size = turning.as_stored(size, picture.orientation)
+    scaled = modes.scalable(picture.image)
     if scaled.size != stored_size:
         scaled = scaled.resize(stored_size, RESAMPLING)
-    return turned(rgb(scaled), picture.orientation)
-
-
-def turned(stored: Image.Image, orientation: int) -> Image.Image:
-    """An image turned upright, by its EXIF orientation."""
-    return stored.transpose(TRANSPOSITIONS[orientation]) if orientation > 1 else stored
+    return turning.turned(modes.rgb(scaled), picture.orientation)
 
 
 def _decoded(
@@ -339,81 +356,16 @@ def _decoded(
 
 def _load(image: Image.Image, data: bytes) -> None:
     if image.format == "TIFF":
+        from edge.imaging import tiff
+
         tiff.load(image)
     elif image.format == "HEIF":
+        from edge.imaging import heic
+
         heic.load(image)
     elif image.format == "PNG":
+        from edge.imaging import png
+
         png.load(image, data)
     else:
         image.load()
-
-
-def as_stored(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """The stored (width, height) of an image with this upright one; also the reverse."""
-    return size if orientation < 5 else size[::-1]
-
-
-def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) if it is missing or invalid."""
-    if image.format == "HEIF":  # the decoder has turned it upright
-        return 1
-    try:
-        # Pillow's own method for PNG decodes the pixels first; `png` has moved all metadata before them.
-        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except DECODER_ERRORS:
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def scalable(image: Image.Image) -> Image.Image:
-    """The image in a mode that can be scaled without loss: RGB, RGBA, I (32-bit integers) or F."""
-    mode = image.mode
-    if mode in ("RGB", "I", "F") and "transparency" not in image.info:
-        return image
-    if mode.startswith("I;16"):
-        return _without_colour_key(image) if "transparency" in image.info else image.convert("I")
-    if mode == "LAB":
-        from PIL import ImageCms
-
-        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
-        assert converted is not None  # only an in-place conversion returns None
-        return converted
-    if mode == "La":  # Pillow converts it to nothing else
-        return image.convert("LA").convert("RGBA")
-    if mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def _without_colour_key(image: Image.Image) -> Image.Image:
-    """A greyscale image of 16 bits with one transparent value, as RGBA; Pillow's conversion loses the transparency."""
-    samples = np.asarray(image)
-    opaque = Image.fromarray(np.where(samples == image.info["transparency"], 0, 255).astype(np.uint8))
-    grey = Image.fromarray((samples >> 8).astype(np.uint8))
-    return Image.merge("LA", (grey, opaque)).convert("RGBA")
-
-
-def rgb(scaled: Image.Image) -> Image.Image:
-    """An image of `scalable` in RGB, transparency over white."""
-    if scaled.mode == "RGBA":
-        white = Image.new("RGBA", scaled.size, "white")
-        return Image.alpha_composite(white, scaled).convert("RGB")
-    if scaled.mode == "I":
-        return _greyscale(np.clip(np.asarray(scaled), 0, 65535) >> 8)
-    if scaled.mode == "F":
-        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(scaled)), 0, 1) * 255))
-    return scaled
-
-
-def _greyscale(values: npt.NDArray[Any]) -> Image.Image:
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    # Nothing, an error number of Pillow or libtiff, or Pillow's words for an empty size.
-    if re.fullmatch(r"(decoder error )?-?\d*|not identified by this driver", text):
-        return "damaged image data"
-    return text

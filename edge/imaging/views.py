@@ -24,7 +24,7 @@ larger than a crop they are all the same.
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from PIL import Image
 
 from edge.imaging import preprocess
 from edge.imaging.preprocess import Pixels
+from edge.records import dataclass
 from edge.verdict import Place
 
 Size = tuple[int, int]  # (width, height) in pixels
@@ -189,6 +190,84 @@ def places(own_size: Size, views: Views | None, size: Size) -> tuple[Place, ...]
     )
 
 
+class LazyViews:
+    """The views of one decoded picture, cut when they are needed. For one thread at a time.
+
+    It holds the decoded picture: drop it as soon as the picture is judged. Of a format that can be decoded in parts
+    (HEIC with tiles), only what the first views need is decoded at first; the whole when further views are asked for.
+
+    Attributes:
+        own_size: upright (width, height) of the picture itself.
+    """
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str],
+        picture: preprocess.Loaded,
+        views: Views | None,
+        size: Size,
+        decode_whole: Callable[[], preprocess.Loaded] | None = None,
+    ) -> None:
+        """
+        Args:
+            path: names the image in errors.
+            picture: the picture, or the part of it that the first views need.
+            views: None: one view, the whole picture.
+            size: (width, height) of the network's input.
+            decode_whole: called if `picture` is a part, and further views are needed; else None.
+        """
+        self.own_size = picture.own_size
+        self._path, self._picture, self._views, self._size = path, picture, views, size
+        self._decode_whole = decode_whole
+        self._further: Pixels | None = None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where each view lies in the picture, the first views first."""
+        return places(self.own_size, self._views, self._size)
+
+    def first(self) -> Pixels:
+        """The views that are always judged: RGB, uint8, shape (views, height, width, 3).
+
+        Raises:
+            UnreadableFileError: there is not enough memory now.
+            UndecodableImageError: they cannot be computed.
+        """
+        return self._pixels(self._picture, 0, None if self._views is None else self._views.first_count)
+
+    def further(self) -> Pixels:
+        """The further views: RGB, uint8, shape (views, height, width, 3). They are cut at the first call and kept.
+
+        Raises:
+            UnreadableFileError, UndecodableImageError: see `first`.
+        """
+        if self._further is None:
+            if self._views is None or not self._views.further:
+                self._further = np.empty((0, self._size[1], self._size[0], 3), np.uint8)
+            else:
+                self._further = self._pixels(self._whole(), self._views.first_count, None)
+        return self._further
+
+    def taken(self) -> Taken:
+        """All views, cut at once.
+
+        Raises:
+            UnreadableFileError, UndecodableImageError: see `first`.
+        """
+        return Taken(self._pixels(self._whole(), 0, None), self.own_size, self.places)
+
+    def _whole(self) -> preprocess.Loaded:
+        if self._picture.part is not None and self._decode_whole is not None:
+            self._picture = self._decode_whole()
+        return self._picture
+
+    def _pixels(self, picture: preprocess.Loaded, start: int, end: int | None) -> Pixels:
+        with preprocess.decoder_errors(self._path):
+            if self._views is None:
+                return np.asarray(preprocess.whole(picture, self._size))[None]
+            return _cut(picture, self._views, self._size, slice(start, end))
+
+
 def taken(path: str | bytes | os.PathLike[str], data: bytes | None, views: Views | None, size: Size) -> Taken:
     """The views of an image file.
 
@@ -208,19 +287,52 @@ def taken_as(
     path: str | bytes | os.PathLike[str], data: bytes | None, wanted: Callable[[Size], tuple[Views | None, Size]]
 ) -> Taken:
     """Like `taken`, with views and size as a function of the picture's own upright (width, height)."""
+    picture = preprocess.decode(path, preprocess.read(path) if data is None else data, partial(_least_side, wanted))
+    return _lazy(path, picture, wanted).taken()
 
-    def least_side(own_size: Size) -> int:
-        views, size = wanted(own_size)
-        if views is None:
-            return preprocess.side_to_decode(size)
-        return min(own_size) >> halvings(own_size, views)
 
-    with preprocess.loaded(path, preprocess.read(path) if data is None else data, least_side) as picture:
-        views, size = wanted(picture.own_size)
-        where = places(picture.own_size, views, size)
-        if views is None:
-            return Taken(np.asarray(preprocess.whole(picture, size))[None], picture.own_size, where)
-        return Taken(_cut(picture, views, size), picture.own_size, where)
+def taken_lazily(
+    path: str | bytes | os.PathLike[str], data: bytes | None, wanted: Callable[[Size], tuple[Views | None, Size]]
+) -> LazyViews:
+    """Like `taken_as`, but the views are cut when they are asked for. The file is read once."""
+    content, least_side = preprocess.read(path) if data is None else data, partial(_least_side, wanted)
+    picture = preprocess.decode(path, content, least_side, partial(_first_part, wanted))
+    if picture.part is None:
+        return _lazy(path, picture, wanted)
+    return _lazy(path, picture, wanted, partial(preprocess.decode, path, content, least_side))  # keeps the content
+
+
+def _lazy(
+    path: str | bytes | os.PathLike[str],
+    picture: preprocess.Loaded,
+    wanted: Callable[[Size], tuple[Views | None, Size]],
+    decode_whole: Callable[[], preprocess.Loaded] | None = None,
+) -> LazyViews:
+    views, size = wanted(picture.own_size)
+    return LazyViews(path, picture, views, size, decode_whole)
+
+
+def _least_side(wanted: Callable[[Size], tuple[Views | None, Size]], own_size: Size) -> int:
+    """The least side of a JPEG, see `edge.imaging.preprocess.decode`."""
+    views, size = wanted(own_size)
+    if views is None:
+        return preprocess.side_to_decode(size)
+    return min(own_size) >> halvings(own_size, views)
+
+
+def _first_part(
+    wanted: Callable[[Size], tuple[Views | None, Size]], own_size: Size
+) -> tuple[int, int, int, int] | None:
+    """What the first views need of an upright picture; None: the whole."""
+    views, size = wanted(own_size)
+    if views is None:
+        return None
+    from edge.imaging import crops  # a model for whole pictures starts without it: the same below
+
+    working, factor = working_size(own_size, views), 1 << halvings(own_size, views)
+    boxes = [crops.box_of(cut, size, 1, working) for cut in plan(own_size, views, size)[: views.first_count]]
+    left, top, right, bottom = crops.bounds(boxes, size, working)
+    return left * factor, top * factor, min(right * factor, own_size[0]), min(bottom * factor, own_size[1])
 
 
 def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
@@ -235,38 +347,12 @@ def of_frame(pixels: Pixels, views: Views | None, size: Size) -> Taken:
     where = places(own_size, views, size)
     if views is None:
         return Taken(preprocess.scaled(pixels, size)[None], own_size, where)
-    return Taken(_cut(preprocess.Loaded(Image.fromarray(pixels), own_size, 1), views, size), own_size, where)
+    picture = preprocess.Loaded(Image.fromarray(pixels), own_size, 1)
+    return Taken(_cut(picture, views, size, slice(None)), own_size, where)
 
 
-def _cut(picture: preprocess.Loaded, views: Views, size: Size) -> Pixels:
-    """All views of a picture, uint8, shape (views, height, width, 3). A JPEG may have been halved while decoding."""
-    orientation, halved = picture.orientation, picture.image
-    working = preprocess.as_stored(working_size(picture.own_size, views), orientation)
-    if halved.size != working:
-        halved = preprocess.scalable(halved).reduce(1 << halvings(picture.own_size, views))
-        if halved.size != working:
-            raise ValueError(f"decoded as {picture.image.width} x {picture.image.height} pixels")
-    whole: Image.Image | None = None
-    stored_size = preprocess.as_stored(size, orientation)
-    cuts = plan(picture.own_size, views, size)
-    pixels = np.empty((len(cuts), size[1], size[0], 3), np.uint8)
-    for view, cut in zip(pixels, cuts, strict=True):
-        width, height = preprocess.as_stored(cut.picture, orientation)
-        left, top = _as_stored(cut, size, orientation)
-        right, bottom = left + stored_size[0], top + stored_size[1]
-        if (width, height) == working:
-            crop = preprocess.scalable(halved.crop((left, top, right, bottom)))
-        else:
-            whole = whole or preprocess.scalable(halved)
-            across, down = working[0] / width, working[1] / height
-            box = left * across, top * down, min(right * across, working[0]), min(bottom * down, working[1])
-            crop = whole.resize(stored_size, preprocess.RESAMPLING, box)
-        view[:] = np.asarray(preprocess.turned(preprocess.rgb(crop), orientation))
-    return pixels
+def _cut(picture: preprocess.Loaded, views: Views, size: Size, which: slice) -> Pixels:
+    from edge.imaging import crops
 
-
-def _as_stored(cut: Cut, size: Size, orientation: int) -> tuple[int, int]:
-    """(left, top) of a crop in the stored picture, before `preprocess.TRANSPOSITIONS` turns it upright."""
-    left = cut.picture[0] - cut.left - size[0] if orientation in (2, 3, 6, 7) else cut.left
-    top = cut.picture[1] - cut.top - size[1] if orientation in (3, 4, 7, 8) else cut.top
-    return (left, top) if orientation < 5 else (top, left)
+    factor, working = 1 << halvings(picture.own_size, views), working_size(picture.own_size, views)
+    return crops.cut(picture, working, factor, size, plan(picture.own_size, views, size)[which])

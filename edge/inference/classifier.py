@@ -4,23 +4,23 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from edge.errors import CoralError, ImageError, ModelError, printable
 from edge.imaging import views
 from edge.imaging.preprocess import Pixels
-from edge.inference.description import LOGIT, Fusion, ModelDescription, Quantisation
+from edge.inference.description import LOGIT, Fusion, ModelDescription
 from edge.inference.model import Model, is_compiled
 from edge.inference.runtime import Interpreter, interpreter, probe
+from edge.inference.tensors import InputValues, require_probability, signature
 from edge.inference.tflite_check import require_whole
+from edge.records import dataclass
 from edge.verdict import UNSURE, Answer, Failure, Verdict, ViewLogit
 
 FLAT_LEVELS = 4  # of 255: the greatest range within a picture of one colour, which JPEG and rescaling add
 CERTAIN = 1e-6  # probabilities are clipped to [CERTAIN, 1 - CERTAIN] before their logit is taken
+
+
+Further = Callable[[], Pixels]  # cuts the further views of a picture, which few pictures need
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Classifier:
                 such operating point.
         """
         self.threads, self._runtime, self._delegate = threads, runtime, delegate
-        self.model, self._operating_point = model, operating_point
+        self.model = model
         self.point = model.operating_point(operating_point)
         self._interpreter: Interpreter | None = None
         try:
@@ -87,15 +87,18 @@ class Classifier:
             if model.description:
                 _require_as_described(self, model.description)
             else:
-                _require_probability(self.output)
+                require_probability(self.output)
         except ModelError as error:
             raise ModelError(f"{printable(model.path)}: {error}") from error
         described = model.description
         self._returns_logit = described is not None and described.output_is == LOGIT
         self._score_limit = described.score_limit if described else 0.0
+        self._domain = described.domain if described else None
+        self._name, self._labels, self._threshold = model.name, model.labels, model.threshold
         self.views = described.views if described else None
+        self._first_count, self._weights = (self.views.first_count, self.views.weights) if self.views else (0, ())
         self._fusion = described.fusion if described else None
-        self._table = input_of_pixel(self.input)
+        self._inputs = InputValues(self.size, self.input)
         self._input_index, self._output_index = (
             details[0]["index"] for details in (opened.get_input_details(), opened.get_output_details())
         )
@@ -116,32 +119,40 @@ class Classifier:
             raise ModelError(f"{printable(self.model.path)}: returned {score}, which is not a probability")
         return self._limited(score)
 
-    def judge(self, pixels: Pixels) -> Judgement:
+    def judge(self, pixels: Pixels, further: Further | None = None) -> Judgement:
         """P(REAL) of a picture: from its first views, and from the further ones too if the first are not sure.
 
         Args:
             pixels: RGB of all views, or of the first views alone, uint8, shape (views, height, width, 3), from
                 `edge.imaging.views`.
+            further: returns the further views, if `pixels` are the first ones alone; called only if they are needed,
+                and again if the picture is judged again.
 
         Raises:
             ModelError, CoralError: see `score`.
+            Exception: whatever `further` raises.
         """
-        if self.views is None and self._fusion is None and len(pixels) == 1:
-            score = self.score(pixels[0])
-            return Judgement(score, (_logit(score),))
-        logits: list[float] = []
         if self.views is None:
-            return self._fuse(pixels, logits)
-        judgement = self._fuse(pixels[: self.views.first_count], logits)
+            if self._fusion is None and len(pixels) == 1:
+                score = self.score(pixels[0])
+                return Judgement(score, (_logit(score),))
+            return self._fused(list(map(self.logit, pixels)), (1.0,) * len(pixels))
+        count = self._first_count
+        logits = list(map(self.logit, pixels[:count]))
+        judgement = self._fused(logits, self._weights[: len(logits)])
         low, high = self.views.further_between
-        if len(pixels) > self.views.first_count and low <= judgement.score <= high:
-            judgement = self._fuse(pixels[self.views.first_count :], logits)
+        if low <= judgement.score <= high:
+            if len(pixels) > count:
+                logits += map(self.logit, pixels[count:])
+            elif further is not None and self.views.further:
+                logits += map(self.logit, further())
+            else:
+                return judgement
+            judgement = self._fused(logits, self._weights[: len(logits)])
         return judgement
 
-    def _fuse(self, pixels: Pixels, logits: list[float]) -> Judgement:
-        """Append the logits of these views to `logits`, and judge by all of them."""
-        logits += [self.logit(view) for view in pixels]
-        weights = self.views.weights[: len(logits)] if self.views else (1.0,) * len(logits)
+    def _fused(self, logits: list[float], weights: tuple[float, ...]) -> Judgement:
+        """Judge by the logits of some views."""
         weighted = sum(weight * logit for weight, logit in zip(weights, logits, strict=True))
         fusion = self._fusion or Fusion()
         fused = fusion.scale * weighted / (sum(weights) or 1.0) + fusion.offset
@@ -186,14 +197,14 @@ class Classifier:
         """
         opened, reason = self.interpreter, ""
         try:
-            opened.set_tensor(self._input_index, self._table.take(pixels)[None])
+            opened.set_tensor(self._input_index, self._inputs.of(pixels))
             opened.invoke()
         except RuntimeError as error:
             reason = f"{printable(self.model.path)}: {' '.join(str(error).split())}"
         if reason:  # raised outside of `except`: the error's frames would hold the interpreter, and it the Coral
             raise CoralError(f"the Coral failed: {reason}") if self._delegate else ModelError(reason)
-        value = opened.get_tensor(self._output_index)[0, 0]
-        return (int(value) - self.output.zero_point) * self.output.scale if self.output.scale else float(value)
+        value: float = opened.get_tensor(self._output_index).item()
+        return (value - self.output.zero_point) * self.output.scale if self.output.scale else value
 
     @property
     def uses_delegate(self) -> bool:
@@ -204,12 +215,6 @@ class Classifier:
     def is_open(self) -> bool:
         """Whether there is an interpreter: not after `close` or a failed `reopen`."""
         return self._interpreter is not None
-
-    def another(self) -> "Classifier | None":
-        """A second classifier of the same model, for another thread; None with a Coral, which has one user."""
-        if self._delegate:
-            return None
-        return Classifier(self.model, self.threads, self._runtime, operating_point=self._operating_point)
 
     def reopen(self) -> None:
         """Open the delegate again after it has failed.
@@ -237,11 +242,21 @@ class Classifier:
             ModelError, CoralError: see `score`.
         """
         began = time.perf_counter()
-        pixels, own_size, _ = views.taken(path, data, self.views, self.size)
-        return self.verdict(os.fspath(path), pixels, own_size, time.perf_counter() - began, explain=explain)
+        picture = views.taken_lazily(path, data, lambda _: (self.views, self.size))
+        pixels, seconds = picture.first(), time.perf_counter() - began
+        return self.verdict(
+            os.fspath(path), pixels, picture.own_size, seconds, explain=explain, further=picture.further
+        )
 
     def verdict(
-        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
+        self,
+        path: str,
+        pixels: Pixels,
+        own_size: tuple[int, int],
+        seconds: float,
+        *,
+        explain: bool = False,
+        further: Further | None = None,
     ) -> Verdict:
         """The verdict on an image that has been read and decoded already.
 
@@ -251,21 +266,23 @@ class Classifier:
             own_size: the image's own upright (width, height).
             seconds: that reading and decoding took.
             explain: add the place and logit of each view.
+            further: see `judge`; also called if the first views have no texture.
 
         Raises:
             ModelError, CoralError: see `score`.
+            Exception: whatever `further` raises.
         """
         began = time.perf_counter()
-        judgement = self.judge(pixels if pixels.ndim == 4 else pixels[None])
-        score, model, point = judgement.score, self.model, self.point
-        is_real = score > model.threshold
-        label = model.labels[is_real]
+        shown = pixels if pixels.ndim == 4 else pixels[None]
+        judgement = self.judge(shown, further)
+        score, point = judgement.score, self.point
+        is_real = score > self._threshold
+        label = self._labels[is_real]
         if point is not None:
-            is_sure = (score < point.fake_below or score > point.real_above) and not _is_flat(pixels)
+            is_sure = score < point.fake_below or score > point.real_above
+            is_sure = is_sure and not (_is_flat(shown) and self._is_rest_flat(shown, further))
             is_real = score > point.real_above if is_sure else is_real
-            label = model.labels[is_real] if is_sure else UNSURE
-        likelier = max(score, 1 - score)
-        domain = model.description.domain if model.description else None
+            label = self._labels[is_real] if is_sure else UNSURE
         explained = None
         if explain:
             places = views.places(own_size, self.views, self.size)
@@ -275,12 +292,17 @@ class Classifier:
             label=label,
             is_real=is_real,
             score=score,
-            confidence=likelier if label == UNSURE else score if is_real else 1 - score,
-            outside=domain.reason_outside(own_size) if domain else None,
+            confidence=max(score, 1 - score) if label == UNSURE else score if is_real else 1 - score,
+            outside=self._domain.reason_outside(own_size) if self._domain else None,
             elapsed_seconds=seconds + time.perf_counter() - began,
-            model=model.name,
+            model=self._name,
             explain=explained,
         )
+
+    def _is_rest_flat(self, pixels: Pixels, further: Further | None) -> bool:
+        """Whether the further views, if these pixels are the first ones alone, have no texture either."""
+        has_more = self.views is not None and self.views.further and len(pixels) == self._first_count
+        return not has_more or further is None or _is_flat(further())
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
         """Like `classify`, but returns a Failure for a bad image.
@@ -314,22 +336,23 @@ class Classifier:
 
 
 def _is_flat(pixels: Pixels) -> bool:
-    """Whether no view has any texture, as of a picture of one colour: there is nothing to judge it by."""
-    views_ = pixels if pixels.ndim == 4 else pixels[None]
-    return all(int(np.ptp(view, axis=(0, 1)).max()) <= FLAT_LEVELS for view in views_)  # most end at the first view
+    """Whether no view has any texture, as of a picture of one colour: there is nothing to judge it by.
 
-
-def signature(interpreter: Any) -> tuple[tuple[int, int], Quantisation, Quantisation]:
-    """(width, height) of a network's input, and the quantisation of its input and output.
-
-    Raises:
-        ModelError: it does not take one RGB image and return one number, or a tensor's type is not supported.
+    Args:
+        pixels: shape (views, height, width, 3).
     """
-    tensors = (*interpreter.get_input_details(), *interpreter.get_output_details())
-    shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in tensors]
-    if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][::3] != (1, 3) or shapes[1] != (1, 1):
-        raise ModelError(f"has the shapes {shapes}; an image classifier has (1, height, width, 3) and (1, 1)")
-    return (shapes[0][2], shapes[0][1]), _quantisation(tensors[0]), _quantisation(tensors[1])
+    return all(map(_is_flat_view, pixels))  # most end at the first view
+
+
+def _is_flat_view(pixels: Pixels) -> bool:
+    height, width, _ = pixels.shape
+    if (
+        abs(pixels.item(0) - pixels.item((height // 2, width // 2, 0))) > FLAT_LEVELS
+    ):  # of nearly all: a corner, the middle
+        return False
+    rows = pixels.reshape(height, -1)  # rows before channels: numpy compares long rows much faster than short ones
+    most, least = rows.max(axis=0).reshape(width, 3).max(axis=0), rows.min(axis=0).reshape(width, 3).min(axis=0)
+    return int((most - least).max()) <= FLAT_LEVELS
 
 
 def _sigmoid(logit: float) -> float:
@@ -347,36 +370,3 @@ def _require_as_described(classifier: Classifier, description: ModelDescription)
     described = ((description.width, description.height), description.input, description.output)
     if (classifier.size, classifier.input, classifier.output) != described:
         raise ModelError("its description gives another size or quantisation than the file has")
-
-
-def _require_probability(output: Quantisation) -> None:
-    """Refuse a file without description whose output can lie far outside of 0-1: it is not P(REAL)."""
-    if output.scale:
-        limits = np.iinfo(output.dtype)
-        least, greatest = ((int(end) - output.zero_point) * output.scale for end in (limits.min, limits.max))
-        if least < -output.scale or greatest > 1 + output.scale:
-            raise ModelError(f"its output of {least:.3g} to {greatest:.3g} is not a probability: is its .json missing?")
-
-
-def _quantisation(tensor: dict[str, Any]) -> Quantisation:
-    """The quantisation of a tensor by the interpreter's details."""
-    dtype = np.dtype(tensor["dtype"])
-    scale, zero_point = tensor["quantization"]
-    if dtype not in (np.float32, np.int8, np.uint8) or (dtype != np.float32 and not scale):
-        raise ModelError(f"has a {dtype} tensor with quantisation scale {scale}; float32, int8 and uint8 are supported")
-    return Quantisation(dtype.name, 0.0 if dtype == np.float32 else float(scale), int(zero_point))
-
-
-def input_of_pixel(input_: Quantisation) -> npt.NDArray[Any]:
-    """The input value of each pixel value 0-255: float32 in [0, 1], or quantised as the input is. Shape (256,).
-
-    One look-up a pixel in this table replaces a conversion, a division, a
-    rounding and a clip, and is the same for every dtype.
-    """
-    value = np.arange(256, dtype=np.float32) / np.float32(255)
-    if not input_.scale:
-        return value
-    limits = np.iinfo(input_.dtype)
-    stored = np.rint(value / np.float32(input_.scale)) + input_.zero_point
-    quantised: npt.NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(input_.dtype)
-    return quantised

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from edge.errors import ModelError, UnreadableFileError, printable
 from edge.imaging import preprocess
 from edge.imaging.inputs import Domain
 from edge.imaging.views import Views, ViewSet
+from edge.inference.chosen import chosen_paths
 from edge.inference.description import (
     FORMAT_VERSION,
     LOGIT,
@@ -23,6 +23,7 @@ from edge.inference.description import (
     Quantisation,
     views_of,
 )
+from edge.records import dataclass, field
 from edge.verdict import LABELS, UNSURE
 
 # Also the names that training and conversion need to describe a model.
@@ -112,12 +113,17 @@ def default_path() -> Path:
 
 
 def bundled_paths() -> tuple[Path, ...]:
-    """The bundled models that are installed, in the order of BUNDLED.
+    """The models in use if the user names none: the bundled ones, in the order of BUNDLED.
 
-    The default model is always among them: if it is missing, loading it reports that.
+    `edge-detect model use` replaces them by installed ones. The default model, or the one in its place, is always among
+    them: if it is missing, loading it reports that.
+
+    Raises:
+        ModelError: the file that names the installed models in use is damaged.
     """
     folder = resources.folder("models")
-    return tuple(folder / name for name in BUNDLED if name == DEFAULT or (folder / name).exists())
+    bundled = {name: folder / name for name in BUNDLED if name == DEFAULT or (folder / name).exists()}
+    return tuple((bundled | chosen_paths(BUNDLED)).values())
 
 
 def description_path(model: Path) -> Path:

@@ -1,11 +1,14 @@
 """Models for a long run, which survives the loss of its Coral."""
 
+from collections.abc import Sequence
+
 from edge.errors import CoralError
 from edge.imaging.inputs import Input
 from edge.imaging.preprocess import Pixels
+from edge.inference.classifier import Further
 from edge.inference.router import Router
 from edge.retry import Backoff
-from edge.verdict import Verdict
+from edge.verdict import Evidence, Verdict
 
 
 class RetryingClassifier:
@@ -76,7 +79,15 @@ class RetryingClassifier:
         return self._router.choose(own_size)
 
     def verdict(
-        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, model: int = 0
+        self,
+        path: str,
+        pixels: Pixels,
+        own_size: tuple[int, int],
+        seconds: float,
+        model: int = 0,
+        *,
+        explain: bool = False,
+        further: Further | None = None,
     ) -> Verdict | None:
         """See `Router.verdict`; None while the Coral is missing and `backoff` is not due.
 
@@ -89,7 +100,9 @@ class RetryingClassifier:
         try:
             if self.backoff.reason:
                 self._router.reopen()
-            verdict = self._router.verdict(path, pixels, own_size, seconds, model=model)
+            verdict = self._router.verdict(
+                path, pixels, own_size, seconds, model=model, explain=explain, further=further
+            )
             self._answered_by = self._router.sha256(model)
         except CoralError as error:
             if self._once:
@@ -98,3 +111,7 @@ class RetryingClassifier:
             return None
         self.backoff.succeeded()
         return verdict
+
+    def with_provenance(self, verdict: Verdict, provenance: Sequence[Evidence], model: int = 0) -> Verdict:
+        """See `Router.with_provenance`."""
+        return self._router.with_provenance(verdict, provenance, model)

@@ -10,18 +10,19 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edge.errors import CoralError, ImageError, ModelError, UnreadableFileError, printable
 from edge.imaging import preprocess
-from edge.imaging.inputs import Input, choose, take
+from edge.imaging.inputs import Input, choose, take_lazily
 from edge.imaging.preprocess import Pixels
-from edge.inference.classifier import Classifier
+from edge.inference.classifier import Classifier, Further
 from edge.inference.description import ModelDescription
 from edge.inference.model import bundled_paths, described, load
-from edge.verdict import Answer, Failure, Verdict
+from edge.provenance.read import evidence
+from edge.records import dataclass
+from edge.verdict import GENERATED, Answer, Evidence, Failure, Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -29,43 +30,51 @@ _log = logging.getLogger(__name__)
 Make = Callable[[Path, ModelDescription | None], Classifier]
 
 
-@dataclass
+@dataclass()
 class _Slot:
     """One of the models.
 
     Attributes:
         path: of the model file.
         description, input, classifier: None until they are needed.
-        source: the same model in another router, from which the classifier can be copied.
     """
 
     path: Path
     description: ModelDescription | None = None
     input: Input | None = None
     classifier: Classifier | None = None
-    source: "_Slot | None" = None
 
 
 class Router:
-    """An ordered list of models; each image goes to one of them. For one thread at a time."""
+    """An ordered list of models; each image goes to one of them. For one thread at a time.
+
+    Attributes:
+        trusts_provenance: whether a verified statement that an image was generated decides the label.
+        threads: number of threads of each model.
+        runtime: a key of `edge.inference.runtime.RUNTIMES`; None: the first that is installed.
+    """
+
+    trusts_provenance = False
+    threads = 1
+    runtime: str | None = None
 
     def __init__(
         self,
         paths: Sequence[Path],
         make: Make,
-        make_another: Make | None = None,
+        make_elsewhere: Make | None = None,
         make_fallback: Make | None = None,
     ) -> None:
         """
         Args:
             paths: of the model files, at least one. A single one gets every image.
             make: makes the classifier of a model file when it is first needed.
-            make_another: the same for the routers of other threads; None: `make`.
+            make_elsewhere: the same in other processes, without a Coral; can be pickled. None: there is none.
             make_fallback: makes the classifier that takes over, for good, when a Coral is missing or fails; None: a
                 CoralError is raised.
         """
         self._slots = [_Slot(path) for path in paths]
-        self._make, self._make_another, self._make_fallback = make, make_another or make, make_fallback
+        self._make, self._make_elsewhere, self._make_fallback = make, make_elsewhere, make_fallback
         self._latest = 0  # index of the model that was used last
 
     @classmethod
@@ -95,6 +104,11 @@ class Router:
         self._input(0)
         slot = self._slots[0]
         return slot.description.labels if slot.description else self.classifier(0).model.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the model files, without their endings."""
+        return tuple(slot.path.stem for slot in self._slots)
 
     def check(self) -> None:
         """Read the model files that no image has needed yet, and check them for damage.
@@ -156,25 +170,22 @@ class Router:
         if slot.classifier is not None:
             self.reopen()
             return slot.classifier
-        origin = slot.source.classifier if slot.source else None
         try:
-            slot.classifier = (origin and origin.another()) or self._make(slot.path, slot.description)
+            slot.classifier = self._make(slot.path, slot.description)
         except CoralError as error:
             slot.classifier = self._fallback(slot, error)
         return slot.classifier
 
-    def another(self) -> "Router | None":
-        """A second router of the same models for another thread; None with a Coral, which has one user.
+    def elsewhere(self) -> "Callable[[], Router] | None":
+        """Makes a router of the same models in another process, can be pickled; None with a Coral, which has one user.
 
-        None also before the first model is made: only then it is known whether a Coral computes.
+        None also for a router of existing classifiers; and, if a Coral was asked for, before the first model is made:
+        only then it is known what computes.
         """
-        made = [slot.classifier for slot in self._slots if slot.classifier is not None]
-        if self._slots[0].classifier is None or any(classifier.uses_delegate for classifier in made):
+        make, made = self._make_elsewhere, self._slots[0].classifier
+        if make is None or (make is not self._make and (made is None or made.uses_delegate)):
             return None
-        other = Router([slot.path for slot in self._slots], self._make_another)
-        for slot, theirs in zip(self._slots, other._slots, strict=True):
-            theirs.description, theirs.input, theirs.source = slot.description, slot.input, slot
-        return other
+        return partial(_again, [slot.path for slot in self._slots], make, self.trusts_provenance)
 
     def reopen(self) -> None:
         """Open the delegate of the model that was used last again, after it has failed.
@@ -210,9 +221,31 @@ class Router:
             ModelError, RuntimeMissingError, CoralError: its model cannot be opened, or has failed.
         """
         began = time.perf_counter()
-        chosen, (pixels, own_size, _) = take(path, data, self.choose)
+        content = preprocess.read(path) if data is None else data
+        chosen, picture = take_lazily(path, content, self.choose)
+        pixels, own_size = picture.first(), picture.own_size
         seconds = time.perf_counter() - began
-        return self.verdict(os.fspath(path), pixels, own_size, seconds, model=chosen.model, explain=explain)
+        verdict = self.verdict(
+            os.fspath(path), pixels, own_size, seconds, model=chosen.model, explain=explain, further=picture.further
+        )
+        return self.with_provenance(verdict, evidence(content, explain=explain), chosen.model)
+
+    def with_provenance(self, verdict: Verdict, provenance: Sequence[Evidence], model: int = 0) -> Verdict:
+        """A verdict with what the image's file says of itself; the score stays as it is.
+
+        With `trusts_provenance`, the label is FAKE if a verified statement says that the image was generated; the
+        confidence is the score's then, and may be low.
+
+        Args:
+            model: index of the model that gave the verdict.
+        """
+        if not provenance:
+            return verdict
+        verdict = verdict._replace(provenance=tuple(provenance))
+        if not (self.trusts_provenance and any(one.says == GENERATED and one.verified for one in provenance)):
+            return verdict
+        fake = self.classifier(model).model.labels[False]
+        return verdict._replace(label=fake, is_real=False, confidence=1 - verdict.score)
 
     def verdict(
         self,
@@ -223,11 +256,12 @@ class Router:
         *,
         model: int = 0,
         explain: bool = False,
+        further: Further | None = None,
     ) -> Verdict:
         """The verdict of a model on an image that has been read and decoded already.
 
         Args:
-            path, own_size, seconds, explain: see `edge.inference.classifier.Classifier.verdict`.
+            path, own_size, seconds, explain, further: see `edge.inference.classifier.Classifier.verdict`.
             pixels: of the views of this model, see there.
             model: its index, `Input.model`.
 
@@ -236,10 +270,10 @@ class Router:
         """
         classifier = self.classifier(model)
         try:
-            return classifier.verdict(path, pixels, own_size, seconds, explain=explain)
+            return classifier.verdict(path, pixels, own_size, seconds, explain=explain, further=further)
         except CoralError as error:
             self._slots[model].classifier = fallback = self._fallback(self._slots[model], error)
-        return fallback.verdict(path, pixels, own_size, seconds, explain=explain)
+        return fallback.verdict(path, pixels, own_size, seconds, explain=explain, further=further)
 
     def answer(self, path: str | os.PathLike[str], data: bytes | None = None, *, explain: bool = False) -> Answer:
         """Like `classify`, but returns a Failure for a bad image.
@@ -314,17 +348,30 @@ def router(
         _require_point(paths, operating_point)
     plain = _of_processor(threads, runtime, operating_point)
     if tpu is None:
-        return Router(paths, plain)
-    from edge.inference import failover
+        made = Router(paths, plain, plain)
+    else:
+        from edge.inference import failover
+
+        def on_coral(path: Path, _: ModelDescription | None) -> Classifier:
+            return failover.classifier(path, threads, runtime, tpu, library, operating_point)
+
+        instead = partial(_instead, plain)
+        made = Router(paths, on_coral, instead, instead if tpu == failover.AUTO else None)
+    made.threads, made.runtime = threads, runtime
+    return made
+
+
+def _again(paths: Sequence[Path], make: Make, trusts_provenance: bool) -> Router:
+    made = Router(paths, make)
+    made.trusts_provenance = trusts_provenance
+    return made
+
+
+def _instead(plain: Make, path: Path, _: ModelDescription | None) -> Classifier:
+    """The classifier of the processor for a model that was meant for a Coral."""
     from edge.inference.edgetpu import plain_path
 
-    def on_coral(path: Path, _: ModelDescription | None) -> Classifier:
-        return failover.classifier(path, threads, runtime, tpu, library, operating_point)
-
-    def instead(path: Path, _: ModelDescription | None) -> Classifier:
-        return plain(plain_path(path), None)
-
-    return Router(paths, on_coral, plain, instead if tpu == failover.AUTO else None)
+    return plain(plain_path(path), None)
 
 
 def _of_processor(threads: int, runtime: str | None, operating_point: str | None) -> Make:

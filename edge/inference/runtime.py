@@ -7,15 +7,16 @@ Two packages provide the same `Interpreter`: tflite-runtime, which has wheels fo
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edge import requirements
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
-from edge.inference import edgetpu_fixes
 from edge.process.stderr import silenced
+
+if TYPE_CHECKING:  # it takes a millisecond to import
+    import numpy.typing as npt
 
 # In order of preference if both are installed and the user chooses none.
 RUNTIMES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
@@ -33,9 +34,9 @@ class Interpreter(Protocol):
     def get_input_details(self) -> list[dict[str, Any]]: ...
     def get_output_details(self) -> list[dict[str, Any]]: ...
     def get_tensor_details(self) -> list[dict[str, Any]]: ...
-    def set_tensor(self, index: int, value: npt.NDArray[Any]) -> None: ...
+    def set_tensor(self, index: int, value: "npt.NDArray[Any]") -> None: ...
     def invoke(self) -> None: ...
-    def get_tensor(self, index: int) -> npt.NDArray[Any]: ...
+    def get_tensor(self, index: int) -> "npt.NDArray[Any]": ...
 
 
 def interpreter(
@@ -97,6 +98,8 @@ def load_delegate(library: str, options: Mapping[str, str], runtime: str | None 
         RuntimeMissingError: see `interpreter`.
         CoralError: the library cannot be loaded, or cannot open its device.
     """
+    from edge.inference import edgetpu_fixes  # here: `classify` starts faster without
+
     load = _module(runtime).load_delegate
     try:
         delegate: object = load(library, dict(options))
@@ -139,15 +142,25 @@ def require_loadable(runtime: str | None = None) -> None:
     _module(runtime)
 
 
-def _module(runtime: str | None) -> Any:
+def module_name(runtime: str | None = None) -> str:
+    """The name of a runtime's module, which is not imported here and can be imported without harm.
+
+    Raises:
+        RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
+    """
     name = installed(runtime)
     if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
         # It was built against numpy 1 and would crash on import.
         raise RuntimeMissingError(
             f"tflite-runtime needs numpy 1, but {np.__version__} is installed: pip install 'numpy<2'"
         )
+    return f"{RUNTIMES[name]}.interpreter"
+
+
+def _module(runtime: str | None) -> Any:
+    path, name = module_name(runtime), installed(runtime)
     try:
-        module = import_module(f"{RUNTIMES[name]}.interpreter")
+        module = import_module(path)
     except ImportError as error:
         does_not_load = f"{name} is installed but does not load: {' '.join(str(error).split())}"
         raise RuntimeMissingError(requirements.problem(RUNTIMES[name]) or does_not_load) from error

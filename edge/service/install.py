@@ -18,6 +18,7 @@ from pathlib import Path
 from edge.errors import ServiceError, printable, reason_of
 from edge.files import mode_permits, whole_file
 from edge.process.command import run
+from edge.serve import auth
 from edge.service.units import SETTINGS_SUFFIX, Service, drop_in_text, settings_text, unit_text
 
 ACCOUNT = "edge-detect"
@@ -79,6 +80,8 @@ class Installer:
             self._file(self._places.units / service.unit_file, unit_text(service.unit_file), "shared")
             self._file(settings, settings_text(service), unit, shown=settings_text(service, is_shown=True))
             self._file(drop_in, drop_in_text(service, Path("/") / settings.relative_to(self._places.root)), unit)
+            if service.token_file:
+                self._token(self._places.root / service.token_file.lstrip("/"), unit)
             self._run("systemctl", "daemon-reload")
             self._note("enabled", unit, unit)
             self._run("systemctl", "enable", unit)
@@ -142,6 +145,26 @@ class Installer:
             os.mkdir(path)
             os.chmod(path, 0o2775)
             shutil.chown(path, ACCOUNT, ACCOUNT)
+
+    def _token(self, path: Path, for_unit: str) -> None:
+        """Make the token of a server, and print it, unless there is one already."""
+        if path.exists():
+            self._print(f"the token stays as it is; to get another, remove {path} and install again")
+            return
+        self._print(f"make a token, and write its digest to {path}")
+        if self._dry_run:
+            return
+        for folder in reversed(path.parents):
+            if not folder.exists():
+                self._note("folder", str(folder), for_unit)
+                folder.mkdir(mode=0o755)
+        shutil.chown(path.parent, ACCOUNT, ACCOUNT)
+        path.parent.chmod(0o750)
+        self._note("file", str(path), for_unit)
+        token = auth.new_token()
+        auth.write(path, auth.Digest.of(token))
+        shutil.chown(path, ACCOUNT, ACCOUNT)
+        self._print(f"\nThe token of the server, shown only now:\n\n    {token}\n")
 
     def _file(self, path: Path, text: str, for_unit: str, shown: str | None = None) -> None:
         """Write a file if its content is new.

@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 from edge import redact, resources
+from edge.serve.addresses import DEFAULT_HOST, DEFAULT_PORT, is_loopback_address
 
 WATCH_UNIT = "edge-detect-watch@.service"
 CAMERA_UNIT = "edge-detect-camera.service"
+SECRET = ("EDGE_DETECT_SOURCE", "EDGE_DETECT_MQTT")  # addresses that may hold a password
+SERVE_UNIT = "edge-detect-serve.service"
+TOKEN_FILE = "/var/lib/edge-detect/serve/token"  # in the state folder of SERVE_UNIT, where the server looks for it
+UNPRIVILEGED_PORTS = 1024
 SETTINGS_SUFFIX = ".env"
 # Groups with access to a Coral, to a camera, and to its graphics memory; each board has some of them.
 CORAL_GROUPS = ("plugdev", "apex", "coral")
@@ -43,6 +48,7 @@ class Service(Protocol):
         folders: absolute paths of the folders that it needs.
         writable: those of them that it writes to.
         options: its environment variables, which set the options of its command.
+        token_file: absolute path of a token that it needs; empty if it needs none.
     """
 
     @property
@@ -57,6 +63,8 @@ class Service(Protocol):
     def writable(self) -> tuple[str, ...]: ...
     @property
     def options(self) -> Mapping[str, str]: ...
+    @property
+    def token_file(self) -> str: ...
     def allowances(self) -> list[str]:
         """Further lines of the unit's section Service: permissions that its work needs."""
 
@@ -74,6 +82,7 @@ class Watch:
     elsewhere: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     unit_file: str = WATCH_UNIT
+    token_file: str = ""
 
     @property
     def unit(self) -> str:
@@ -111,6 +120,7 @@ class Camera:
     unit_file: str = CAMERA_UNIT
     unit: str = CAMERA_UNIT
     settings_name: str = f"camera{SETTINGS_SUFFIX}"
+    token_file: str = ""
 
     @property
     def writable(self) -> tuple[str, ...]:
@@ -120,6 +130,36 @@ class Camera:
         is_remote = "://" in self.options.get("EDGE_DETECT_SOURCE", "")
         network = _NETWORK if is_remote else _commands(self.options)
         return [*_membership(CAMERA_GROUPS), *_coral_on_pci(), *_writing(self.writable), *network]
+
+
+@dataclass(frozen=True)
+class Serve:
+    """The service with the pages and the API."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    unit_file: str = SERVE_UNIT
+    unit: str = SERVE_UNIT
+    settings_name: str = f"serve{SETTINGS_SUFFIX}"
+    folders: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens at an address that can be reached from this machine alone."""
+        return is_loopback_address(self.options.get("EDGE_DETECT_HOST", DEFAULT_HOST))
+
+    @property
+    def token_file(self) -> str:
+        is_served_by_proxy = "EDGE_DETECT_ALLOW_HOST" in self.options
+        return "" if self.is_local and not is_served_by_proxy else TOKEN_FILE
+
+    def allowances(self) -> list[str]:
+        coral = [*_CORAL, *_membership(CORAL_GROUPS), *_coral_on_pci()] if "EDGE_DETECT_TPU" in self.options else []
+        port = int(self.options.get("EDGE_DETECT_PORT", DEFAULT_PORT))
+        low = "CAP_NET_BIND_SERVICE" if 0 < port < UNPRIVILEGED_PORTS else ""
+        binding = ["PrivateUsers=no", f"CapabilityBoundingSet={low}", f"AmbientCapabilities={low}"] if low else []
+        is_alone = self.is_local and "EDGE_DETECT_MQTT" not in self.options  # a broker is usually another machine
+        return [*(["IPAddressDeny=any", "IPAddressAllow=localhost"] if is_alone else []), *coral, *binding]
 
 
 def escaped(path: str) -> str:
@@ -151,14 +191,14 @@ def settings_text(service: Service, *, is_shown: bool = False) -> str:
     """The environment file of a service (systemd.exec(5), EnvironmentFile=).
 
     Args:
-        is_shown: leave out the camera's password.
+        is_shown: leave out the passwords of the camera and the MQTT broker.
     """
     lines = [
         "# Settings of one service: the options of its command, as variables. After a change:",
         f"#   systemctl restart '{service.unit}'",
     ]
     for name, whole in service.options.items():
-        value = redact.shown(whole) if is_shown and name == "EDGE_DETECT_SOURCE" else whole
+        value = redact.shown(whole) if is_shown and name in SECRET else whole
         quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
         lines.append(f'{name}="{quoted}"')
     return "\n".join(lines) + "\n"

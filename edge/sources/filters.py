@@ -3,9 +3,9 @@
 import fnmatch
 import os
 from collections import Counter
-from dataclasses import dataclass
 
 from edge.imaging.preprocess import FIGURE_SUFFIX, SUFFIXES
+from edge.records import dataclass
 
 # Suffixes of unfinished files of browsers, editors and copying programs; rsync's are hidden.
 UNFINISHED = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".swp")
@@ -49,7 +49,9 @@ class Names:
         Args:
             root: the folder that patterns with a slash are relative to.
         """
-        name = os.path.basename(path).lower()
+        name = path[path.rfind("/") + 1 :].lower()
+        if not (self.include or self.exclude):  # no unfinished file has the suffix of an image
+            return name[name.rfind(".") :] in SUFFIXES and not name.startswith(".") and not _is_figure(path)
         chosen_by = [pattern.lower() for pattern in self.include if _matches(path, root, pattern)]
         if name.startswith(".") and not any(os.path.basename(pattern).startswith(".") for pattern in chosen_by):
             return False

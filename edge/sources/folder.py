@@ -6,7 +6,6 @@ import heapq
 import logging
 import os
 import stat
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,10 +31,12 @@ CHECK_SECONDS = 5.0  # interval of checking that the path still leads to the sam
 REMOTE_FRESH_SECONDS = 86_400.0
 OPEN_SECONDS = 600.0  # after which a file that its writer has not closed is yielded as it is
 LISTED_AT_ONCE = 500  # entries that are listed before other work gets its turn
-LISTING = ""  # yielded instead of a path, so that the caller can do other work during a long listing
+LISTING = ""  # instead of a path: many entries were listed without a file to yield
+FOUND_AT_ONCE = 128  # files that are yielded together
 MAX_IN_MEMORY = 10_000  # paths; further ones stay in the folder or in the kernel's queue
 
 Waitable = Connection | Inotify | int
+Found = tuple[str, os.stat_result | None]  # a path below the root, and its status if that was asked for just before
 
 
 class Folder:
@@ -103,12 +104,14 @@ class Folder:
         self._created: set[str] = set()  # unsettled files that were created and not opened yet
 
     def files(
-        self, stop: threading.Event, *, once: bool = False, busy: Callable[[], Sequence[Waitable]] = tuple
-    ) -> Iterator[str | None]:
-        """The paths of files, each below `root`; None if there is none just now, LISTING during a long listing.
+        self, is_stopping: Callable[[], bool], *, once: bool = False, busy: Callable[[], Sequence[Waitable]] = tuple
+    ) -> Iterator[list[Found] | None]:
+        """The files, some at a time; none during a long listing, so that the caller can do other work.
+
+        None if there is no file just now.
 
         Args:
-            stop: ends the iteration when it is set.
+            is_stopping: asked again and again; the iteration ends when it returns True.
             once: end the iteration when all existing files have been yielded.
             busy: returns other descriptors to wait for while there is no file; with `once`, the iteration ends only
                 when it returns none.
@@ -118,16 +121,14 @@ class Folder:
         """
         inotify = contextlib.nullcontext() if once or self._poll_seconds else Inotify(self.root)
         with MountTable(self.root) as mounts, inotify as events:
-            while not stop.is_set():
-                path = self._next(events)
-                if path is not None:
-                    yield path
-                else:
-                    yield None
+            while not is_stopping():
+                found = self._next(events)
+                yield found
+                if found is None:
                     busy_with = busy()
                     if once and not self._unsettled and not busy_with:
                         return
-                    if not stop.is_set():
+                    if not is_stopping():
                         self._wait(events, busy_with)
                 if events and len(self._arrived) + len(self._unsettled) < MAX_IN_MEMORY:
                     self._handle(events)
@@ -169,6 +170,15 @@ class Folder:
             if identity != self._identity:
                 raise SourceError(f"{printable(self.root)}: another folder has replaced it")
 
+    def admits(self, path: str) -> bool:
+        """Whether a file at a path below `real_root` would be yielded."""
+        folder = os.path.dirname(path)
+        while folder != self.real_root:
+            if not (self.recursive and self._names.admit_folder(folder, self.real_root)):
+                return False
+            folder = os.path.dirname(folder)
+        return self._names.admit(path, self.real_root)
+
     def defer(self, path: str, seconds: float | None = None) -> None:
         """Yield a file later, when it has not changed for this time; None: `settle_seconds`."""
         with contextlib.suppress(OSError):  # it is gone
@@ -176,22 +186,29 @@ class Folder:
             self._unsettled[path] = FileId.of(os.stat(path)), due
             heapq.heappush(self._due, (due, path))
 
-    def _next(self, events: Inotify | None) -> str | None:
-        """The next path: arrivals before a long backlog, then the backlog, then settled files."""
+    def _next(self, events: Inotify | None) -> list[Found] | None:
+        """The next files: arrivals before a long backlog, then the backlog, then settled files."""
         if self._arrived:
-            return self._arrived.popleft()
+            return [(self._arrived.popleft(), None) for _ in range(min(len(self._arrived), FOUND_AT_ONCE))]
+        found: list[Found] = []
         if len(self._unsettled) < MAX_IN_MEMORY:
             for path in self._backlog(events):
                 if path == LISTING:
-                    return path
+                    return found
                 if path in self._unsettled or path in self._open:
                     continue  # it is waited for already
-                if not self._is_fresh(path):
-                    return path
+                status, is_fresh = self._status(path)
+                if not is_fresh:
+                    found.append((path, status))
+                    if len(found) >= FOUND_AT_ONCE:
+                        return found
+                    continue
                 self.defer(path)
                 if len(self._unsettled) >= MAX_IN_MEMORY:
                     break
-        return self._settled()
+        if not found:
+            found = [(path, None) for path in iter(self._settled, None)]
+        return found or None
 
     def _backlog(self, events: Inotify | None) -> Iterator[str]:
         """Continue the listing where the last call stopped; no listing is held in memory as a whole."""
@@ -252,13 +269,14 @@ class Folder:
             _log.warning("%s; new files in unwatched folders are found by a listing every hour", error.strerror)
         self._is_limit_reported = True
 
-    def _is_fresh(self, path: str) -> bool:
-        """Whether a file was written so recently that its writer may not have finished."""
+    def _status(self, path: str) -> tuple[os.stat_result | None, bool]:
+        """A file's status, and whether it was written so recently that its writer may not have finished."""
         try:
-            fresh_seconds = REMOTE_FRESH_SECONDS if self._poll_seconds else self.settle_seconds
-            return abs(time.time() - os.stat(path).st_mtime) < fresh_seconds
+            status = os.stat(path)
         except OSError:
-            return False  # reading the file reports the error
+            return None, False  # reading the file reports the error
+        fresh_seconds = REMOTE_FRESH_SECONDS if self._poll_seconds else self.settle_seconds
+        return status, abs(time.time() - status.st_mtime) < fresh_seconds
 
     def _settled(self) -> str | None:
         """The next file that has not changed while it was deferred; None if there is none."""

@@ -3,21 +3,19 @@
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from edge.files import FileId
+from edge.files import FileId, are_two_files, ignores_case
 from edge.store.database import Database
-from edge.store.rows import answer_columns
-from edge.verdict import Answer, CameraEvent, Failure
+from edge.store.rows import ANSWER_VALUES, answer_values, encoded, event_columns
+from edge.verdict import Answer, CameraEvent, Failure, Recorded, Verdict
 
 RECENT_NS = 2_000_000_000  # resolution of FAT's file times; no other file system's is coarser
 MAX_LOOKUP = 256  # files of one lookup; older SQLite allows 999 variables in a statement
-FILE_ROWS = 128  # rows of one statement, five variables each
+COLUMNS = ("path", "sha256", "model_sha256", "answered_at", "folder", *ANSWER_VALUES)
 
 
-@dataclass(frozen=True)
-class AnsweredAs:
+class AnsweredAs(NamedTuple):
     """An earlier answer to the same content.
 
     Attributes:
@@ -31,8 +29,7 @@ class AnsweredAs:
     label: str | None
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file and its answer.
 
     Attributes:
@@ -57,6 +54,8 @@ class Entry:
 class AnswerTable(Database):
     """The tables of answers and files."""
 
+    _case_of: tuple[tuple[int, str], bool] | None = None  # whether the folder of the last file ignores case
+
     def known(
         self, files: Sequence[tuple[str, FileId]], models: Collection[str] | None = None
     ) -> list[AnsweredAs | None]:
@@ -74,14 +73,16 @@ class AnswerTable(Database):
         rows = self._rows(
             "SELECT path, stamp, seen_ns, ctime_ns, sha256, label, model_sha256, outside"
             f" FROM files JOIN answers USING (path, sha256) WHERE path IN ({_marks(files)})",
-            *(os.fsencode(path) for path, _ in files),
+            *(encoded(path) for path, _ in files),
         )
         found = {
             (path, stamp): (seen_ns, ctime_ns, sha256, label)
             for path, stamp, seen_ns, ctime_ns, sha256, label, model, outside in rows
             if models is None or label is None or (model in models and outside is None)
         }
-        return [_unchanged(path, stamp, found.get((os.fsencode(path), str(stamp)))) for path, stamp in files]
+        if not found:
+            return [None] * len(files)
+        return [_unchanged(path, stamp, found.get((encoded(path), stamp.key))) for path, stamp in files]
 
     def answered_as(
         self,
@@ -105,23 +106,31 @@ class AnswerTable(Database):
             (path, sha256): (label, model)
             for path, sha256, label, model in self._rows(
                 f"SELECT path, sha256, label, model_sha256 FROM answers WHERE path IN ({_marks(files)})",
-                *(os.fsencode(path) for path, _, _ in files),
+                *(encoded(path) for path, _, _ in files),
             )
         }
         names: dict[tuple[str, bytes], list[bytes]] = {}
-        stamps = [str(stamp) for _, stamp, _ in files]
+        stamps = [stamp.key for _, stamp, _ in files]
         for stamp, sha256, path in self._rows(
             f"SELECT stamp, sha256, path FROM files WHERE stamp IN ({_marks(stamps)})", *stamps
         ):
             names.setdefault((stamp, sha256), []).append(path)
+        unknown = [
+            (path, stamp, sha256)
+            for path, stamp, sha256 in files
+            if (encoded(path), sha256) not in answers and (stamp.key, sha256) not in names
+        ]
+        names |= self._other_spellings([file for file in unknown if self._ignores_case(file[0], file[1])])
+        if not (answers or names):
+            return [None] * len(files)
         found: list[AnsweredAs | None] = []
         for (path, stamp, sha256), model in zip(files, models or [None] * len(files), strict=True):
-            name = os.fsencode(path)
+            name = encoded(path)
             if (name, sha256) in answers:
                 label, answered_by = answers[name, sha256]
                 answer: AnsweredAs | None = AnsweredAs(path, sha256, label)
             else:
-                answer, answered_by = self._renamed(path, names.get((str(stamp), sha256), []), sha256, root)
+                answer, answered_by = self._renamed(path, names.get((stamp.key, sha256), []), sha256, root)
             counts = answer and (model is None or answer.label is None or answered_by == model)
             found.append(answer if counts else None)
         return found
@@ -137,11 +146,83 @@ class AnswerTable(Database):
         Returns:
             The entries whose answer was not in the ledger yet.
         """
+        self._latest = latest = None
         with self._transaction():
-            new = [entry for entry in entries if self._insert(entry, folder, reclassify=reclassify)]
-            for start in range(0, len(entries), FILE_ROWS):
-                self._record_files(entries[start : start + FILE_ROWS])
-            return new
+            now = time.time()
+            if not reclassify and self._insert_new(entries, folder, now):
+                new = list(entries)
+                latest = self._recorded(new, now)
+            else:
+                new = [entry for entry in entries if self._insert(entry, folder, reclassify=reclassify)]
+            self._record_files(entries)
+        if latest:
+            self._latest = folder, latest
+        return new
+
+    def _recorded(self, entries: Sequence[Entry], now: float) -> list[Recorded]:
+        """The answers that were just inserted by one statement, as the ledger returns them; none if they may change."""
+        ((last,),) = self._rows("SELECT last_insert_rowid()")
+        found = []
+        for id_, (path, _, _, _, answer, _, target) in enumerate(entries, last - len(entries) + 1):
+            if target is not None or isinstance(answer, AnsweredAs):
+                return []
+            if isinstance(answer, Failure):
+                found.append(Recorded(id_, now, Failure(path, answer.reason), None))
+            elif answer.explain is None and not answer.provenance:
+                found.append(Recorded(id_, now, Verdict(path, *answer[1:]), None))
+            else:  # not everything is stored
+                return []
+        return found
+
+    def _insert_new(self, entries: Sequence[Entry], folder: str, now: float) -> bool:
+        """Insert entries whose answers and moves are new in one go; returns False, and inserts none, if one is not."""
+        name = encoded(folder)
+        rows = []
+        for path, _, _, sha256, answer, model_sha256, _ in entries:
+            if isinstance(answer, AnsweredAs):
+                return False
+            rows.append((encoded(path), sha256, model_sha256, now, name, *answer_values(answer)))
+        self._database.execute("SAVEPOINT new")
+        inserted = self._database.executemany(
+            f"INSERT OR IGNORE INTO answers ({', '.join(COLUMNS)}) VALUES ({_marks(COLUMNS)})", rows
+        )
+        if inserted.rowcount != len(rows):
+            self._database.execute("ROLLBACK TO new")
+            return False
+        for entry in entries:
+            if entry.target is not None:
+                self._insert_move(entry, entry.target)
+        return True
+
+    def _ignores_case(self, path: str, stamp: FileId) -> bool:
+        """See `edge.files.ignores_case`; asked once for files that follow each other in one folder."""
+        folder = stamp.device, path[: path.rfind("/")]
+        if self._case_of is None or self._case_of[0] != folder:
+            answer = ignores_case(path)
+            if answer is None:
+                return False
+            self._case_of = folder, answer
+        return self._case_of[1]
+
+    def _other_spellings(self, files: Sequence[tuple[str, FileId, bytes]]) -> dict[tuple[str, bytes], list[bytes]]:
+        """Recorded paths that differ from those of files in their capitals alone, by identity and content.
+
+        FAT, and drivers in user space, may renumber a file, so that its identity does not lead to its former name.
+        """
+        found: dict[tuple[str, bytes], list[bytes]] = {}
+        for folder in {os.path.dirname(path) for path, _, _ in files}:
+            inside = [file for file in files if os.path.dirname(file[0]) == folder]
+            below = encoded(folder).rstrip(b"/")
+            rows = self._rows(
+                f"SELECT path, sha256 FROM files WHERE path > ? AND path < ? AND sha256 IN ({_marks(inside)})",
+                below + b"/",
+                below + b"0",  # the character behind the slash
+                *(sha256 for _, _, sha256 in inside),
+            )
+            for path, stamp, sha256 in inside:
+                names = [name for name, of in rows if of == sha256 and os.fsdecode(name).lower() == path.lower()]
+                found[stamp.key, sha256] = names
+        return found
 
     def _renamed(
         self, path: str, names: Sequence[bytes], sha256: bytes, root: str
@@ -151,9 +232,9 @@ class AnswerTable(Database):
         Returns:
             The answer, and the SHA-256 digest of its model; or (None, None).
         """
-        within = os.fsencode(root).rstrip(b"/") + b"/"
+        within = encoded(root).rstrip(b"/") + b"/"
         for name in names:
-            if name.startswith(within) and not _are_two_files(os.fsdecode(name), path):
+            if name.startswith(within) and not are_two_files(os.fsdecode(name), path):
                 rows = self._rows("SELECT label, model_sha256 FROM answers WHERE path = ? AND sha256 = ?", name, sha256)
                 if rows:
                     return AnsweredAs(os.fsdecode(name), sha256, rows[0][0]), rows[0][1]
@@ -161,26 +242,35 @@ class AnswerTable(Database):
 
     def _insert(self, entry: Entry, folder: str, *, reclassify: bool) -> bool:
         """Insert an entry's answer and move; returns whether the answer is new."""
-        name, answer = os.fsencode(entry.path), entry.answer
+        name, answer = encoded(entry.path), entry.answer
         is_new = False
         if isinstance(answer, AnsweredAs):
             if answer.path != entry.path:
-                before = os.fsencode(answer.path)
+                before = encoded(answer.path)
                 self._database.execute(
                     "UPDATE OR IGNORE answers SET path = ? WHERE path = ? AND sha256 = ?", (name, before, entry.sha256)
                 )
                 self._database.execute("DELETE FROM files WHERE path = ?", (before,))
         else:
             id_ = self._delete_former(entry, folder) if reclassify else None
-            is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, os.fsencode(folder), id_=id_)
+            is_new = self._insert_answer(name, entry.sha256, answer, entry.model_sha256, encoded(folder), id_=id_)
         if entry.target is not None:
-            self._database.execute(
-                "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
-                # Not if the recorded answer has another label, which the same model gave at other thresholds.
-                " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ? AND label IS ?",
-                (os.fsencode(entry.target), str(entry.stamp), name, entry.sha256, _label(answer)),
-            )
+            self._insert_move(entry, entry.target)
         return is_new
+
+    def _insert_move(self, entry: Entry, target: str) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO moves (source, target, stamp, answer_id)"
+            # Not if the recorded answer has another label, which the same model gave at other thresholds.
+            " SELECT path, ?, ?, id FROM answers WHERE path = ? AND sha256 = ? AND label IS ?",
+            (
+                encoded(target),
+                entry.stamp.key,
+                encoded(entry.path),
+                entry.sha256,
+                None if isinstance(entry.answer, Failure) else entry.answer.label,
+            ),
+        )
 
     def _delete_former(self, entry: Entry, folder: str) -> int | None:
         """Delete another model's answer to the same file, with its pending moves and deliveries.
@@ -189,12 +279,12 @@ class AnswerTable(Database):
             The id for the new answer, greater than all ids so far: sinks have received the deleted one's already.
             None if nothing was deleted.
         """
-        former = self._former(os.fsencode(entry.path), entry.sha256)
+        former = self._former(encoded(entry.path), entry.sha256)
         if former is None:  # the file may have been renamed since
             same = "SELECT path FROM files WHERE stamp = ? AND sha256 = ?"
-            names = [path for (path,) in self._rows(same, str(entry.stamp), entry.sha256)]
+            names = [path for (path,) in self._rows(same, entry.stamp.key, entry.sha256)]
             renamed, _ = self._renamed(entry.path, names, entry.sha256, folder)
-            former = self._former(os.fsencode(renamed.path), entry.sha256) if renamed else None
+            former = self._former(encoded(renamed.path), entry.sha256) if renamed else None
         if former is None:
             return None
         id_, path, label, model = former
@@ -204,7 +294,7 @@ class AnswerTable(Database):
         self._database.execute("DELETE FROM answers WHERE id = ?", (id_,))
         self._database.execute("DELETE FROM moves WHERE source = ? AND answer_id = ?", (path, id_))
         self._database.execute("DELETE FROM given_up WHERE answer_id = ?", (id_,))
-        if path != os.fsencode(entry.path):
+        if path != encoded(entry.path):
             self._database.execute("DELETE FROM files WHERE path = ?", (path,))
         return int(last) + 1
 
@@ -215,13 +305,12 @@ class AnswerTable(Database):
 
     def _record_files(self, entries: Sequence[Entry]) -> None:
         """Record the present identities of answered files."""
-        values: list[object] = []
-        for entry in entries:
-            ctime_ns = entry.stamp.ctime_ns or None
-            values += (os.fsencode(entry.path), str(entry.stamp), entry.seen_ns, entry.sha256, ctime_ns)
-        rows = ", ".join(["(?, ?, ?, ?, ?)"] * len(entries))
-        self._database.execute(
-            f"INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256, ctime_ns) VALUES {rows}", values
+        self._database.executemany(
+            "INSERT OR REPLACE INTO files (path, stamp, seen_ns, sha256, ctime_ns) VALUES (?, ?, ?, ?, ?)",
+            [
+                (encoded(path), stamp.key, seen_ns, sha256, stamp.ctime_ns or None)
+                for path, stamp, seen_ns, sha256, *_ in entries
+            ],
         )
 
     def _insert_answer(
@@ -235,14 +324,11 @@ class AnswerTable(Database):
         id_: int | None = None,
     ) -> bool:
         """Insert an answer unless the same path and content have one; returns whether it was inserted."""
+        values = name, sha256, model_sha256, time.time(), folder, *answer_values(answer)
         columns = {
             "id": id_,  # NULL: SQLite assigns the next one
-            "path": name,
-            "sha256": sha256,
-            "model_sha256": model_sha256,
-            "answered_at": time.time(),
-            "folder": folder,
-            **answer_columns(answer, event),
+            **dict(zip(COLUMNS, values, strict=True)),
+            **(event_columns(event) if event else {}),
         }
         inserted = self._database.execute(
             f"INSERT OR IGNORE INTO answers ({', '.join(columns)}) VALUES ({_marks(columns)})", tuple(columns.values())
@@ -257,20 +343,6 @@ def _unchanged(path: str, stamp: FileId, row: tuple[Any, ...] | None) -> Answere
     if row[1] is not None and stamp.ctime_ns and row[1] != stamp.ctime_ns:
         return None
     return AnsweredAs(path, *row[2:])
-
-
-def _are_two_files(first: str, second: str) -> bool:
-    """Whether both paths exist, and are not one file whose name differs only in case."""
-    try:
-        status, other = os.lstat(first), os.lstat(second)
-    except OSError:
-        return False
-    is_one_name = first.lower() == second.lower() and os.path.samestat(status, other) and status.st_nlink == 1
-    return not is_one_name
-
-
-def _label(answer: Answer | AnsweredAs) -> str | None:
-    return None if isinstance(answer, Failure) else answer.label
 
 
 def _marks(values: Collection[object]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from edge.errors import LedgerError
 from edge.files import inode
 from edge.store import schema
+from edge.verdict import Recorded
 
 
 class Database:
@@ -29,6 +30,9 @@ class Database:
         self._open(check=check)
 
     def _open(self, *, check: str) -> None:
+        # The answers of the last commit and their folder, if they are all of one and as they were given: they need not
+        # be read back for their delivery.
+        self._latest: tuple[str, list[Recorded]] | None = None
         self._database = schema.open_database(self._folder, check=check)
         self.identity = self._identity_on_disk()
 

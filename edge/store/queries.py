@@ -11,7 +11,7 @@ from pathlib import Path
 from edge import redact
 from edge.errors import LedgerError, printable, reason_of
 from edge.store import schema
-from edge.store.rows import ANSWER_COLUMNS, answer_of_row
+from edge.store.rows import ANSWER_COLUMNS, answer_of_row, says
 from edge.store.state import default_folder
 from edge.verdict import BEGAN, FRAME, Recorded
 
@@ -28,11 +28,13 @@ class Query:
         label: of the verdict; "ERROR" for images without a verdict; None for all.
         since: seconds since the epoch; only later answers.
         folder: only answers to files below this folder, or of the camera with this name or source; None for all.
+        provenance: only answers to files that say this of their origin, such as "generated"; None for all.
     """
 
     label: str | None = None
     since: float = 0.0
     folder: str | None = None
+    provenance: str | None = None
 
 
 def ledgers(state: Path | None) -> list[Path]:
@@ -68,8 +70,11 @@ def answers(ledger: Path, query: Query, after: int = 0) -> Iterator[Recorded]:
         conditions.append("(substr(path, 1, ?) = ? OR path IN (?, ?, ?))")
         cameras = (query.folder, redact.shown(query.folder), os.path.abspath(query.folder))
         values += [len(below), below, *map(os.fsencode, cameras)]
+    if query.provenance is not None:
+        conditions.append("instr(provenance, ?)")
+        values.append(says(query.provenance))
     query_of_a_page = f"SELECT {ANSWER_COLUMNS} FROM answers WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
-    with schema.named_errors(ledger), closing(_open_for_reading(ledger)) as database:
+    with schema.named_errors(ledger), closing(open_for_reading(ledger)) as database:
         # A page is read completely before it is yielded: an open query would keep the write-ahead log from shrinking.
         while rows := database.execute(query_of_a_page, [*values, PAGE_ROWS]).fetchall():
             yield from map(answer_of_row, rows)
@@ -82,7 +87,7 @@ def count(ledger: Path) -> int:
     Raises:
         LedgerError: the file is missing, damaged, or cannot be read.
     """
-    with schema.named_errors(ledger), closing(_open_for_reading(ledger)) as database:
+    with schema.named_errors(ledger), closing(open_for_reading(ledger)) as database:
         (found,) = database.execute(f"PRAGMA {schema.QUICK}(1)").fetchone()
         if found != "ok":
             raise LedgerError(f"{printable(ledger)}: damaged: {printable(' '.join(str(found).split()))}")
@@ -157,25 +162,39 @@ def _is_mounted(device: int | None, stamp: str | None) -> bool:
     return device is not None and (stamp is None or stamp.partition(":")[0] == str(device))
 
 
-def _open_for_reading(ledger: Path) -> sqlite3.Connection:
-    _require(ledger)
+def open_for_reading(ledger: Path) -> sqlite3.Connection:
+    """A connection that cannot write.
+
+    Raises:
+        LedgerError: the file is missing, cannot be accessed, or has another schema.
+        sqlite3.Error: it cannot be read.
+    """
+    require(ledger)
     address = f"{ledger.absolute().as_uri()}?mode=ro"
     try:
-        return _require_version(sqlite3.connect(address, timeout=schema.BUSY_SECONDS, uri=True), ledger)
+        return require_version(sqlite3.connect(address, timeout=schema.BUSY_SECONDS, uri=True), ledger)
     except sqlite3.OperationalError:
-        # A ledger with a write-ahead log can be read only with write permission for the log. Without a running watcher
-        # there is no log, and the file does not change.
-        if os.path.exists(f"{ledger}-wal"):
+        # A ledger with a write-ahead log can be read only with write permission for the log, and room on the disk for
+        # its index. Without a running watcher the log is missing or empty, and the file does not change.
+        if _has_log(ledger):
             raise
-        return _require_version(sqlite3.connect(f"{address}&immutable=1", uri=True), ledger)
+        return require_version(sqlite3.connect(f"{address}&immutable=1", uri=True), ledger)
+
+
+def _has_log(ledger: Path) -> bool:
+    """Whether answers lie in the write-ahead log."""
+    try:
+        return os.path.getsize(f"{ledger}-wal") > 0
+    except FileNotFoundError:
+        return False
 
 
 def _open_for_writing(ledger: Path) -> sqlite3.Connection:
-    _require(ledger)
-    return _require_version(sqlite3.connect(ledger, timeout=schema.BUSY_SECONDS), ledger)
+    require(ledger)
+    return require_version(sqlite3.connect(ledger, timeout=schema.BUSY_SECONDS), ledger)
 
 
-def _require(ledger: Path) -> None:
+def require(ledger: Path) -> None:
     """Raise a LedgerError if the file is missing or cannot be accessed; SQLite's own error would not say which."""
     try:
         os.stat(ledger)
@@ -185,9 +204,13 @@ def _require(ledger: Path) -> None:
         raise LedgerError(f"{printable(ledger)}: {reason_of(error)}") from error
 
 
-def _require_version(database: sqlite3.Connection, ledger: Path) -> sqlite3.Connection:
+def require_version(database: sqlite3.Connection, ledger: Path) -> sqlite3.Connection:
     """The connection, if the ledger has the present schema; else it is closed, and a LedgerError is raised."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    try:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error:
+        database.close()
+        raise
     if version != schema.VERSION:
         database.close()
         is_later = version > schema.VERSION

@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 
 FILE = "ledger.sqlite3"
 BUSY_SECONDS = 10.0  # longest wait for another process's lock
+MANY_ANSWERS = 100_000  # from here on a migration takes seconds on a small board
 QUICK, THOROUGH = "quick_check", "integrity_check"
 
 # Statements that bring a ledger of each version, from 0 (an empty file), to the next. Entries are only ever appended.
@@ -98,6 +99,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Nanoseconds since the epoch, see edge.files.FileId; NULL for files of older versions.
         "ALTER TABLE files ADD COLUMN ctime_ns INTEGER",
     ),
+    (
+        # What the file says of its origin: a JSON array of edge.verdict.Evidence; NULL if it says nothing.
+        "ALTER TABLE answers ADD COLUMN provenance TEXT",
+    ),
+    # For pages of answers in the order of time (edge.store.history). Each index holds all columns of the conditions, so
+    # that only the rows of a page are read from the table.
+    (
+        "CREATE INDEX answers_by_label ON answers (label, answered_at, id, state)",
+        "CREATE INDEX answers_by_source ON answers (folder, label, answered_at, id, state)",
+        # Small where few files say anything of their origin.
+        *(
+            f"CREATE INDEX answers_{what} ON answers (answered_at, id, label, folder)"
+            f""" WHERE instr(provenance, '"says":"{what}"') > 0"""
+            for what in ("generated", "edited", "captured")
+        ),
+    ),
 )
 VERSION = len(MIGRATIONS)
 
@@ -178,6 +195,8 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise LedgerError(f"{printable(path)}: written by a later edge-detect (schema {version}); update this one")
+        if 0 < version < VERSION:
+            _report_long(database, path)
         for statement in (statement for migration in MIGRATIONS[version:] for statement in migration):
             database.execute(statement)
         if version < VERSION:
@@ -187,6 +206,13 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+
+
+def _report_long(database: sqlite3.Connection, path: Path) -> None:
+    """Log that bringing a ledger up to date takes a while, if it has many answers."""
+    (last,) = database.execute("SELECT IFNULL(MAX(id), 0) FROM answers").fetchone()
+    if last >= MANY_ANSWERS:
+        _log.warning("%s: bringing the ledger of %d answers up to date; this may take minutes", printable(path), last)
 
 
 def _use_write_ahead_log(database: sqlite3.Connection) -> None:

@@ -51,9 +51,7 @@ class Answers:
         files = [(path, stamp, prepared.sha256) for path, stamp, prepared in read]
         models = None
         if self._reclassify:
-            models = [
-                None if prepared.pixels is None else self._network.sha256(prepared.model) for _, _, prepared in read
-            ]
+            models = [None if prepared.reason else self._network.sha256(prepared.model) for _, _, prepared in read]
         return self._ledger.answered_as(files, self._root, models)
 
     def record(self, entries: Sequence[Entry]) -> list[Entry]:

@@ -8,7 +8,7 @@ from edge.watch.decode import Prepared, Task
 
 # Each commit costs one fsync, so committing groups spares the SD card. A group is committed when it is full, when it
 # is this old, or when there is nothing else to do.
-GROUP_SIZE = 256
+GROUP_SIZE = 1024
 GROUP_SECONDS = 0.5
 
 
@@ -26,7 +26,7 @@ class Batch:
     def __init__(self) -> None:
         self.group: list[Entry] = []
         self.held: list[tuple[Task, Prepared]] = []
-        self._files: set[str | FileId] = set()  # paths and identities of the files in work
+        self._files: set[str] = set()  # paths, and keys of the identities, of the files in work
         self._since = 0.0
 
     def __len__(self) -> int:
@@ -44,26 +44,28 @@ class Batch:
 
     def begin(self, absolute: str, task: Task, read: Prepared) -> bool:
         """Note that a file is in work; returns False, and holds it back, if it is already."""
-        if absolute in self._files or task.stamp in self._files:
+        if absolute in self._files or task.stamp.key in self._files:
             self.held.append((task, read))
             return False
-        self._files |= {absolute, task.stamp}
+        self._files.add(absolute)
+        self._files.add(task.stamp.key)
         return True
 
     def drop(self, absolute: str, stamp: FileId) -> None:
         """Note that a file is no longer in work and gets no entry."""
-        self._files -= {absolute, stamp}
+        self._files -= {absolute, stamp.key}
 
     def add(self, entry: Entry) -> None:
         """Add an answered file to the group."""
         if not self.group:
             self._since = time.monotonic()
         self.group.append(entry)
-        self._files |= {entry.path, entry.stamp}
+        self._files.add(entry.path)
+        self._files.add(entry.stamp.key)
 
     def recorded(self) -> None:
         """Begin a new group, because the present one has been committed."""
-        self._files -= {part for entry in self.group for part in (entry.path, entry.stamp)}
+        self._files -= {part for entry in self.group for part in (entry.path, entry.stamp.key)}
         self.group = []
 
     def release(self) -> list[tuple[Task, Prepared]]:

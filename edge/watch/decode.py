@@ -1,50 +1,62 @@
-"""Reads a file of a watched folder, and prepares it for its model: digest and pixels."""
+"""Reads a file of a watched folder, and prepares it for its model: digest, pixels, and what it says of its origin."""
 
-import functools
 import hashlib
-import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from io import BytesIO
+from typing import NamedTuple
 
-from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
-from edge.files import FileId, has_writer
-from edge.imaging import avif, heic, preprocess
-from edge.imaging.inputs import Input, choose, take
+from edge.errors import UndecodableImageError, UnreadableFileError
+from edge.files import FileId
+from edge.imaging import preprocess
+from edge.imaging.inputs import Input, choose, take, take_lazily
 from edge.imaging.preprocess import Pixels
-from edge.sources.folder import OPEN_SECONDS
-from edge.sources.mounts import is_remote
+from edge.provenance.read import evidence
+from edge.verdict import Evidence, Verdict
+from edge.watch.inside import digest_inside, read_inside
+
+DISPLAY_QUALITY = 80  # of JPEGs that are shown
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A file to read.
 
     Attributes:
         stamp: its identity and state when it was found.
         seen_ns: when it was found, nanoseconds since the epoch.
+        root: real path of the folder in which it must lie; empty: that of the pool.
+        display: longest side in pixels of a JPEG to be made of the image, to be shown to people; 0: none is made.
+        is_classified: whether the pixels for its model are wanted.
+        explain: whether details of the file's statements on its origin are wanted, see `edge.provenance.read.evidence`.
     """
 
     path: str
     stamp: FileId
     seen_ns: int
+    root: str = ""
+    display: int = 0
+    is_classified: bool = True
+    explain: bool = False
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A file that was read.
 
     Attributes:
         sha256: of its content.
         pixels: of all views that its model takes, shape (views, height, width, 3); None if the content is not an
-            acceptable image.
+            acceptable image, or was classified at once.
         size: (width, height) of the upright image.
-        reason: why there are no pixels; empty if there are.
+        reason: why the content is not an acceptable image; empty if it is one.
         seconds: read and decode time.
         model: index of the model for this image.
+        provenance: what the file says of its origin.
+        display: a JPEG of the image, see `Task.display`; empty if none was wanted or made.
+        further: cuts the further views, if `pixels` are the first ones alone. It holds the decoded picture.
+        verdict: if it was classified at once.
+        model_sha256: of the model that gave the verdict.
     """
 
     sha256: bytes
@@ -53,11 +65,27 @@ class Prepared:
     reason: str
     seconds: float
     model: int = 0
+    provenance: tuple[Evidence, ...] = ()
+    display: bytes = b""
+    further: Callable[[], Pixels] | None = None
+    verdict: Verdict | None = None
+    model_sha256: str = ""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels."""
-        return 0 if self.pixels is None else self.pixels.nbytes
+        """Bytes of the pixels and of the JPEG."""
+        return (0 if self.pixels is None else self.pixels.nbytes) + len(self.display)
+
+
+class Content(NamedTuple):
+    """The content of a file.
+
+    Attributes:
+        seconds: read time.
+    """
+
+    data: bytes
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -82,87 +110,8 @@ class WorkerDied:
     reason: str
 
 
+Attempt = Content | Unread | FileChanged  # of reading a file
 Outcome = Prepared | Unread | FileChanged | WorkerDied
-
-T = TypeVar("T")
-
-
-def read_inside(root: str, path: str, stamp: FileId) -> bytes | FileChanged:
-    """The content of a regular file whose real path lies below a folder; see `_use_inside`."""
-
-    def read(descriptor: int, size: int) -> bytes | None:
-        if path.lower().endswith(heic.SUFFIXES):  # without a decoder, do not read thousands of files at every listing
-            heic.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
-        elif path.lower().endswith(avif.SUFFIXES):
-            avif.require_decoder(path, os.pread(descriptor, heic.HEAD_BYTES, 0))
-        data = os.read(descriptor, size + 1)
-        while len(data) < size and (more := os.read(descriptor, size - len(data))):
-            data += more
-        return data if len(data) == size else None
-
-    return _use_inside(root, path, stamp, read)
-
-
-def digest_inside(root: str, path: str, stamp: FileId) -> bytes | FileChanged:
-    """The SHA-256 of a regular file whose real path lies below a folder, read piece by piece; see `_use_inside`."""
-
-    def digest(descriptor: int, _: int) -> bytes:
-        with open(descriptor, "rb", closefd=False) as file:
-            return hashlib.file_digest(file, "sha256").digest()
-
-    return _use_inside(root, path, stamp, digest)
-
-
-def _use_inside(root: str, path: str, stamp: FileId, use: Callable[[int, int], T | None]) -> T | FileChanged:
-    """Open a regular file whose real path lies below a folder, and use it.
-
-    Links are followed if they stay inside. The check uses the path that the kernel reports for the opened file, so that
-    nobody can replace a folder by a link between the check and the opening.
-
-    Args:
-        root: the folder's real path.
-        stamp: the file's identity and state when it was found.
-        use: called with the open descriptor and the size in bytes; returns None if the file changed meanwhile.
-
-    Returns:
-        The result of `use`; FileChanged if the file has changed since it was found, or is being written.
-
-    Raises:
-        UnreadableFileError: missing, forbidden, outside of the folder, not a regular file, too large.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError) as error:
-        raise UnreadableFileError(path, reason_of(error)) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFileError(path, "is not a regular file")
-        if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(root.rstrip("/") + "/"):
-            raise UnreadableFileError(path, "is a link that leads out of the folder")
-        if FileId.of(status) != stamp or _is_being_written(descriptor, status):
-            return FileChanged()
-        if status.st_size > preprocess.MAX_BYTES:
-            raise UnreadableFileError(path, f"{status.st_size} bytes, more than the limit of {preprocess.MAX_BYTES}")
-        used = use(descriptor, status.st_size)
-        return FileChanged() if used is None or FileId.of(os.fstat(descriptor)) != stamp else used
-    except OSError as error:
-        raise UnreadableFileError(path, reason_of(error)) from error
-    finally:
-        os.close(descriptor)
-
-
-def _is_being_written(descriptor: int, status: os.stat_result) -> bool:
-    """Whether a program has a file open for writing that was modified in the last OPEN_SECONDS."""
-    is_recent = 0 <= time.time() - status.st_mtime < OPEN_SECONDS
-    return (
-        is_recent
-        and not _is_remote(os.path.dirname(os.readlink(f"/proc/self/fd/{descriptor}")))
-        and has_writer(descriptor)
-    )
-
-
-_is_remote = functools.lru_cache(maxsize=256)(is_remote)
 
 
 def prepare_without_decoding(root: str, task: Task, reason: str) -> Outcome:
@@ -173,29 +122,81 @@ def prepare_without_decoding(root: str, task: Task, reason: str) -> Outcome:
         reason: why it cannot be decoded.
     """
     try:
-        digest = digest_inside(root, task.path, task.stamp)
+        digest = digest_inside(task.root or root, task.path, task.stamp)
     except UnreadableFileError as error:
         return Unread(error.reason)
-    return digest if isinstance(digest, FileChanged) else Prepared(digest, None, (0, 0), reason, 0.0)
+    return FileChanged() if digest is None else Prepared(digest, None, (0, 0), reason, 0.0)
 
 
-def prepare(root: str, task: Task, inputs: Sequence[Input]) -> Outcome:
-    """Read and decode one file.
+def displayed(path: str, data: bytes, longest: int) -> bytes:
+    """A JPEG of an image to show to people: upright, without metadata, at most `longest` pixels a side.
+
+    Raises:
+        UnreadableFileError, UndecodableImageError: see `edge.imaging.preprocess.pixels`.
+    """
+    buffer = BytesIO()
+    preprocess.upright(path, longest, data).save(buffer, "JPEG", quality=DISPLAY_QUALITY)
+    return buffer.getvalue()
+
+
+def read(root: str, task: Task) -> Attempt:
+    """Read one file.
 
     Args:
         root: the folder's real path.
-        inputs: of the models; the image's size decides which of them it goes to.
     """
     began = time.perf_counter()
     try:
-        data = read_inside(root, task.path, task.stamp)
-        if isinstance(data, FileChanged):
-            return data
-        sha256 = hashlib.sha256(data).digest()
-        try:
-            chosen, (pixels, size, _) = take(task.path, data, partial(choose, inputs=inputs))
-        except UndecodableImageError as error:
-            return Prepared(sha256, None, (0, 0), error.reason, time.perf_counter() - began)
-        return Prepared(sha256, pixels, size, "", time.perf_counter() - began, chosen.model)
+        data = read_inside(task.root or root, task.path, task.stamp)
+    except UnreadableFileError as error:
+        return Unread(error.reason)
+    return FileChanged() if data is None else Content(data, time.perf_counter() - began)
+
+
+def provenance(task: Task, content: Attempt) -> tuple[Evidence, ...]:
+    """What a file says of its origin; nothing if it was not read, or is not to be classified."""
+    if not (task.is_classified and isinstance(content, Content)):
+        return ()
+    return evidence(content.data, explain=task.explain)
+
+
+def decoded(
+    task: Task,
+    content: Attempt,
+    inputs: Sequence[Input],
+    says: tuple[Evidence, ...] = (),
+    *,
+    lazily: bool = False,
+) -> Outcome:
+    """Decode a file that was read; one that was not is returned as it is.
+
+    Args:
+        inputs: of the models; the image's size decides which of them it goes to.
+        says: see `provenance`.
+        lazily: cut the further views of a picture only when `Prepared.further` is called.
+    """
+    if not isinstance(content, Content):
+        return content
+    began, data = time.perf_counter(), content.data
+    sha256 = hashlib.sha256(data).digest()
+
+    def seconds() -> float:
+        return content.seconds + time.perf_counter() - began
+
+    try:
+        display = displayed(task.path, data, task.display) if task.display else b""
+        if not task.is_classified:
+            return Prepared(sha256, None, (0, 0), "", seconds(), display=display)
+        choice, further = partial(choose, inputs=inputs), None
+        if lazily:
+            chosen, picture = take_lazily(task.path, data, choice)
+            pixels, size = picture.first(), picture.own_size
+            if chosen.views is not None:
+                further = picture.further
+        else:
+            chosen, (pixels, size, _) = take(task.path, data, choice)
+        return Prepared(sha256, pixels, size, "", seconds(), chosen.model, says, display, further)
+    except UndecodableImageError as error:
+        return Prepared(sha256, None, (0, 0), error.reason, seconds())
     except UnreadableFileError as error:
         return Unread(error.reason)

@@ -1,86 +1,59 @@
-"""Processes that read and decode, so that a hostile image harms one of them and not the daemon.
+"""Processes that read, decode and classify, so that a hostile image harms one of them and not the daemon.
 
 Decoders are large C programs that get any file that lies in the folder. If one crashes or does not come to an end, its
-process is killed and replaced, and the image is answered with that error. The processes also use all cores beside the
-network's threads.
+process is killed and replaced, and the image is answered with that error. With a network in each, the processes keep
+all cores busy.
 
 The processes come from `multiprocessing`'s fork server, which has loaded the decoders already: a new process takes
 milliseconds, and shares its memory with the others.
 """
 
 import contextlib
-import gc
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from edge.errors import WorkerError
+from edge.errors import EdgeDetectError, WorkerError
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
 from edge.process.forkserver import start_server
-from edge.watch.decode import FileChanged, Outcome, Prepared, Task, WorkerDied, prepare, prepare_without_decoding
+from edge.provenance import trust_list
+from edge.watch.decode import FileChanged, Outcome, Task, WorkerDied, prepare_without_decoding
+from edge.watch.decode_worker import DecodeLimits, Position, nbytes_of, serve
+from edge.watch.memory_gate import MemoryGate
 
-PRELOADED = "edge.watch.decode"  # module that the fork server imports
+if TYPE_CHECKING:
+    from edge.inference.router import Router
+
+PRELOADED = "edge.watch.decode_worker"  # module that the fork server imports
 ROOM_BYTES = 8_000_000  # of the pixels of all images that wait for the network
 
 # Tasks that wait at a process: enough that it is never idle, few enough that a new file does not wait behind minutes of
 # work. Their cost is the bytes to read plus NAME_COST for each byte of a name, because names go through the socket.
-MAX_DEPTH = 32
-MAX_COST = 1_000_000  # if more than MIN_DEPTH tasks wait
+MAX_DEPTH = 256
+MAX_COST = 2_000_000  # if more than MIN_DEPTH tasks wait
 MIN_DEPTH = 4
 NAME_COST = 30
 
-# Tasks and outcomes are sent in groups, because one message costs more time than a small image.
-TASKS_PER_MESSAGE = 16
-SEND_SECONDS = 0.02  # outcomes do not wait longer than this, and for no file of more than QUICK_BYTES
-QUICK_BYTES = 100_000
-# A message should fit into the socket's buffer. One with all views of a photo does not: it is sent alone, and its
-# process waits until it is received.
-MESSAGE_PIXEL_BYTES = 65_536
+# Tasks are sent in groups, because one message costs more time than a small image.
+TASKS_PER_MESSAGE = 64
+GROUP_TASKS, GROUP_COST = 16, 100_000  # of tasks that one process gets, before it is known which has the fewest
 
 ATTEMPTS = 2  # processes that may die at one image; the first may have died for another reason
 # Signals by which a decoder crashes; other signals come from outside.
 CRASHES = frozenset(
     (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
 )
-OVERHEAD_BYTES = 1_000_000_000  # address space that the interpreter, Pillow and numpy map without using it
 OWN_BYTES = 60_000_000  # memory that a process uses beside decoding
 # If the loop has not received outcomes for this long, it was the loop that hung: then no process counts as hung.
 LOOP_HUNG_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class DecodeLimits:
-    """What one image may cost.
-
-    Attributes:
-        seconds: processor time for reading and decoding.
-        bytes: memory for decoding.
-        least_waiting_seconds: lower bound of `waiting_seconds`.
-    """
-
-    seconds: float = 30.0
-    bytes: int = preprocess.MAX_DECODING_BYTES
-    least_waiting_seconds: float = 120.0
-
-    @property
-    def waiting_seconds(self) -> float:
-        """Time after which a process counts as hung: a read waits forever if the server of a network share is gone."""
-        return max(self.least_waiting_seconds, 10 * self.seconds)
-
-
-class _Count(Protocol):
-    """A number in memory that two processes share."""
-
-    value: int
 
 
 @dataclass
@@ -88,7 +61,7 @@ class _Worker:
     """A process, and its tasks.
 
     Attributes:
-        finished: number of tasks that the process has finished so far, in memory that it writes to.
+        position: the task that the process is working on, in memory that it writes to.
         tasks: those whose outcomes were not received yet, in the order of the process.
         unsent: the last of them, which were not sent to the process yet.
         cost: of `tasks`, see MAX_COST.
@@ -98,7 +71,7 @@ class _Worker:
 
     process: ForkServerProcess
     connection: Connection
-    finished: _Count
+    position: Position
     tasks: deque[Task] = field(default_factory=deque)
     unsent: list[Task] = field(default_factory=list)
     cost: int = 0
@@ -109,9 +82,9 @@ class _Worker:
     def current(self) -> int:
         """Index of the task that the process is working on, or of the last one if it has finished all.
 
-        Within bounds even if a decoder has overwritten `finished`.
+        Within bounds even if a decoder has overwritten `position`.
         """
-        return max(0, min(len(self.tasks) - 1, self.finished.value - self.received))
+        return max(0, min(len(self.tasks) - 1, self.position.value - self.received))
 
     @property
     def has_room(self) -> bool:
@@ -139,30 +112,44 @@ class _Worker:
 
         Raises:
             EOFError, OSError: the process has died.
+            ModelError, RuntimeMissingError: its models cannot be loaded, or have failed.
         """
-        outcomes: list[Outcome] = self.connection.recv()
+        outcomes: list[Outcome] | EdgeDetectError = self.connection.recv()
+        if isinstance(outcomes, EdgeDetectError):
+            raise outcomes
         self.since = time.monotonic()
         self.received += len(outcomes)
         done = [(self.tasks.popleft(), outcome) for outcome in outcomes]
-        self.cost -= sum(_cost(task) for task, _ in done)
+        self.cost = self.cost - sum(_cost(task) for task, _ in done) if self.tasks else 0
         return done
 
 
 class DecodePool:
-    """Reads and decodes files in a fixed number of processes; the outcomes come in the order in which they finish."""
+    """Prepares files in a fixed number of processes; the outcomes come in the order in which they finish."""
 
-    def __init__(self, count: int, root: str, inputs: Sequence[Input], limits: DecodeLimits | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        root: str,
+        inputs: Sequence[Input],
+        limits: DecodeLimits | None = None,
+        make_router: "Callable[[], Router] | None" = None,
+    ) -> None:
         """
         Args:
             count: number of processes, at least 1.
             root: real path of the folder in which every file must lie.
             inputs: of the models.
+            make_router: makes the models with which each process classifies its images; None: they are only decoded.
 
         Raises:
             WorkerError: a process cannot be started; `submit` and `outcomes` can raise it, too.
         """
         self._context = multiprocessing.get_context("forkserver")
         self._root, self._inputs, self._limits = root, tuple(inputs), limits or DecodeLimits()
+        self._make_router = make_router
+        at_once = usual_count()
+        self._gate = MemoryGate(at_once, count, preprocess.MEMORY_BYTES) if at_once < count else None
         self._deaths: dict[Task, int] = {}  # how many processes have died at a task
         self._outcomes: list[tuple[Task, Outcome]] = []
         self._count, self._received_at = count, time.monotonic()
@@ -194,6 +181,20 @@ class DecodePool:
         """Give a task to the process that has the fewest; there must be room. It may wait for `send`."""
         min(self._workers, key=lambda worker: (not worker.has_room, len(worker.tasks))).add(task)
 
+    def submit_some(self, tasks: deque[Task]) -> None:
+        """Give the first tasks to the processes, as many as there is room for, and remove them.
+
+        Small ones go in groups to the process that has the fewest.
+        """
+        while tasks:
+            worker = min(self._workers, key=lambda worker: (not worker.has_room, len(worker.tasks)))
+            count, least_cost = 0, worker.cost
+            while tasks and count < GROUP_TASKS and worker.cost - least_cost < GROUP_COST and worker.has_room:
+                worker.add(tasks.popleft())
+                count += 1
+            if not count:
+                return
+
     def send(self) -> None:
         """Send all submitted tasks that still wait for a full message."""
         for worker in self._workers:
@@ -205,6 +206,10 @@ class DecodePool:
         Args:
             room_bytes: about how many bytes of pixels may be returned. The rest stays with the processes, which wait;
                 with 0 it does not wait.
+
+        Raises:
+            WorkerError: see `__init__`.
+            ModelError, RuntimeMissingError: the models of a process cannot be loaded, or have failed.
         """
         self.send()
         self._receive_all(0 if self._outcomes else seconds, room_bytes)
@@ -220,6 +225,9 @@ class DecodePool:
         for worker in self._workers:
             worker.process.join(1.0)  # not longer: a process that waits for a disk in the kernel cannot be killed
         self._workers = []
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
 
     def __enter__(self) -> "DecodePool":
         return self
@@ -233,15 +241,24 @@ class DecodePool:
                 ours, theirs = self._context.Pipe()
                 undo.callback(ours.close)
                 with theirs:
-                    finished = self._context.RawValue("Q", 0)
-                    arguments = (theirs, finished, self._root, self._inputs, self._limits)
-                    process = self._context.Process(target=_serve, args=arguments, daemon=True)
+                    position = self._context.RawValue("Q", 0)
+                    arguments = (
+                        theirs,
+                        position,
+                        self._root,
+                        self._inputs,
+                        self._limits,
+                        trust_list.used(),
+                        self._make_router,
+                        self._gate,
+                    )
+                    process = self._context.Process(target=serve, args=arguments, daemon=True)
                     start_server(PRELOADED)  # the server may have died since the last start
                     process.start()
             except (OSError, EOFError) as error:
                 raise WorkerError(f"cannot start a decoding process: {error}") from error
             undo.pop_all()
-        return _Worker(process, ours, finished)
+        return _Worker(process, ours, position)
 
     def _receive_all(self, seconds: float, room_bytes: int) -> None:
         for connection in wait(self.waitables, seconds) if room_bytes > 0 else ():
@@ -258,10 +275,12 @@ class DecodePool:
         taken = 0
         try:
             while worker.tasks and taken < room_bytes and worker.connection.poll():
-                for task, outcome in worker.receive():
-                    self._deaths.pop(task, None)
-                    self._outcomes.append((task, outcome))
-                    taken += _nbytes(outcome)
+                done = worker.receive()
+                self._outcomes += done
+                taken += sum(nbytes_of(outcome) for _, outcome in done)
+                if self._deaths:
+                    for task, _ in done:
+                        self._deaths.pop(task, None)
         except (EOFError, OSError):
             self._replace_dead(worker)
         return taken
@@ -325,71 +344,6 @@ def usual_count() -> int:
     """One process per core, but no more than can decode the largest images at once in three quarters of the memory."""
     by_memory = int(0.75 * preprocess.MEMORY_BYTES) // (preprocess.MAX_DECODING_BYTES + OWN_BYTES)
     return max(1, min(len(os.sched_getaffinity(0)), by_memory))
-
-
-class _Reply:
-    """Sends outcomes from a process to the pool, several in a message."""
-
-    def __init__(self, connection: Connection, finished: _Count) -> None:
-        self._connection, self._finished = connection, finished
-        self._outcomes: list[Outcome] = []
-        self._nbytes, self._sent_at = 0, time.monotonic()
-
-    def add(self, outcome: Outcome) -> None:
-        """Add an outcome to the message, after sending the present one if both would be too large together."""
-        nbytes = _nbytes(outcome)
-        if self._outcomes and self._nbytes + nbytes > MESSAGE_PIXEL_BYTES:
-            self.send()
-        self._finished.value += 1
-        self._outcomes.append(outcome)
-        self._nbytes += nbytes
-
-    def send_before(self, task: Task) -> None:
-        """Send finished outcomes, if they are old or the next task may take long: they do not wait for it."""
-        is_long = time.monotonic() - self._sent_at > SEND_SECONDS or task.stamp.size > QUICK_BYTES
-        if self._outcomes and is_long:
-            self.send()
-
-    def send(self) -> None:
-        self._connection.send(self._outcomes)
-        self._outcomes, self._nbytes, self._sent_at = [], 0, time.monotonic()
-
-
-def _serve(connection: Connection, finished: _Count, root: str, inputs: Sequence[Input], limits: DecodeLimits) -> None:
-    """The main function of a process: works on tasks until the pool closes the connection or its process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches all processes; the daemon handles it
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.signal(signal.SIGIO, signal.SIG_IGN)  # see `edge.files.has_writer`
-    gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
-    _limit_memory(OVERHEAD_BYTES + limits.bytes)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            tasks: list[Task] = connection.recv()
-            reply = _Reply(connection, finished)
-            for task in tasks:
-                reply.send_before(task)
-                reply.add(_prepare_in_time(root, task, inputs, limits.seconds))
-            reply.send()
-
-
-def _limit_memory(nbytes: int) -> None:
-    """Limit the address space of this process, if that is permitted."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    # The sandbox of a service may forbid it; then the service has a limit for all of its processes together.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (nbytes if most == resource.RLIM_INFINITY else min(nbytes, most), most))
-
-
-def _prepare_in_time(root: str, task: Task, inputs: Sequence[Input], seconds: float) -> Outcome:
-    """See `prepare`; after `seconds` of processor time the kernel kills this process, even in a decoder that loops."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    outcome = prepare(root, task, inputs)
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    return outcome
-
-
-def _nbytes(outcome: Outcome) -> int:
-    return outcome.nbytes if isinstance(outcome, Prepared) else 0
 
 
 def _cost(task: Task) -> int:

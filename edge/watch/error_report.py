@@ -55,7 +55,8 @@ class ErrorReport:
 
     def forget(self, path: str) -> None:
         """Report the next error of a file again, because the file was read in between."""
-        self._reported.pop(hash(path), None)
+        if self._reported:
+            self._reported.pop(hash(path), None)
 
     def postpone(self, path: str, stamp: FileId) -> None:
         """Skip a file for POSTPONED_SECONDS while it stays unchanged."""
@@ -64,7 +65,7 @@ class ErrorReport:
 
     def is_postponed(self, path: str, stamp: FileId) -> bool:
         """Whether a file is to be skipped now."""
-        return self._postponed.get((path, stamp), 0.0) > time.monotonic()
+        return bool(self._postponed) and self._postponed.get((path, stamp), 0.0) > time.monotonic()
 
 
 def _limit(remembered: OrderedDict[Any, Any]) -> None:

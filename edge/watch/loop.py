@@ -4,15 +4,17 @@ import logging
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
 from edge.daemon.lifecycle import Stopped
 from edge.daemon.recorder import Recorder
 from edge.errors import MovedAwayError, SourceError, printable, reason_of
-from edge.files import FileId
+from edge.files import FileId, are_two_files
 from edge.retry import Backoff
 from edge.sources.folder import Folder, Waitable
 from edge.store.ledger import MAX_LOOKUP, AnsweredAs, Entry
@@ -23,14 +25,14 @@ from edge.watch.batch import Batch
 from edge.watch.decode import FileChanged, Prepared, Task, WorkerDied
 from edge.watch.decode_pool import ROOM_BYTES, DecodePool
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import MAX_WAITING, InferencePool
+from edge.watch.inference_thread import MAX_WAITING, InferenceThread
 from edge.watch.move import Sorter
 from edge.watch.sort import Mover
+from edge.watch.unreadable import UnreadableFolder
 
 _log = logging.getLogger(__name__)
 
 WRITER_SECONDS = 60.0  # with `once`, to wait for a file that another program is writing
-FOUND_AT_ONCE = 32  # files of one query to the ledger, and of one round of the loop
 
 
 class WatchLoop:
@@ -51,7 +53,7 @@ class WatchLoop:
         open_folder: Callable[[], Folder],
         answers: Answers,
         decoders: DecodePool,
-        inference: InferencePool,
+        inference: InferenceThread,
         errors: ErrorReport,
         sorter: Sorter | None = None,
     ) -> None:
@@ -68,6 +70,7 @@ class WatchLoop:
         self._folder: Folder | None = None
         self._answers, self._decoders, self._inference, self._errors = answers, decoders, inference, errors
         self._sorter, self._mover = sorter, Mover(recorder, errors)
+        self._unreadable = UnreadableFolder(recorder, sorter, errors) if sorter else None
         self._found: list[Task] = []  # since the last step
         self._written_since: dict[str, float] = {}  # with `once`, when a file was first found to have a writer
         self._to_move: set[str] = set()  # answered files that are to be moved when they have been quiet for longer
@@ -152,34 +155,33 @@ class WatchLoop:
         self._folder = self._open_folder()
         if self._folder.real_root != self._recorder.root:
             raise MovedAwayError(f"{printable(self._folder.root)}: leads to {printable(self._folder.real_root)} now")
-        count = 0  # of paths since the last step
-        for path in self._folder.files(self._life.stop, once=self._life.once, busy=self._busy):
+        self._return_changed()
+        life = self._life
+        for found in self._folder.files(life.stop.is_set, once=life.once, busy=self._busy):
             self.is_watching = True
             self._backoff.succeeded()
-            if path:
-                self._find(path)
-                count += 1
-            if not path or count >= FOUND_AT_ONCE:
-                count = 0
-                self._step(is_idle=path is None)
+            for path, status in found or ():
+                self._find(path, status)
+            self._step(is_idle=found is None)
 
     def _step(self, *, is_idle: bool) -> None:
         """One round: new files go to the decoders, decoded ones to the network, answers to the ledger."""
         self._look_up()
         self._collect(0.0)
         self._flush_if_due(is_idle=is_idle)
+        self._return_changed()
         self._life.heartbeat()
+
+    def _return_changed(self) -> None:
+        """Take files that were repaired in UNREADABLE back into the folder, which yields them."""
+        if self._unreadable and self._folder:
+            self._unreadable.return_changed(self._folder.admits)
 
     def _busy(self) -> Sequence[Waitable]:
         """What becomes readable when there is more to do; empty if all files found so far are done."""
         is_working = self._inference.in_flight or self._found or self._pending.held
         waitables = self._decoders.waitables if self._room_bytes > 0 else ()
         return [*waitables, *([self._inference.waitable] if is_working else [])]
-
-    @property
-    def _has_room(self) -> bool:
-        waiting = self._inference.in_flight + len(self._pending.held)
-        return self._decoders.has_room and waiting < MAX_WAITING and self._room_bytes > 0
 
     @property
     def _room_bytes(self) -> int:
@@ -200,10 +202,10 @@ class WatchLoop:
                 break
             self._flush()
 
-    def _find(self, path: str) -> None:
+    def _find(self, path: str, status: os.stat_result | None) -> None:
         """Note a file that the folder has yielded, for the next step."""
         try:
-            status, seen_ns = os.stat(path), time.time_ns()
+            status, seen_ns = status or os.stat(path), time.time_ns()
         except OSError as error:
             if os.path.lexists(path):
                 self._report(path, reason_of(error))
@@ -219,21 +221,29 @@ class WatchLoop:
 
     def _look_up(self) -> None:
         """Submit the files found to the decoders, except those that the ledger has answered."""
-        tasks, self._found = self._found, []
-        if not tasks:
-            return
-        files = [(self._absolute(task.path), task.stamp) for task in tasks]
-        for task, known in zip(tasks, self._recorder.retry(lambda: self._answers.known(files)), strict=True):
-            if known is not None:
-                self._pass_over(task, known)
-                continue
-            while not self._has_room and not self._life.stopping:
-                self._collect(0.5)
-                self._flush_if_due(is_idle=True)  # for what is held takes room, too
-                self._life.heartbeat()
-            if not self._life.stopping:
-                self._decoders.submit(task)
+        while self._found:
+            tasks, self._found = self._found[:MAX_LOOKUP], self._found[MAX_LOOKUP:]
+            files = [(self._absolute(task.path), task.stamp) for task in tasks]
+            new = deque[Task]()
+            for task, known in zip(tasks, self._recorder.retry(partial(self._answers.known, files)), strict=True):
+                if known is None:
+                    new.append(task)
+                else:
+                    self._pass_over(task, known)
+            self._submit(new)
         self._decoders.send()
+
+    def _submit(self, tasks: deque[Task]) -> None:
+        """Submit files to the decoders, waiting for room, unless stopped first."""
+        while not self._life.stopping:
+            waiting = self._inference.in_flight + len(self._pending.held)
+            if waiting < MAX_WAITING and self._room_bytes > 0:
+                self._decoders.submit_some(tasks)
+            if not tasks:
+                return
+            self._collect(0.5)
+            self._flush_if_due(is_idle=True)  # for what is held takes room, too
+            self._life.heartbeat()
 
     def _pass_over(self, task: Task, known: AnsweredAs) -> None:
         """A file that was answered before: it may still have to be sorted."""
@@ -257,7 +267,7 @@ class WatchLoop:
             elif isinstance(outcome, Prepared):
                 self._errors.forget(task.path)
                 self._written_since.pop(task.path, None)
-                left = quiet.before_answer(task.stamp, once=self._life.once) if outcome.pixels is None else 0.0
+                left = quiet.before_answer(task.stamp, once=self._life.once) if outcome.reason else 0.0
                 if not (left and self._defer(task.path, left)):
                     read.append((task, outcome))
             elif os.path.lexists(task.path):
@@ -305,12 +315,14 @@ class WatchLoop:
         for (task, absolute, prepared), known in zip(fresh, answers, strict=True):
             if known is not None:
                 self._stats.known += 1
-                if known.path != absolute and os.path.lexists(known.path):  # renamed, and met there meanwhile
+                if are_two_files(known.path, absolute):  # renamed, and met there meanwhile
                     self._pending.drop(absolute, task.stamp)
                 else:
                     self._add(task, absolute, prepared.sha256, known)
-            elif prepared.pixels is None:
+            elif prepared.reason:
                 self._add(task, absolute, prepared.sha256, Failure(task.path, prepared.reason))
+            elif prepared.verdict is not None:
+                self._add(task, absolute, prepared.sha256, prepared.verdict, prepared.model_sha256)
             else:
                 self._inference.submit(task, prepared)
 

@@ -21,7 +21,7 @@ LEAST_SECONDS = 0.05
 
 def before_reading(path: str, stamp: FileId) -> float:
     """Seconds that a file still has to be left alone; 0 for most files."""
-    return _left(stamp, APPENDED_SECONDS) if path.lower().endswith(APPENDED_SUFFIXES) else 0.0
+    return _left(stamp, APPENDED_SECONDS) if path[-5:].lower().endswith(APPENDED_SUFFIXES) else 0.0
 
 
 def before_answer(stamp: FileId, *, once: bool = False) -> float:

@@ -10,18 +10,18 @@ from edge.daemon.session import DaemonSettings, open_session
 from edge.errors import SourceError, printable
 from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
+from edge.inference.runtime import module_name
 from edge.process.forkserver import start_server
 from edge.sources.filters import Names
 from edge.sources.folder import Folder
 from edge.stats import Stats
 from edge.watch.answers import Answers
-from edge.watch.decode_pool import PRELOADED, DecodeLimits, DecodePool, usual_count
+from edge.watch.decode_pool import PRELOADED, DecodePool, usual_count
+from edge.watch.decode_worker import DecodeLimits
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import InferencePool
+from edge.watch.inference_thread import InferenceThread
 from edge.watch.loop import WatchLoop
 from edge.watch.move import Sorter
-
-MOST_NETWORKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,38 +61,48 @@ def watch(settings: WatchSettings, life: Lifecycle) -> Stats:
     )
     if not life.is_service:
         open_folder()  # a wrong folder is reported before anything starts
-    start_server(PRELOADED)
     with suppress(Stopped), ExitStack() as stack:
         router = life.at_start(lambda: _ready(settings.router(), every_model=settings.reclassify))
+        make_router = router.elsewhere()
+        start_server(PRELOADED, *(_modules(router) if make_router else ()))
         stack.callback(router.close)  # so that a run with reloaded settings can open the Coral
         session = stack.enter_context(open_session(settings, root, commands, life, stats))
-        networks = [RetryingClassifier(one, once=life.once) for one in _side_by_side(router)]
-        answers = Answers(session.recorder.ledger, root, networks[0], reclassify=settings.reclassify)
+        network = RetryingClassifier(router, once=life.once)
+        answers = Answers(session.recorder.ledger, root, network, reclassify=settings.reclassify)
         limits = DecodeLimits(seconds=settings.decode_seconds)
-        decoders = stack.enter_context(DecodePool(settings.workers or usual_count(), root, router.inputs, limits))
-        inference = stack.enter_context(InferencePool(networks))
+        count = settings.workers or (_core_count(router.threads) if make_router else usual_count())
+        decoders = stack.enter_context(DecodePool(count, root, router.inputs, limits, make_router))
+        inference = stack.enter_context(InferenceThread(None if make_router else network))
         errors = ErrorReport(session.write, once=life.once)
         session.run(WatchLoop(session.recorder, open_folder, answers, decoders, inference, errors, sorter))
     return stats
 
 
 def _ready(router: Router, *, every_model: bool) -> Router:
-    """The router with its first model loaded, and the files of the others checked.
+    """The router with its files checked; with a Coral, or if one was asked for, also with its first model loaded.
 
     Args:
-        every_model: load all models, so that the digest of each one's file is known.
+        every_model: with a Coral, load all models, so that the digest of each one's file is known.
     """
-    for model in reversed(range(len(router.inputs) if every_model else 1)):
-        router.classifier(model)
+    if router.elsewhere() is None:
+        for model in reversed(range(len(router.inputs) if every_model else 1)):
+            router.classifier(model)
     router.check()
     return router
 
 
-def _side_by_side(router: Router) -> list[Router]:
-    """One router for each core, at most MOST_NETWORKS because each takes memory."""
-    count = max(1, min(MOST_NETWORKS, len(os.sched_getaffinity(0)) // router.classifier().threads))
-    others = [router.another() for _ in range(count - 1)]
-    return [router, *(other for other in others if other is not None)]
+def _modules(router: Router) -> list[str]:
+    """What each process that classifies imports: done once in the fork server, its memory is shared.
+
+    Raises:
+        RuntimeMissingError: see `edge.inference.runtime.module_name`.
+    """
+    return ["edge.inference.router", module_name(router.runtime)]
+
+
+def _core_count(threads: int) -> int:
+    """Number of networks with so many threads that keep all cores busy."""
+    return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
 def _sorter(directory: str | None, real_root: str) -> Sorter | None:

@@ -1,12 +1,23 @@
-"""Large photos, ours against the plain way: python -m tests.benchmarks.photos
+"""Photos: our way, its limit, and the plain way: python -m tests.benchmarks.photos
 
-Once in views, as a model for photos takes them of JPEGs (`tests.benchmarks.views`
-says how), and once as a whole, as a model for thumbnails takes them of all
-formats. There the plain way is Image.open(file).convert("RGB").resize(size,
-BICUBIC). Both begin with the file and end with the pixels that the network
-takes. HEIC is in the table where pillow-heif is installed, in tiles as iPhones
-write it; the plain way then has as many threads as pillow-heif takes by itself,
-and ours has none.
+Part `model`: photos of each kind with the photo model, in one process.
+
+- Ours begins with a file and ends with a verdict: read, decode, cut the first views, run the network, and only if it is
+  not sure cut the further views and run it on those.
+- The limit of a kind is 1 / (the least decoding that the judged views need + the bare invocations). The least decoding
+  goes from the file's content in memory to the pixels of the judged views, by Pillow's own calls and nothing else:
+  decode at the scale that the views need (a JPEG's DCT scale; other formats have none, so the squares of pixels below
+  the views are averaged), then one `resize` a view. Of a HEIC with tiles, those below the judged views are decoded. Of
+  other formats all rows are: no library that runs here decodes a part of a JPEG, and a decoder of JPEG or PNG that
+  stops early does not find the damage behind, which is refused today. A bare invocation is `interpreter.invoke()`.
+- The plain way decodes all of the file, takes the same views of `convert("RGB")`, and runs the same network, in a loop.
+- `watch` is `edge-detect watch --once` on all cores, without its start, beside the plain loop.
+
+Part `views`: the pixels of all views of JPEGs alone (`tests.benchmarks.views` says how). Part `whole`: the whole
+picture, as a model for thumbnails takes it; there the plain way is
+Image.open(file).convert("RGB").resize(size, BICUBIC). Both begin with the file and end with the pixels that the network
+takes. HEIC is in the tables where pillow-heif is installed, in tiles as iPhones write it; the plain way then has as
+many threads as pillow-heif takes by itself, and ours has none.
 """
 
 import statistics
@@ -24,7 +35,7 @@ from edge.imaging import preprocess
 from edge.imaging.preprocess import Pixels
 from edge.inference.classifier import Classifier
 from edge.inference.model import load
-from tests.benchmarks import views
+from tests.benchmarks import photo_model, views
 from tests.benchmarks.tables import markdown, rounded, tell
 
 try:
@@ -32,7 +43,7 @@ try:
 except ModuleNotFoundError:
     pillow_heif = None
 
-MEGAPIXELS = {12: (4000, 3000), 48: (8000, 6000)}
+MEGAPIXELS = {2: (1632, 1224), 12: (4000, 3000), 48: (8000, 6000)}
 FORMATS = {
     "JPEG": (".jpg", {"quality": 90}),
     "PNG": (".png", {"compress_level": 3}),
@@ -41,6 +52,8 @@ FORMATS = {
 }
 HEIC_THREADS = pillow_heif.options.DECODE_THREADS if pillow_heif else 0  # before we change it
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+GENERATED = "Generated: noise of several scales and grain, a decoder's work and no photos."
+PARTS = "model", "views", "whole"
 GRAIN = 3  # standard deviation, of 255: what a sensor adds and an enlargement lacks
 
 
@@ -62,21 +75,23 @@ def enlarged(photo: Path, size: tuple[int, int]) -> Image.Image:
 
 
 @click.command()
-@click.option("--part", "parts", type=click.Choice(["views", "whole"]), multiple=True, default=["views", "whole"])
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS)
 @click.option(
     "--photos",
     type=click.Path(exists=True, path_type=Path),
-    help="Your own, to take views of, and to compare scores on as well.",
+    help="A folder of your own, to measure instead of generated ones, and to compare scores on.",
 )
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="For each way, over all rounds.")
-@click.option("--megapixels", default="12,48", show_default=True)
+@click.option("--megapixels", default="2,12,48", show_default=True, help="Of generated photos: 2, 12 or 48.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the table to a file.")
 def main(
     parts: tuple[str, ...], photos: Path | None, rounds: int, seconds: float, megapixels: str, out: Path | None
 ) -> None:
     """Photos a second, and what the other way of decoding does to the score."""
     told = []
+    if "model" in parts:
+        told.append(f"## With the photo model\n\n{_with_model(photos, rounds, seconds, megapixels)}")
     if "views" in parts:
         told.append(f"## In views\n\n{_in_views(photos, rounds, seconds)}")
     if "whole" in parts:
@@ -84,10 +99,16 @@ def main(
     tell("tests.benchmarks.photos", told, out)
 
 
+def _with_model(photos: Path | None, rounds: int, seconds: float, megapixels: str) -> str:
+    if photos:
+        return photo_model.report(photo_model.given(photos), rounds, seconds)
+    with tempfile.TemporaryDirectory() as name:
+        kinds = photo_model.generated(Path(name), list(map(int, megapixels.split(","))))
+        return f"{GENERATED}\n\n{photo_model.report(kinds, rounds, seconds)}"
+
+
 def _in_views(photos: Path | None, rounds: int, seconds: float) -> str:
-    about = (
-        "Real photos." if photos else "Generated: noise of several scales and grain, a decoder's work and no photos."
-    )
+    about = "Real photos." if photos else GENERATED
     with tempfile.TemporaryDirectory() as name:
         if photos is None:
             for seed in range(views.COUNT):

@@ -44,7 +44,12 @@ def photo_views() -> tuple[Views, Size]:
 
 
 def detailed(path: Path, size: Size, seed: int) -> None:
-    """A JPEG with as much for a decoder to do as a sharp photo: noise of several scales, enlarged, and grain."""
+    """A JPEG of `detailed_picture`."""
+    detailed_picture(size, seed).save(path, quality=90)
+
+
+def detailed_picture(size: Size, seed: int) -> Image.Image:
+    """As much for a decoder to do as a sharp photo: noise of several scales, enlarged, and grain."""
     random = np.random.default_rng(seed)
     total = np.full((size[1], size[0], 3), 128, np.float32)
     for number, waves in enumerate(DETAIL):
@@ -53,7 +58,7 @@ def detailed(path: Path, size: Size, seed: int) -> None:
         enlarged = [Image.fromarray(small[:, :, one]).resize(size, preprocess.RESAMPLING) for one in range(channels)]
         total += np.stack(enlarged, -1)
     total += random.normal(0, GRAIN, (*total.shape[:2], 1)).astype(np.float32)
-    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return Image.fromarray(total.clip(0, 255).astype(np.uint8))
 
 
 def ours(path: str, wanted: Views, size: Size) -> Pixels:

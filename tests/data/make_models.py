@@ -9,7 +9,6 @@ import numpy as np
 from convert import litert
 from convert.backend import keras, schema
 from edge.imaging.preprocess import RESAMPLING
-from edge.inference.classifier import signature
 from edge.inference.model import (
     EDGE_TPU_OPERATION,
     LOGIT,
@@ -22,6 +21,7 @@ from edge.inference.model import (
     description_path,
 )
 from edge.inference.runtime import interpreter
+from edge.inference.tensors import signature
 
 MODELS = Path(__file__).with_name("models")
 WIDTH, HEIGHT = 16, 12  # not a square, so that a swap of the two shows

@@ -10,13 +10,13 @@ from tests.conftest import CHECKOUT
 
 LEVELS = (
     ("__main__", "cli", "api"),
-    ("benchmark", "camera", "doctor", "service", "watch"),
+    ("benchmark", "camera", "doctor", "fleet", "serve", "service", "watch"),
     ("daemon",),
-    ("capture", "delivery", "sources"),
+    ("capture", "delivery", "hub", "sources"),
     ("store", "inference"),
-    ("imaging", "board"),
+    ("imaging", "provenance", "board"),
     ("process",),
-    ("verdict", "errors", "retry", "stats", "files", "paths", "redact", "requirements", "resources"),
+    ("verdict", "errors", "retry", "stats", "files", "paths", "records", "redact", "requirements", "resources"),
 )
 SHARED = "edge.cli.commands"  # how a command line reports errors: also for train, convert and the benchmark
 

@@ -1,14 +1,18 @@
 """Identity of files, atomic writes, free space, base folders, reasons of the operating system."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edge.board import Board
 from edge.errors import reason_of
-from edge.files import FileId, free_bytes, inode, mode_permits, whole_file
+from edge.files import FileId, are_two_files, free_bytes, ignores_case, inode, mode_permits, whole_file
 from edge.paths import xdg_folder
+from tests.conftest import environment
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -122,3 +126,45 @@ def test_a_board_reads_files_below_its_root(tmp_path: Path) -> None:
     assert board.names("/sys/class") == ["/sys/class/name", "/sys/class/temp"]
     assert (board.model, board.is_raspberry_pi, board.throttling()) == (None, False, None)
     assert board.run("vcgencmd") is None
+
+
+def test_names_that_differ_in_case_are_two_files_where_case_matters(tmp_path: Path) -> None:
+    first, second = tmp_path / "A.jpg", tmp_path / "a.jpg"
+    first.write_bytes(b"same")
+    assert not are_two_files(str(first), str(second)), "there is only one"
+    assert not are_two_files(str(first), str(first))
+    if second.exists():
+        pytest.skip("this file system ignores case")
+    assert not ignores_case(str(first))
+    os.link(first, second)
+    assert are_two_files(str(first), str(second)), "two links to one file"
+    second.unlink()
+    shutil.copy2(first, second)
+    assert are_two_files(str(first), str(second)), "copies that only the listing tells apart"
+    (tmp_path / "SUB").mkdir()
+    (tmp_path / "sub").mkdir()
+    for folder in ("SUB", "sub"):
+        shutil.copy2(first, tmp_path / folder)
+    assert are_two_files(str(tmp_path / "SUB" / "A.jpg"), str(tmp_path / "sub" / "A.jpg"))
+
+
+def test_program_that_opens_a_file_while_its_writers_are_asked_for_ends_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.touch()
+    program = """
+import os, sys, threading, time
+from edge.files import has_writer
+def write():
+    while time.monotonic() < end:
+        os.close(os.open(sys.argv[1], os.O_WRONLY))
+end = time.monotonic() + 1.5
+threading.Thread(target=write).start()
+found, descriptor = set(), os.open(sys.argv[1], os.O_RDONLY)
+while time.monotonic() < end:
+    found.add(has_writer(descriptor))
+print(sorted(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "[False, True]\n"), done.stderr

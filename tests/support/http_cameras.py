@@ -1,6 +1,7 @@
 """HTTP cameras on loopback that answer by a function, byte for byte: servers of cameras are rarely correct."""
 
 import contextlib
+import io
 import socket
 import ssl
 import threading
@@ -8,7 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from PIL import Image
+
+from edge.capture.frame import Camera, Frame
+from edge.capture.libav import StreamSettings
+from edge.capture.open_camera import open_camera
+
 OK = b"HTTP/1.1 200 OK\r\n"
+TYPE = b"Content-Type: image/jpeg\r\n"
+LENGTH = b"Content-Length: %d\r\n"
 MULTIPART = OK + b"Content-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n"
 
 
@@ -86,3 +95,35 @@ def http_camera(answer: Callable[[Request], None], context: ssl.SSLContext | Non
     accepting.join()
     for thread in threads:
         thread.join(5)
+
+
+def answer(head: bytes, picture: bytes, end: bytes = b"\r\n") -> bytes:
+    """A part of a multipart answer, with any head and end."""
+    return head + b"\r\n" + picture + end
+
+
+def part(picture: bytes, before: bytes = b"--frame\r\n", end: bytes = b"\r\n") -> bytes:
+    """A part as the standard has it: boundary, type, length and picture."""
+    return answer(before + TYPE + LENGTH % len(picture), picture, end)
+
+
+def grey(level: int, size: tuple[int, int] = (64, 48), format_: str = "JPEG") -> bytes:
+    """A picture of one level."""
+    file = io.BytesIO()
+    Image.new("RGB", size, (level, level, level)).save(file, format_)
+    return file.getvalue()
+
+
+def level(frame: Frame) -> int:
+    """The mean level of a frame."""
+    return round(float(frame.pixels.mean()))
+
+
+def read_on(camera: Camera) -> None:
+    """Take frames until the camera raises."""
+    while True:
+        camera.frame()
+
+
+def opened(address: str, **options: float) -> Camera:
+    return open_camera(address, stream=StreamSettings(connect_seconds=5), **options)  # type: ignore[arg-type]

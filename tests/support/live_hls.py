@@ -31,7 +31,10 @@ def number_of(pixels: np.ndarray, after: int = -1) -> int:
 
 
 class LiveHls:
-    """/live.m3u8 is a media playlist, /master.m3u8 names it; `begin` is when the first frame is taken."""
+    """/live.m3u8 is a media playlist, /master.m3u8 names it, /several.m3u8 names it twice in different folders.
+
+    `begin` is when the first frame is taken.
+    """
 
     def __init__(self, folder: Path, segment_seconds: int, count: int, *, has_dates: bool, elapsed: float) -> None:
         """
@@ -44,6 +47,7 @@ class LiveHls:
         self.segments = _encode(folder, segment_seconds, count)
         self.begin = time.monotonic() - elapsed
         self.is_stalled = threading.Event()  # while it is set, no request is answered
+        self.requested: list[str] = []  # paths
         self.has_ended = False  # whether the playlist is that of a recording
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -98,13 +102,20 @@ def _handler(live: LiveHls) -> type[BaseHTTPRequestHandler]:
             while live.is_stalled.is_set():
                 time.sleep(0.02)
             age = None
-            if self.path == "/master.m3u8":
+            live.requested.append(self.path)
+            name = self.path.removeprefix("/high").removeprefix("/low")
+            if name == "/several.m3u8":
+                body = b"#EXTM3U\n" + b"".join(
+                    b"#EXT-X-STREAM-INF:BANDWIDTH=%d,RESOLUTION=%dx48\n%b/live.m3u8\n" % (width, width, folder)
+                    for width, folder in ((64, b"low"), (640, b"high"))
+                )
+            elif name == "/master.m3u8":
                 body = b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=100000\nlive.m3u8\n"
-            elif self.path == "/live.m3u8":
+            elif name == "/live.m3u8":
                 text, age = live.playlist()
                 body = text.encode()
             else:
-                number = int(self.path.strip("/").removesuffix(".ts"))
+                number = int(name.strip("/").removesuffix(".ts"))
                 body = live.segments[number]
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

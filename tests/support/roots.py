@@ -149,20 +149,34 @@ class Root:
         self, *words: str, cwd: str = "/", seconds: float = 900, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """A command, and whatever it has started, to its end; its mounts are its own and go with it."""
-        passed = {name: value for name, value in os.environ.items() if name.startswith(NETWORK_VARIABLES)}
-        passed |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        passed |= self.system.variables | variables
-        apart = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
-        script = self._mounted() + ' && chroot . /usr/bin/env -i "$@"; exit $?'
-        given = ["-C", cwd, *(f"{name}={value}" for name, value in passed.items()), *words]
         return subprocess.run(
-            [*apart, "sh", "-c", script, "sh", *given],
+            self._words(words, cwd, variables),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=seconds,
         )
+
+    def start(self, *words: str, cwd: str = "/", **variables: str) -> subprocess.Popen[str]:
+        """A command whose standard output and errors can be read; killed, all that it has started ends as well."""
+        return subprocess.Popen(
+            self._words(words, cwd, variables),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _words(self, words: tuple[str, ...], cwd: str, variables: Mapping[str, str]) -> list[str]:
+        passed = {name: value for name, value in os.environ.items() if name.startswith(NETWORK_VARIABLES)}
+        passed |= {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        passed |= {**self.system.variables, **variables}
+        apart = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+        script = self._mounted() + ' && chroot . /usr/bin/env -i "$@"; exit $?'
+        given = ["-C", cwd, *(f"{name}={value}" for name, value in passed.items()), *words]
+        return [*apart, "sh", "-c", script, "sh", *given]
 
     def _mounted(self) -> str:
         """A line for the shell, which is in the folder, that mounts all that is to be seen inside."""

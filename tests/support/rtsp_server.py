@@ -1,7 +1,7 @@
 """A real RTSP server on loopback, by GStreamer: python3 rtsp_server.py PORT. Run by the Python that has `gi`.
 
 /h264 and /jpeg show one colour at 15 frames a second; /secret is /h264 for the user `u` with the password `p@ss`;
-/udp is /h264 without TCP.
+/udp is /h264 without TCP; /sound has no video.
 """
 
 import sys
@@ -19,6 +19,7 @@ SOURCE = (
 )
 H264 = f"( {SOURCE} ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 )"
 JPEG = f"( {SOURCE} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
+SOUND = "( audiotestsrc is-live=true wave=silence ! alawenc ! rtppcmapay name=pay0 pt=8 )"
 
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
@@ -31,7 +32,7 @@ for role, token in roles.items():
 authentication.add_basic(GstRtspServer.RTSPAuth.make_basic("u", "p@ss"), roles["user"])
 authentication.set_default_token(roles["anonymous"])
 server.set_auth(authentication)
-for path, pipeline in (("/h264", H264), ("/jpeg", JPEG), ("/secret", H264), ("/udp", H264)):
+for path, pipeline in (("/h264", H264), ("/jpeg", JPEG), ("/secret", H264), ("/udp", H264), ("/sound", SOUND)):
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(pipeline)
     factory.set_shared(True)

@@ -14,7 +14,7 @@ PATIENCE = 30.0
 
 
 class Running:
-    """A running `edge-detect ... --json`, and the lines it has printed."""
+    """A running `edge-detect ... --json`, the answers it has printed, and its lines on standard error."""
 
     def __init__(self, home: Path, *arguments: str | Path, **variables: str) -> None:
         self._start(home, command(*arguments, "--json"), **variables)
@@ -30,13 +30,20 @@ class Running:
             text=True,
         )
         self.answers: list[dict[str, object]] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self.errors: list[str] = []
+        self._readers = [threading.Thread(target=read) for read in (self._read_answers, self._read_errors)]
+        for reader in self._readers:
+            reader.start()
 
-    def _read(self) -> None:
+    def _read_answers(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.answers.append(json.loads(line))
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors.append(line)
 
     @property
     def names(self) -> list[str]:
@@ -46,23 +53,27 @@ class Running:
         deadline = time.monotonic() + PATIENCE
         while not condition(self):
             assert time.monotonic() < deadline, f"waited in vain; so far {self.names}"
-            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            assert self.process.poll() is None, "".join(self.errors)
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> str:
         """Send a signal, and return what the process wrote to stderr."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=PATIENCE) if self._finished() else ("", "")
-        return said
-
-    def _finished(self) -> bool:
-        self._reader.join(PATIENCE)
-        return not self._reader.is_alive()
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        if not any(reader.is_alive() for reader in self._readers):
+            self.process.wait(PATIENCE)
+            self._close()
+        return "".join(self.errors)
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self._reader.join()
+        for reader in self._readers:
+            reader.join()
+        self._close()
+
+    def _close(self) -> None:
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()

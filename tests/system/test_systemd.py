@@ -3,18 +3,25 @@
 A minimal Debian is made once, see tests/support/roots.py.
 """
 
+import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge.service.units import Camera, Service, Watch, drop_in_text
+from edge.service.units import Camera, Serve, Service, Watch, drop_in_text
 from tests.conftest import CHECKOUT, CIFAKE, picture
 from tests.support.roots import System, copy, need
 
@@ -22,6 +29,8 @@ pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1800)]
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,passwd,libpam-systemd"
 EXPOSURE_OF_CAMERA = 2.0  # with its devices, and the network for a stream
+EXPOSURE_OF_SERVER = 1.7  # with the network
+EXPOSURE_AT_LOW_PORT = 2.1  # with the network and a capability
 EXPOSURE = 1.5  # greatest exposure that `systemd-analyze security` may report
 BOOT = ("--boot", "--register=no", "--keep-unit", "--console=pipe", "--system-call-filter=bpf @keyring")
 PATIENCE = 120.0
@@ -99,12 +108,13 @@ def _install(root: Path, scratch: Path) -> None:
     wheels, pip = scratch / "wheels", [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", wheels, CHECKOUT], check=True)
     (wheel,) = wheels.glob("edge_detect-*.whl")
+    extra = f"{wheel}[serve]"
     needs = ["--python-version", "3.11", "--only-binary=:all:"]
-    subprocess.run([*pip, "download", *needs, "-d", wheels, wheel], check=True)
+    subprocess.run([*pip, "download", *needs, "-d", wheels, extra], check=True)
     shutil.copytree(wheels, root / "wheels")
     inside = ["chroot", root, "/opt/edge-detect/bin/pip", "install", "--quiet", "--no-index", "--find-links=/wheels"]
     subprocess.run(["chroot", root, "python3", "-m", "venv", "/opt/edge-detect"], check=True)
-    subprocess.run([*inside, "edge-detect"], check=True)
+    subprocess.run([*inside, "edge-detect[serve]"], check=True)
 
 
 def test_service_lifecycle_from_installation_to_removal(machine: Machine) -> None:
@@ -178,6 +188,55 @@ def test_service_lifecycle_from_installation_to_removal(machine: Machine) -> Non
     assert list((root / "var/lib/edge-detect").iterdir())
 
 
+def test_server_shows_what_other_services_answer(machine: Machine) -> None:
+    program, root = "/opt/edge-detect/bin/edge-detect", machine.root
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]  # the container shares this machine's network
+
+    def ask(path: str, token: str = "") -> tuple[int, Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, None
+
+    machine.run(program, "service", "install", "watch", "/srv/pictures", must_succeed=True)
+    for path in sorted((CIFAKE / "test" / "REAL").glob("*.jpg")):
+        shutil.copyfile(path, root / "srv/pictures" / path.name)
+    told = machine.run(
+        program, "service", "install", "serve", "--host", "0.0.0.0", "--port", str(port), must_succeed=True
+    )
+    (token,) = re.findall(r"^    (\S{32})$", told, re.MULTILINE)
+    unit, other = "edge-detect-serve.service", "edge-detect-watch@srv-pictures.service"
+    assert machine.show(unit, "ActiveState") == "active", machine.run("journalctl", "-u", unit)
+    assert token not in machine.run("journalctl", "--no-pager")
+    assert ask("/healthz") == (200, {"status": "ok"})
+    assert ask("/api/v1/status")[0] == 401
+    shown = "/api/v1/results?source=/srv/pictures"  # other tests have left answers of other folders
+    machine.until(lambda: len(ask(shown, token)[1]["results"]) == 10, "the answers are not shown")
+    assert [one["folder"] for one in ask("/api/v1/status", token)[1]["services"]] == ["/srv/pictures"]
+    (key, *_) = [one["id"] for one in ask(shown, token)[1]["results"]]
+    machine.until(lambda: machine.show(unit, "StatusText"), "the server reports no status")
+
+    # The writer of the ledger is gone, and its log with it.
+    machine.run("systemctl", "stop", other, must_succeed=True)
+    assert ask(f"/api/v1/results/{key}", token)[0] == 200
+
+    # It is restarted after a kill and after a hang; nothing of it can be written to but its own folders.
+    for number, (signal_name, restarts) in enumerate((("-KILL", "1"), ("-STOP", "2"))):
+        machine.run("kill", signal_name, machine.show(unit, "MainPID"))
+        machine.until(lambda restarts=restarts: machine.show(unit, "NRestarts") == restarts, f"restart {number}")
+        machine.until(lambda: machine.show(unit, "ActiveState") == "active", "it does not run again")
+        assert ask("/api/v1/status", token)[0] == 200
+    machine.run("systemctl", "reload", unit, must_succeed=True)
+    machine.until(lambda: machine.show(unit, "ActiveState") == "active", "it did not survive a reload")
+    machine.run(program, "service", "uninstall", must_succeed=True)
+    assert not (root / "var/lib/edge-detect/serve/token").exists()
+
+
 @pytest.mark.parametrize(
     "service",
     [
@@ -186,8 +245,20 @@ def test_service_lifecycle_from_installation_to_removal(machine: Machine) -> Non
         Watch("/srv/in", (), {"EDGE_DETECT_ON_FAKE": "curl"}),
         Watch("/srv/in", (), {"EDGE_DETECT_TPU": "any"}),
         Camera(("/srv/snapshots",), {"EDGE_DETECT_SOURCE": "rtsp://camera/"}),
+        Serve(),
+        Serve({"EDGE_DETECT_HOST": "0.0.0.0"}),
+        Serve({"EDGE_DETECT_HOST": "0.0.0.0", "EDGE_DETECT_PORT": "80"}),
     ],
-    ids=["watching", "sorting", "with commands", "with a Coral", "camera"],
+    ids=[
+        "watching",
+        "sorting",
+        "with commands",
+        "with a Coral",
+        "camera",
+        "local server",
+        "server",
+        "server at port 80",
+    ],
 )
 def test_unit_is_hardened_and_has_no_unknown_key(machine: Machine, service: Service) -> None:
     text = (CHECKOUT / "systemd" / service.unit_file).read_text() + drop_in_text(service, Path("/dev/null"))
@@ -200,5 +271,7 @@ def test_unit_is_hardened_and_has_no_unknown_key(machine: Machine, service: Serv
     unit.write_text(text)
     told = machine.run("systemd-analyze", "security", "--offline=true", f"/opt/{name}")
     last = told.strip().splitlines()[-1]
-    most = EXPOSURE_OF_CAMERA if isinstance(service, Camera) else EXPOSURE
+    most = {Camera: EXPOSURE_OF_CAMERA, Serve: EXPOSURE_OF_SERVER}.get(type(service), EXPOSURE)
+    if any("CAP_NET_BIND_SERVICE" in line for line in service.allowances()):
+        most = EXPOSURE_AT_LOW_PORT
     assert float(last.split(":")[1].split()[0]) <= most, told

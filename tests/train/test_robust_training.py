@@ -180,6 +180,7 @@ def test_accuracy_of_a_mixed_image_uses_the_label_of_its_larger_part() -> None:
     assert float(accuracy(targets, np.array([[0.9], [0.4], [0.1], [0.2]], np.float32))) == 0.75
 
 
+@pytest.mark.timeout(300)
 def test_saved_network_has_one_output_with_and_without_subjects(tmp_path: Path) -> None:
     """Files with other names have no subjects; the saved network never has the second output."""
     keras = pytest.importorskip("keras")

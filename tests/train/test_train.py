@@ -172,6 +172,7 @@ def test_run_writes_model_settings_history_and_figures(run: Path) -> None:
     assert record["validation"]["accuracy"] == pytest.approx(best), "the model is not that of the best epoch"
 
 
+@pytest.mark.timeout(300)
 def test_killed_run_resumes_to_the_same_history(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     kill_after_first_epoch(out, *FIT)
@@ -247,6 +248,7 @@ def test_invalid_arguments_report_one_line_error(refusals: list[tuple[int, str]]
     assert "Traceback" not in errors
 
 
+@pytest.mark.timeout(300)
 def test_run_of_former_version_resumes_and_run_on_other_images_does_not(run: Path, tmp_path: Path) -> None:
     begun, data = tmp_path / "begun", tmp_path / "data"
     shutil.copytree(CIFAKE / "train", data / "train")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edge.errors import ImageError
-from edge.imaging import preprocess
+from edge.imaging import preprocess, reasons
 from train.files import write_whole
 from train.photos.collection import Picture
 
@@ -152,7 +152,7 @@ def _working(path: Path) -> tuple[Image.Image, bool]:
         ImageError: the picture cannot be read or decoded.
     """
     data = preprocess.read(path)
-    with contextlib.suppress(*preprocess.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
+    with contextlib.suppress(*reasons.DECODER_ERRORS), Image.open(BytesIO(data), formats=("JPEG",)) as jpeg:
         halvings = _halvings(jpeg.size)
         jpeg.draft("RGB", (jpeg.width >> halvings, jpeg.height >> halvings))
         whole = jpeg.convert("RGB")

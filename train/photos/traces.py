@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
 from edge.errors import UndecodableImageError
-from edge.imaging import preprocess
+from edge.imaging import preprocess, reasons
 
 Array = npt.NDArray[np.uint8]
 BLOCK = 8
@@ -37,7 +37,7 @@ def of_file(path: Path) -> dict[str, list[float]]:
             (width, height), format_ = opened.size, opened.format or ""
             tables = getattr(opened, "quantization", None) or {}
             subsampling = JpegImagePlugin.get_sampling(opened) if tables else -1
-    except preprocess.DECODER_ERRORS as error:
+    except reasons.DECODER_ERRORS as error:
         raise UndecodableImageError(path, str(error) or "damaged image data") from error
     longer, shorter = max(width, height), min(width, height)
     multiple = next(power for power in (64, 32, 16, 8, 1) if width % power == height % power == 0)

@@ -34,12 +34,15 @@ class Peer:
     Attributes:
         script: in this folder.
         needs: what pip installs for it.
+        views: JSON of a model for views of photos, which the script reads; None: it classifies whole images, or needs
+            no help.
     """
 
     name: str
     script: str
     model: Path
     needs: Sequence[str]
+    views: Path | None = None
 
 
 @dataclass
@@ -54,8 +57,8 @@ class Measured:
         return statistics.median(turn[name] for turn in self.turns)
 
 
-def peers(onnx: Path) -> list[Peer]:
-    """Ours first."""
+def thumbnail_peers(onnx: Path) -> list[Peer]:
+    """The ways to classify whole images, ours first."""
     int8, float16 = MODELS / "compact_int8.tflite", MODELS / "compact_float16.tflite"
     opencv = ("opencv-python-headless", "numpy")
     return [
@@ -71,6 +74,27 @@ def peers(onnx: Path) -> list[Peer]:
     ]
 
 
+def photo_peers(onnx: Path) -> list[Peer]:
+    """The ways to classify views of photos, ours first. The others decode everything, and take the same views."""
+    int8, float16 = MODELS / "photo_int8.tflite", MODELS / "photo_float16.tflite"
+    views = float16.with_suffix(".json")
+    opencv = ("opencv-python-headless", "numpy", "pillow")
+    return [
+        Peer("edge-detect classify, int8", "ours", int8, (str(CHECKOUT),)),
+        Peer("edge-detect classify, float16", "ours", float16, (str(CHECKOUT),)),
+        Peer("TensorFlow's interpreter, Pillow, float16", "tensorflow_lite", float16, ("tensorflow", "pillow"), views),
+        Peer("ONNX Runtime, Pillow", "onnx_runtime", onnx, ("onnxruntime", "pillow", "numpy"), views),
+        Peer(
+            "ONNX Runtime, 1 thread, Pillow",
+            "onnx_runtime_one_thread",
+            onnx,
+            ("onnxruntime", "pillow", "numpy"),
+            views,
+        ),
+        Peer("OpenCV DNN, ONNX file, Pillow", "opencv_dnn", onnx, opencv, views),
+    ]
+
+
 @click.command()
 @click.option(
     "--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Thumbnails."
@@ -83,17 +107,22 @@ def main(images: Path, rounds: int, seconds: float, most: int, out: Path | None)
     """Images a second, processor time, start, memory, installed size, and whether the verdicts are the same."""
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
-        onnx = _onnx(temporary)
-        ways = peers(onnx)
-        homes = {
-            peer.name: environment(f"{peer.needs[0].rpartition('/')[2]}-{len(peer.needs)}", peer.needs) for peer in ways
-        }
+        whole, cut = (_onnx(MODELS / name, temporary) for name in ("compact.keras", "photo.keras"))
         photos = temporary / "photos"
+        for_whole, for_views = thumbnail_peers(whole), photo_peers(cut)
+        homes = {
+            peer.needs: environment(f"{peer.needs[0].rpartition('/')[2]}-{len(peer.needs)}", peer.needs)
+            for peer in (*for_whole, *for_views)
+        }
         photos.mkdir()
         for number in range(PHOTOS):
             enlarged(PHOTO, (4000, 3000)).rotate(number * 5).save(photos / f"{number}.jpg", quality=90)
         parts = []
-        for heading, folder in (("Thumbnails", images), ("JPEGs of 12 megapixels", photos)):
+        for heading, ways, folder in (
+            ("Thumbnails", for_whole, images),
+            ("JPEGs of 12 megapixels, model for thumbnails", for_whole, photos),
+            ("JPEGs of 12 megapixels, model for photos", for_views, photos),
+        ):
             parts.append(f"## {heading}")
             parts.append(_compared(ways, homes, folder, rounds, seconds, most))
         listed = {home.packages: home for home in homes.values()}
@@ -104,18 +133,18 @@ def main(images: Path, rounds: int, seconds: float, most: int, out: Path | None)
 
 
 def _compared(
-    ways: Sequence[Peer], homes: dict[str, Environment], folder: Path, rounds: int, seconds: float, most: int
+    ways: Sequence[Peer], homes: dict[Sequence[str], Environment], folder: Path, rounds: int, seconds: float, most: int
 ) -> str:
     measured = {peer.name: Measured() for peer in ways}
     watched: list[Backlog] = []
     (workload,) = of_folder(folder)
     for turn in range(rounds):
         for peer in ways if turn % 2 == 0 else reversed(ways):
-            _turn(peer, homes[peer.name].python, folder, measured[peer.name], seconds, most)
+            _turn(peer, homes[peer.needs].python, folder, measured[peer.name], seconds, most)
         watched.append(_watched(workload, measured[ways[0].name], ways[0].model, seconds))
     ours = measured[ways[0].name]
     rows = [
-        _row(peer, measured[peer.name], ours, measured[ways["int8" not in peer.name].name], homes[peer.name])
+        _row(peer, measured[peer.name], ours, measured[ways["int8" not in peer.name].name], homes[peer.needs])
         for peer in ways
     ]
     best = max(watched, key=lambda one: one.per_second)
@@ -128,7 +157,7 @@ def _compared(
         rounded(values[1] * 1000),
         f"{values[2]:.2f}",
         f"{best.peak_bytes / 1e6:.0f}",
-        f"{homes[ways[0].name].megabytes:.0f}",
+        f"{homes[ways[0].needs].megabytes:.0f}",
     ]
     rows.insert(2, [*row, "as classify"])
     heading = (
@@ -151,6 +180,7 @@ def _turn(peer: Peer, python: Path, folder: Path, measured: Measured, seconds: f
         return
     script = Path(__file__).with_name(f"{peer.script}.py")
     words = [str(python), str(script), "--model", str(peer.model), "--images", str(folder), "--most", str(most)]
+    words += ["--views", str(peer.views)] if peer.views else []
     for duration in (0.0, seconds):
         ran = subprocesses.run(
             [*words, "--seconds", str(duration)], may_end_with=range(-64, 256), variables=without_paths()
@@ -170,8 +200,8 @@ def _watched(workload: Workload, ours: Measured, model: Path, seconds: float) ->
     """As many images as one process does in thrice that time, for the start is taken off."""
     count = round(ours.turns[-1]["per_second"] * seconds * 3)
     with tempfile.TemporaryDirectory() as name:
-        found, _ = backlogs(workload, count, [["--model", str(model)]], lambda: Limit(1.0, 1.0), Path(name), 1)
-    return found[0]
+        reached = backlogs(workload, count, [["--model", str(model)]], lambda: Limit(1.0, 1.0), Path(name), 1)
+    return reached.backlogs[0]
 
 
 def _row(peer: Peer, measured: Measured, ours: Measured, same: Measured, home: Environment) -> list[str]:
@@ -191,16 +221,16 @@ def _row(peer: Peer, measured: Measured, ours: Measured, same: Measured, home: E
     return [peer.name, rounded(rate), f"{rate / reference:.2f}", cpu, start, peak, installed, agreed]
 
 
-def _onnx(folder: Path) -> Path:
-    """The network as ONNX, written by Keras."""
-    path = folder / "compact.onnx"
+def _onnx(model: Path, folder: Path) -> Path:
+    """A network as ONNX, written by Keras."""
+    path = folder / f"{model.stem}.onnx"
     program = (
         "import sys, keras; model = keras.models.load_model(sys.argv[1], compile=False);"
         " spec = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype='float32', name='rgb');"
         " model.export(sys.argv[2], format='onnx', verbose=False, input_signature=[spec])"
     )
     variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    words = [sys.executable, "-c", program, str(MODELS / "compact.keras"), str(path)]
+    words = [sys.executable, "-c", program, str(model), str(path)]
     done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise click.ClickException(f"no ONNX file (pip install '.[train,peers]'): {done.stderr.splitlines()[-1]}")

@@ -1,5 +1,6 @@
 """ONNX Runtime with the same network, and Pillow."""
 
+from photo_views import Network
 from protocol import Classify, run
 
 
@@ -8,9 +9,20 @@ def load(model: str, threads: int = 0) -> Classify:
     Args:
         threads: 0 is as many as it thinks right.
     """
+    from PIL import Image
+
+    score, size = _session(model, threads)
+    return lambda path: score(Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC))
+
+
+def network(model: str, threads: int = 0) -> Network:
+    """See `load`."""
+    return _session(model, threads)[0]
+
+
+def _session(model: str, threads: int) -> tuple[Network, tuple[int, int]]:
     import numpy as np
     import onnxruntime
-    from PIL import Image
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -18,12 +30,11 @@ def load(model: str, threads: int = 0) -> Classify:
     takes = session.get_inputs()[0]
     _, height, width, _ = takes.shape
 
-    def classify(path: str) -> float:
-        image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-        return float(session.run(None, {takes.name: np.asarray(image, np.float32)[None] / np.float32(255)})[0][0][0])
+    def score(pixels: object) -> float:
+        return float(session.run(None, {takes.name: np.asarray(pixels, np.float32)[None] / np.float32(255)})[0][0][0])
 
-    return classify
+    return score, (width, height)
 
 
 if __name__ == "__main__":
-    run(load)
+    run(load, network)

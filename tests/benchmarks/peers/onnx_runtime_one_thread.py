@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from onnx_runtime import load
+from onnx_runtime import load, network
 from protocol import run
 
-run(partial(load, threads=1))
+run(partial(load, threads=1), partial(network, threads=1))

@@ -1,5 +1,6 @@
-"""OpenCV's DNN module with the same network, and OpenCV's own decoders."""
+"""OpenCV's DNN module with the same network, and OpenCV's own decoders; the views of photos are cut with Pillow."""
 
+from photo_views import Network
 from protocol import Classify, run
 
 SIZE = (32, 32)
@@ -7,19 +8,30 @@ SIZE = (32, 32)
 
 def load(model: str) -> Classify:
     import cv2
-    import numpy as np
 
-    network = cv2.dnn.readNet(model)
+    score = network(model)
 
     def classify(path: str) -> float:
         image = cv2.imread(path, cv2.IMREAD_COLOR)
         if image.shape[:2] != SIZE:
             # OpenCV's INTER_CUBIC looks at 16 pixels, however large the reduction: this is what its manual advises.
             image = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
-        network.setInput(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None].astype(np.float32) / np.float32(255))
-        return float(network.forward().ravel()[0])
+        return score(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     return classify
 
 
-run(load)
+def network(model: str) -> Network:
+    import cv2
+    import numpy as np
+
+    dnn = cv2.dnn.readNet(model)
+
+    def score(pixels: object) -> float:
+        dnn.setInput(np.asarray(pixels, np.float32)[None] / np.float32(255))
+        return float(dnn.forward().ravel()[0])
+
+    return score
+
+
+run(load, network)

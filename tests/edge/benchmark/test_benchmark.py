@@ -4,21 +4,24 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from edge.benchmark import machine, run
-from edge.benchmark.commands import nearest_folder
+from edge.benchmark.commands import Backlog, Limit, Reached, nearest_folder
 from edge.benchmark.report import table, text
-from edge.benchmark.rounds import Round, Timing, measure, steps
+from edge.benchmark.rounds import Round, Spread, Timing, measure, steps
 from edge.benchmark.workload import copies, of_folder
 from edge.board import Board
 from edge.errors import BenchmarkError
 from tests.conftest import MODELS, Run, command, environment, picture, samples
 from tests.support.delegates import compiled
 from tests.support.photos import ROUTED, two_models
+
+pytestmark = pytest.mark.timeout(240)  # they measure, whatever else runs
 
 PHOTO_LIKE = ROUTED[1]
 STAGES = {"read", "decode", "quantise", "invoke", "digest and record", "all of these"}
@@ -45,7 +48,7 @@ def test_images_stay_unchanged(edge_detect: Run, inbox: Path, tmp_path: Path, br
         EDGE_DETECT_ON_VERDICT=f"touch {tmp_path}/commanded",
     )
     arguments = ("--config", settings, "benchmark", "--images", inbox, "--json", "--model", brightness, *QUICK)
-    done = edge_detect(*arguments, env=variables, timeout=110)
+    done = edge_detect(*arguments, env=variables, timeout=230)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     (workload,) = told["workloads"]
@@ -58,12 +61,21 @@ def test_images_stay_unchanged(edge_detect: Run, inbox: Path, tmp_path: Path, br
     assert list(told["invoke"]) == list(workload["watch"]) == ["1"]
     assert told["best_threads"] == 1
     limit = workload["limit"]
-    assert limit["per_second"] == min(limit["decoding"], limit["invoke"])
+    assert (limit["cores"], limit["threads"], limit["on_coral"]) == (told["machine"]["cores"], 1, False)
+    each = limit["cores"] / limit["decoding"] + 1 / limit["invoke"]  # seconds of one core
+    assert limit["per_second"] == pytest.approx(limit["cores"] / each)
+    assert limit["per_second"] < limit["decoding"]
     watched = workload["watch"]["1"]
-    assert workload["share_of_limit"] == pytest.approx(watched["per_second"] / limit["per_second"])
+    assert watched["per_second"] == statistics.median(watched["rates"])
+    shares = [rate / most for rate, most in zip(watched["rates"], limit["rates"], strict=True)]
+    assert len(shares) >= 3
+    assert workload["share_of_limit"] == pytest.approx(statistics.median(shares))
+    assert (workload["share_least"], workload["share_greatest"]) == pytest.approx((min(shares), max(shares)))
     assert watched["images"] >= 2
     assert watched["peak_bytes"] > 10_000_000
-    assert set(told["start_up"]) == {"classify", "needed", "help", "ratio", "peak_bytes"}
+    ratios = {"ratio", "least_ratio", "greatest_ratio", "cpu_ratio"}
+    assert set(told["start_up"]) == {"classify", "needed", "help", "peak_bytes"} | ratios
+    assert told["start_up"]["least_ratio"] <= told["start_up"]["ratio"] <= told["start_up"]["greatest_ratio"]
     assert all(value > 0 for value in told["start_up"].values())
     assert told["network"]["model"] == workload["model"] == brightness.name
     assert (workload["views"], workload["most_views"]) == (1, 1)
@@ -75,7 +87,7 @@ def test_images_stay_unchanged(edge_detect: Run, inbox: Path, tmp_path: Path, br
 
 
 def test_without_images_it_measures_generated_ones_and_prints_tables(edge_detect: Run, tmp_path: Path) -> None:
-    done = edge_detect("benchmark", *QUICK, timeout=110)
+    done = edge_detect("benchmark", *QUICK, timeout=230)
     assert done.returncode == 0, done.stderr
     assert "no --images: measuring generated pictures" in done.stderr
     assert "generated thumbnails, 32 x 32" in done.stdout
@@ -94,7 +106,7 @@ def test_the_number_of_views_is_reported(edge_detect: Run, inbox: Path, tmp_path
     for number, grey in enumerate((245, 245, 10, 125)):
         picture(inbox / f"{number}.png", grey, (320, 240), seed=number)
     arguments = ("benchmark", "--images", inbox, "--state", tmp_path, "--model", PHOTO_LIKE, *QUICK)
-    done = edge_detect(*arguments, timeout=110)
+    done = edge_detect(*arguments, timeout=230)
     assert done.returncode == 0, done.stderr
     assert f"{inbox}, 4 images of 4; by photo_like_int8.tflite" in done.stdout
     assert "views of an image: 7.0 judged on average, 13 decoded" in done.stdout  # (3 * 5 + 13) / 4
@@ -270,8 +282,37 @@ def test_a_coral_is_measured_with_one_thread(edge_detect: Run, inbox: Path, tmp_
     samples(inbox)
     library = compiled(tmp_path)
     options = ("--tpu", "--tpu-library", library, "--model", MODELS / "brightness_int8_edgetpu.tflite")
-    done = edge_detect("benchmark", "--images", inbox, "--seconds", "0.1", "--json", *options, timeout=110)
+    done = edge_detect("benchmark", "--images", inbox, "--seconds", "0.1", "--json", *options, timeout=230)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert list(told["invoke"]) == list(told["workloads"][0]["watch"]) == ["1"]
     assert told["network"]["model"] == "brightness_int8_edgetpu.tflite"
+    limit = told["workloads"][0]["limit"]
+    assert limit["on_coral"]
+    assert limit["per_second"] == min(limit["decoding"], limit["invoke"])
+
+
+def test_the_limit_is_decoding_and_invoking_on_all_cores_and_nothing_else() -> None:
+    # On four cores: 4 ms of one core to decode an image, 1 ms to invoke the network.
+    assert Limit(decoding=1000, invoke=1000, cores=4).per_second == pytest.approx(4 / 0.005)
+    # Two threads keep two cores busy; more threads than cores keep the cores busy, and no more.
+    assert Limit(decoding=1000, invoke=1000, cores=4, threads=2).per_second == pytest.approx(4 / 0.006)
+    assert Limit(decoding=1000, invoke=1000, cores=4, threads=8).per_second == pytest.approx(4 / 0.008)
+
+
+def test_the_limit_with_a_coral_is_the_slower_of_decoding_and_the_coral() -> None:
+    assert Limit(decoding=300, invoke=200, cores=4, on_coral=True).per_second == 200
+    assert Limit(decoding=100, invoke=200, cores=4, on_coral=True).per_second == 100
+
+
+def test_the_share_of_the_limit_is_that_of_the_same_round() -> None:
+    watched = Backlog(10, (50.0, 90.0, 80.0), 1.0, 0.01, 1)
+    reached = Reached((watched,), tuple(Limit(rate, 1e12) for rate in (100.0, 100.0, 200.0)))
+    share = reached.share(watched)
+    assert (share.median, share.least, share.greatest) == pytest.approx((0.5, 0.4, 0.9))
+    assert watched.per_second == 80
+    assert reached.limit.decoding == 100
+
+
+def test_a_spread_is_the_median_the_least_and_the_greatest_value() -> None:
+    assert Spread.of([3.0, 1.0, 9.0]) == Spread(3.0, 1.0, 9.0)

@@ -71,7 +71,7 @@ def test_events_are_in_log_and_results(camera: Any, edge_detect: Run, filmed: Pa
     results = edge_detect("results", "--state", tmp_path / "state", "--json")
     assert emitted(results) == seen
     table = edge_detect("results", "--state", tmp_path / "state", "--csv").stdout.splitlines()
-    assert table[0].endswith("event,began,position,seconds,peak,snapshot,model")
+    assert table[0].endswith("event,began,position,seconds,peak,snapshot,model,provenance")
     assert [line.split(",")[9] for line in table[1:]] == ["began", "ended"]
     lines = edge_detect("results", "--state", tmp_path / "state").stdout.splitlines()
     assert lines[0].endswith("event began at 5.0 s")

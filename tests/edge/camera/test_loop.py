@@ -65,13 +65,11 @@ class Coral(Classifier):
 
     is_away = False
 
-    def verdict(
-        self, path: str, pixels: Pixels, own_size: tuple[int, int], seconds: float, *, explain: bool = False
-    ) -> Verdict:
+    def verdict(self, path: str, pixels: Pixels, *arguments: Any, **options: Any) -> Verdict:
         if self.is_away:
             raise CoralError("away")
         self.latest = int(pixels.mean())
-        return super().verdict(path, pixels, own_size, seconds, explain=explain)
+        return super().verdict(path, pixels, *arguments, **options)
 
     def reopen(self) -> None:
         pass

@@ -12,10 +12,11 @@ import pytest
 
 from edge.capture import hls
 from edge.capture.capture import Capture, is_held
-from edge.capture.hls import LivePlaylist, StreamClock
+from edge.capture.hls import BurstDetector, LivePlaylist, StreamClock
 from edge.capture.libav import LibavCamera, StreamSettings
 from edge.capture.open_camera import open_camera
 from edge.errors import CameraError
+from tests.support.http_cameras import OK, Request, http_camera
 from tests.support.live_hls import FRAMES_A_SECOND, live_hls, number_of
 
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n"
@@ -120,14 +121,67 @@ def test_recording_by_hls_is_not_slowed_down(tmp_path: Path) -> None:
         camera.close()
 
 
-def test_master_playlist_names_its_first_variant() -> None:
-    text = (
-        "#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\n\r\nlow/index.m3u8?x=1\r\n#EXT-X-STREAM-INF:A=2\r\nhigh.m3u8\r\n"
+MASTER = "".join(
+    f"#EXT-X-STREAM-INF:{attributes}\r\n\r\n# a remark\r\n{name}.m3u8?x=1\r\n"
+    for name, attributes in (
+        ("low", 'BANDWIDTH=300000,CODECS="avc1.4d401e,mp4a.40.2",RESOLUTION=640x360'),
+        ("mid", "AVERAGE-BANDWIDTH=9,BANDWIDTH=900000,RESOLUTION=1280x720"),
+        ("high", "RESOLUTION=1920x1080,BANDWIDTH=2000000"),
+        ("high2", "RESOLUTION=1920x1080,BANDWIDTH=1900000"),
+        ("sound", 'BANDWIDTH=99000000,CODECS="mp4a.40.2, ac-3"'),
     )
-    assert hls.variant(text, "http://cam/a/master.m3u8") == "http://cam/a/low/index.m3u8?x=1"
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        (None, "high"),
+        ((640, 360), "low"),
+        ((641, 100), "mid"),
+        ((1280, 720), "mid"),
+        ((1300, 720), "high"),
+        ((4000, 3000), "high"),
+    ],
+)
+def test_stream_of_the_size_is_chosen_otherwise_the_largest(size: tuple[int, int] | None, name: str) -> None:
+    text = f"#EXTM3U\r\n{MASTER}"
+    assert hls.variant(text, "http://cam/a/master.m3u8", size) == f"http://cam/a/{name}.m3u8?x=1"
+
+
+def test_streams_without_resolution_are_chosen_by_bandwidth() -> None:
+    text = (
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow\n#EXT-X-STREAM-INF:BANDWIDTH=2\nhigh\n#EXT-X-STREAM-INF:A=2\nno\n"
+    )
+    assert hls.variant(text, "http://cam/a/b") == "http://cam/a/high"
+    assert hls.variant(text, "http://cam/a/b", (640, 480)) == "http://cam/a/high"
+
+
+def test_what_is_no_master_playlist_or_names_no_address_of_http_has_no_variant() -> None:
     assert hls.variant(HEAD + SEGMENTS, "http://cam/a/master.m3u8") is None
     for target in ("file:///etc/passwd", "ftp://cam/x", "http://[/x"):
         assert hls.variant(f"#EXTM3U\n#EXT-X-STREAM-INF:A=1\n{target}\n", "http://cam/") is None
+
+
+@pytest.mark.parametrize("text", ["\n" * 500_000, "A" * 500_000, "A=" * 250_000, '="' * 250_000, "A-1,\n" * 100_000])
+def test_hostile_master_playlist_is_read_in_time(text: str) -> None:
+    began = time.monotonic()
+    hls.variant(f"#EXTM3U\n#EXT-X-STREAM-INF:{text}", "http://cam/")
+    assert time.monotonic() - began < 5
+
+
+def test_one_stream_of_several_is_downloaded(tmp_path: Path) -> None:
+    with live_hls(tmp_path, 1, 9, elapsed=5.0) as server:
+        camera = open_camera(f"{server.address}/several.m3u8", size=(64, 48))
+        for _ in range(15):
+            assert camera.frame() is not None
+        camera.close()
+        assert camera.name == f"{server.address}/several.m3u8"
+        paths = {path.rpartition("/")[0] for path in server.requested if path != "/several.m3u8"}
+        assert paths == {"/low"}
+        server.requested.clear()
+        open_camera(f"{server.address}/several.m3u8").close()
+        assert {path.rpartition("/")[0] for path in server.requested if path != "/several.m3u8"} == {"/high"}
 
 
 @pytest.mark.parametrize(
@@ -236,3 +290,55 @@ def test_clock_of_a_stream_that_paused_is_set_again() -> None:
     assert age == pytest.approx(4.0)
     assert taken == pytest.approx(stream.now - 4.0)
     assert stream.frame(13.1)[1] == pytest.approx(4.0)
+
+
+def bursts(detector: BurstDetector, waits: list[float], frames: int, apart: float = 0.01) -> list[LivePlaylist | None]:
+    """What a detector finds in bursts of so many frames, with a wait before each."""
+    now, found = 1000.0, []
+    for wait in waits:
+        now += wait
+        found.append(detector.update(now, wait))
+        for _ in range(frames - 1):
+            now += apart
+            found.append(detector.update(now, apart))
+    return found
+
+
+def test_fourth_burst_in_succession_shows_the_length_of_a_segment() -> None:
+    found = bursts(BurstDetector(), [2.0, 1.9, 2.1, 2.0], 20)
+    assert found[:60] == [None] * 60
+    assert found[60] == LivePlaylist(2.1, 2.1, pytest.approx(1008.57))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("waits", "frames", "apart"),
+    [
+        ([1.0] * 20, 1, 0.0),  # one frame a second
+        ([2.0] * 10, 100, 0.1),  # a network that stalls now and then
+        ([0.4] * 20, 4, 0.01),
+        ([100.0] * 5, 100, 0.01),
+    ],
+)
+def test_slow_streams_and_stalls_are_not_bursts(waits: list[float], frames: int, apart: float) -> None:
+    assert set(bursts(BurstDetector(), waits, frames, apart)) == {None}
+
+
+def test_stream_that_comes_in_bursts_without_a_playlist_is_released_evenly(tmp_path: Path) -> None:
+    with live_hls(tmp_path, 1, 11, elapsed=0.0) as segments:
+        content = segments.segments
+
+    def answer(request: Request) -> None:
+        request.send(OK + b"Content-Type: video/mp2t\r\n\r\n")
+        for segment in content:
+            request.send(segment)
+            request.wait(1.0)
+
+    numbers: list[int] = []
+    with http_camera(answer) as server, Capture(lambda: open_camera(server.address("/live.ts"))) as capture:
+        while not numbers or numbers[-1] < 9 * FRAMES_A_SECOND:
+            frame = capture.latest(5)
+            assert frame is not None
+            numbers.append(number_of(frame.pixels, numbers[-1] if numbers else -1))
+    late = [number for number in numbers if number >= 6 * FRAMES_A_SECOND]
+    assert late == list(range(late[0], late[0] + len(late)))
+    assert len(numbers) < 9 * FRAMES_A_SECOND - 10, "it did not come in bursts"

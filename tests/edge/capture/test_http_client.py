@@ -253,3 +253,12 @@ def test_error_of_any_other_address_does_not_speak_of_passwords(scheme: str) -> 
 def test_invalid_host_or_port_is_one_line_error(wrong: str) -> None:
     with pytest.raises(CameraError, match=r"not an address; its host or port is invalid$"):
         open_camera(wrong)
+
+
+def test_login_is_added_only_for_the_host_of_the_address() -> None:
+    client = HttpClient("https://user:p%40ss@camera/master.m3u8")
+    assert client.with_login("https://camera/low.m3u8?x=1") == "https://user:p%40ss@camera/low.m3u8?x=1"
+    assert client.with_login("https://camera:8443/low.m3u8") == "https://user:p%40ss@camera:8443/low.m3u8"
+    for other in ("https://other/low.m3u8", "http://camera/low.m3u8", "https://a:b@camera/low.m3u8"):
+        assert client.with_login(other) == other
+    assert HttpClient("http://camera/x").with_login("http://camera/y") == "http://camera/y"

@@ -45,10 +45,11 @@ def difference(frame: Frame, view: Roi, size: tuple[int, int] = SIZE, views: Vie
     assert seen.pixels.flags.c_contiguous
     assert seen.own_size == (part.shape[1], part.shape[0])
     _, plain = take_of_frame(part, lambda _: one)
-    assert seen.places == plain.places
     if views is None:
         assert (plain.pixels[0] == preprocess.scaled(part, size)).all()
-    return int(np.abs(seen.pixels.astype(int) - plain.pixels).max())
+    assert (seen.further is not None) == bool(views and views.further)
+    pixels = seen.pixels if seen.further is None else np.concatenate([seen.pixels, seen.further()])
+    return int(np.abs(pixels.astype(int) - plain.pixels).max())
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1280, 720), (320, 290), (200, 900)])
@@ -103,6 +104,23 @@ def test_large_frame_gives_nearly_same_input_that_is_not_square(tmp_path: Path, 
 )
 def test_small_frames_and_regions_are_scaled_as_files(tmp_path: Path, size: tuple[int, int], view: Roi) -> None:
     assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "view", "reduce_above", "most"),
+    [
+        ((640, 480), Roi(), None, 0),
+        ((640, 480), Roi(rotate=90, flip="vertical"), None, 0),
+        ((640, 480), Roi(), 200, 8),  # halved on the way to RGB
+        ((640, 480), Roi(rotate=270), 200, 8),
+        ((640, 480), Roi(region("10%,0%,50%,100%")), 200, 0),
+    ],
+)
+def test_first_and_further_crops_are_those_of_a_file(
+    tmp_path: Path, size: tuple[int, int], view: Roi, reduce_above: int | None, most: int
+) -> None:
+    views = Views((ViewSet(2, 64),), (ViewSet(4, 128), ViewSet(2)), (0.3, 0.7), reduce_above)
+    assert difference(first(video(tmp_path / "a.mp4", size=size, count=1)), view, views=views) <= most
 
 
 def test_change_of_colour_standard_is_followed() -> None:

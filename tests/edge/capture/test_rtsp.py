@@ -159,3 +159,11 @@ def test_camera_that_answers_late_is_waited_for(server: Server, connect_seconds:
                 LibavCamera(address, stream=settings)
         thread.join(30)
         assert not thread.is_alive()
+
+
+def test_camera_without_video_is_one_line_error(server: Server) -> None:
+    with pytest.raises(CameraError) as caught:
+        LibavCamera(server.address("/sound"))
+    assert str(caught.value) == (
+        f"{server.address('/sound')}: refuses the request; it may have no video at this address"
+    )

@@ -32,10 +32,12 @@ PROBABILITIES = {"confidence": float, "score": float}
 NOT_AN_IMAGE = "not an image in a known format (JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC, AVIF)"
 VIEW = {"left": float, "top": float, "width": float, "height": float, "logit": float}
 COLUMNS = "id,time,path,label,confidence,score,outside,error,moved_to,event,began,position,seconds,peak,snapshot,model"
+COLUMNS += ",provenance"
 
 
 def verdict(path: Any, label: Any, model: str = "model", outside: Any = None) -> dict[str, Any]:
-    return {"path": path, "label": label, **PROBABILITIES, "outside": outside, "model": model, "elapsed_ms": float}
+    fields = {"path": path, "label": label, **PROBABILITIES, "outside": outside, "model": model, "elapsed_ms": float}
+    return fields | {"provenance": []}
 
 
 def status(folder: str, last: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -193,6 +195,8 @@ def test_status_json_of_camera_has_golden_fields(edge_detect: Run, folder: Path,
     done = edge_detect("status", "--json", env=environment(HOME=str(folder)))
     assert (done.returncode, done.stderr) == (0, "")
     figures = {"events": int, "skipped": int, "capture_ms": float, "network_ms": float, "age_ms": None}
+    figures |= {"state": str, "frame_seconds": float, "frames_per_second": float, "label": str, "score": float}
+    figures |= {"event": str, "smoothed": float, "in_event": bool}
     require_lines(done.stdout, status(f"{folder}/long/", verdict(f"{folder}/long/", str), **figures))
     film.stop(signal.SIGTERM)
     assert film.process.returncode == 128 + signal.SIGTERM
@@ -282,6 +286,7 @@ CREATE TABLE answers (
     peak REAL,
     snapshot BLOB,
     model TEXT,
+    provenance TEXT,
     UNIQUE (path, sha256)
 );
 CREATE TABLE deliveries (
@@ -310,6 +315,14 @@ CREATE TABLE moves (
     answer_id INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_folder ON answers (folder, id);
+CREATE INDEX answers_by_label ON answers (label, answered_at, id, state);
+CREATE INDEX answers_by_source ON answers (folder, label, answered_at, id, state);
+CREATE INDEX answers_captured ON answers (answered_at, id, label, folder)
+    WHERE instr(provenance, '"says":"captured"') > 0;
+CREATE INDEX answers_edited ON answers (answered_at, id, label, folder)
+    WHERE instr(provenance, '"says":"edited"') > 0;
+CREATE INDEX answers_generated ON answers (answered_at, id, label, folder)
+    WHERE instr(provenance, '"says":"generated"') > 0;
 CREATE INDEX events_by_folder ON answers (folder, id) WHERE state != 'frame';
 CREATE INDEX files_by_stamp ON files (stamp);
 CREATE INDEX frames_by_folder ON answers (folder, id) WHERE state = 'frame'
@@ -322,7 +335,7 @@ def test_new_ledger_has_golden_schema(tmp_path: Path) -> None:
         found = database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY type DESC, name").fetchall()
         (version,) = database.execute("PRAGMA user_version").fetchone()
     assert [plain(sql) for (sql,) in found] == [plain(sql) for sql in SCHEMA.split(";")]
-    assert version == 6
+    assert version == 8
 
 
 def helps(of: click.Command, name: str, parent: click.Context | None = None) -> Iterator[tuple[str, dict[str, str]]]:

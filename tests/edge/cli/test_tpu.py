@@ -159,7 +159,8 @@ def test_watcher_waits_for_coral_and_loses_no_file(
     pulled.touch()
     for number in range(2, 7):
         age(picture(inbox / f"{number}.png", 230 if number % 2 else 20, seed=number))
-    time.sleep(2.5)  # long enough for some failing attempts
+    watcher.until(lambda w: any("unplug it and plug it in again" in line for line in w.errors))
+    time.sleep(1.0)  # for further attempts
     assert watcher.names == ["first.png"]
     pulled.unlink()
     watcher.until(lambda w: len(w.names) == 6)

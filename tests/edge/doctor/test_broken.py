@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from edge.doctor.host import Host, ProbeError
 from tests.conftest import CHECKOUT, MODELS, Examine, command, environment
+from tests.edge.process.test_command import ends
 
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
 CAMERAS = "class Picamera2:\n @staticmethod\n def global_camera_info(): return {}"
@@ -116,6 +118,22 @@ def test_a_probe_that_hangs_is_ended(tmp_path: Path) -> None:
         [sys.executable, "-c", program], env=environment(**variables), capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "does not end within 3 s\n"
+
+
+def test_a_probe_that_spins_ends_with_the_killed_doctor(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    text = f"import os; open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}} ')\nwhile True: pass"
+    variables = stub(tmp_path, "picamera2", text)
+    (tmp_path / "edge").symlink_to(CHECKOUT / "edge")
+    program = "from edge.doctor.host import Host; Host().ask('picamera2', seconds=600)"
+    doctor = subprocess.Popen([sys.executable, "-c", program], env=environment(**variables))
+    while not pid_file.exists() or not pid_file.read_text().endswith(" "):
+        assert doctor.poll() is None
+        time.sleep(0.02)
+    probe = int(pid_file.read_text())
+    doctor.kill()
+    doctor.wait()
+    assert ends(probe)
 
 
 def test_an_unknown_probe_is_an_error() -> None:

@@ -75,10 +75,12 @@ def test_without_pillow_heif_only_the_first_bytes_are_read(photo: Path) -> None:
         "sys.modules['pillow_heif'] = None\n"  # as if it were not installed
         "from edge.files import FileId\n"
         "from edge.imaging.inputs import Input\n"
-        "from edge.watch.decode import Task, prepare\n"
+        "from edge.watch import decode\n"
         "def read(): return int(open('/proc/self/io').readline().split()[1])\n"
         "path, before = sys.argv[1], read()\n"
-        "print(prepare(os.path.dirname(path), Task(path, FileId.of(os.stat(path)), 0), [Input(0, (32, 32))]).reason)\n"
+        "task = decode.Task(path, FileId.of(os.stat(path)), 0)\n"
+        "content = decode.read(os.path.dirname(path), task)\n"
+        "print(decode.decoded(task, content, [Input(0, (32, 32))]).reason)\n"
         "assert read() - before < 1_000_000, read() - before\n"
     )
     words = [sys.executable, "-c", program, photo]

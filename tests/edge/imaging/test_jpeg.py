@@ -85,3 +85,34 @@ def test_end_marker_of_an_embedded_thumbnail_is_not_that_of_the_picture() -> Non
     assert preprocess.pixels("x.jpg", SIZE, whole[:-2]).shape == (32, 32, 3)
     with pytest.raises(UndecodableImageError, match="truncated"):
         preprocess.pixels("x.jpg", SIZE, whole[: len(whole) * 4 // 5])
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_samples_of_more_than_8_bits_are_named_as_the_reason(bits: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(file, "JPEG")
+    data = bytearray(file.getvalue())
+    data[data.index(b"\xff\xc0") + 4] = bits
+    with pytest.raises(UndecodableImageError, match=f"a JPEG with samples of {bits} bits is not supported$"):
+        preprocess.decoded("x.jpg", bytes(data))
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xc0", b"\xe0\0\0", b"\xc0\0\x0b"])
+def test_jpeg_that_ends_in_its_header_is_an_error(rest: bytes) -> None:
+    with pytest.raises(UndecodableImageError):
+        preprocess.decoded("x.jpg", b"\xff\xd8\xff" + rest)
+
+
+def test_cmyk_without_marker_of_adobe_is_read_as_with_it() -> None:
+    """As ImageMagick and browsers read it: the values are inverted."""
+    ink = np.zeros((32, 32, 4), np.uint8)
+    ink[..., 1] = ink[..., 2] = 255
+    file = io.BytesIO()
+    Image.fromarray(ink, "CMYK").save(file, "JPEG", quality=95)
+    data = file.getvalue()
+    at = data.index(b"\xff\xee")
+    length = int.from_bytes(data[at + 2 : at + 4], "big")
+    assert data[at + 4 : at + 9] == b"Adobe"
+    without = data[:at] + data[at + 2 + length :]
+    for content in (data, without):
+        assert np.abs(preprocess.pixels("x.jpg", (8, 8), content).mean(axis=(0, 1)) - (255, 0, 0)).max() < 3

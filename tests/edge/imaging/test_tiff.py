@@ -14,7 +14,7 @@ from tests.conftest import Run
 WIDTH, HEIGHT = 32, 24
 X, Y = np.meshgrid(np.linspace(0, 1, WIDTH), np.linspace(0, 1, HEIGHT))
 COLOUR, GREY = np.stack([X, Y, 1 - X], axis=-1), X * 0.6 + Y * 0.4
-BLACK_IS_ZERO, WHITE_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 1, 0, 2, 3, 5, 6
+BLACK_IS_ZERO, WHITE_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 1, 0, 2, 3, 5, 6, 8
 
 
 def packbits(data: bytes) -> bytes:
@@ -35,7 +35,7 @@ def tiff(
 
     Args:
         samples: shape (height, width) or (height, width, samples of a pixel); their type is that of the file.
-        tags: further tags by their number, `t339=(1,)`.
+        tags: further tags by their number, `t339=(1,)`; with `r` as rational numbers.
     """
     samples = samples.astype(samples.dtype.newbyteorder(order))
     cube = samples if samples.ndim == 3 else samples[..., None]
@@ -67,6 +67,8 @@ def tiff(
         assert isinstance(values, tuple)
         letter, type_ = ("I", 4) if tag in (273, 279) else ("H", 3)
         content = struct.pack(f"{order}{len(values)}{letter}", *values)
+        if f"r{tag}" in tags:
+            type_, content = 5, b"".join(struct.pack(f"{order}II", value, 1) for value in values)
         if len(content) > 4:
             content, beyond = struct.pack(f"{order}I", place + len(beyond)), beyond + content + bytes(len(content) % 2)
         directory += struct.pack(f"{order}HHI", tag, type_, len(values)) + content.ljust(4, b"\0")
@@ -127,6 +129,16 @@ REFUSED = {
     "signed 8 bits": lambda: tiff((GREY * 255 - 128).astype("i1"), BLACK_IS_ZERO),
     "compressed floats, big endian": lambda: tiff(GREY.astype("f4"), BLACK_IS_ZERO, order=">", packed=True),
     "compressed signed, big endian": lambda: tiff((GREY * 9999).astype("i4"), BLACK_IS_ZERO, order=">", packed=True),
+    "signed 16 bits": lambda: tiff((GREY * 32767).astype("i2"), BLACK_IS_ZERO),
+    "negative 32 bits": lambda: tiff((GREY * 65535 - 1000).astype("i4"), BLACK_IS_ZERO),
+    "large 32 bits": lambda: tiff((GREY * 2**31 - 1).astype("i4"), BLACK_IS_ZERO),
+    "floats to 255": lambda: tiff((GREY * 255).astype("f4"), BLACK_IS_ZERO),
+    "negative floats": lambda: tiff((-GREY).astype("f4"), BLACK_IS_ZERO),
+    "planes, white is zero": lambda: tiff(integers(1 - GREY, 8), WHITE_IS_ZERO, planar=True),
+    "planes, reversed bits": lambda: tiff(integers(COLOUR, 8), RGB, planar=True, t266=(2,)),
+    "planes of Lab": lambda: tiff(integers(COLOUR, 8), LAB, planar=True),
+    "packed planes of Lab": lambda: tiff(integers(COLOUR, 8), LAB, planar=True, packed=True),
+    "YCbCr of video": lambda: tiff(integers(COLOUR, 8), YCBCR, t530=(1, 1), r532=(16, 235, 128, 240, 128, 240)),
     "12 bits": lambda: tiff(integers(GREY, 8)[:, : WIDTH * 3 // 2], BLACK_IS_ZERO, t258=(12,)),
     "raw YCbCr with subsampling": lambda: tiff(integers(COLOUR, 8), YCBCR),
     "colour map of 8 bits": lambda: tiff(integers(GREY, 8), PALETTE, t320=tuple(range(256)) * 3),
@@ -154,3 +166,16 @@ def test_old_style_jpeg_is_named_without_remarks_of_libtiff(edge_detect: Run, tm
     assert done.stderr.count("\n") == 1
     assert f"{path}: " in done.stderr
     assert "old-style JPEG (compression 6)" in done.stderr
+
+
+def test_floats_with_some_highlights_and_integers_of_16_bits_in_32_are_read() -> None:
+    bright = GREY.astype("f4")
+    bright[:8] = 3.0
+    check(tiff(bright, BLACK_IS_ZERO), grey_rgb(np.minimum(bright, 1)))
+    check(tiff(np.rint(GREY * 65535).astype("i4"), BLACK_IS_ZERO), grey_rgb(GREY))
+
+
+@pytest.mark.parametrize("head", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"])
+def test_unknown_kind_of_tiff_is_named_as_tiff(head: bytes) -> None:
+    with pytest.raises(UndecodableImageError, match="this kind of TIFF is not read"):
+        decoded(head + bytes(100))

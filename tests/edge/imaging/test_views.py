@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge.errors import UndecodableImageError, UnreadableFileError
-from edge.imaging import preprocess
+from edge.imaging import modes, preprocess, turning
 from edge.imaging.preprocess import Pixels
 from edge.imaging.views import of_frame, places, plan, positions, taken, working_size
 from edge.inference.model import Views, ViewSet
@@ -31,6 +31,21 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
 
 
+def in_mode(drawn: Image.Image, mode: str) -> Image.Image:
+    """A picture converted to a mode, with transparency where the mode has it."""
+    if mode in ("I;16", "I"):
+        values = np.asarray(drawn.convert("L"), np.uint16) * 257
+        return Image.fromarray(values if mode == "I;16" else values.astype(np.int32))
+    if mode == "F":
+        return Image.fromarray(np.asarray(drawn.convert("L"), np.float32) / 255)
+    if mode == "LAB":
+        return Image.merge("LAB", drawn.split())
+    converted = drawn.convert(mode)
+    if mode in ("RGBA", "LA"):
+        converted.putalpha(scene(*drawn.size, seed=1).convert("L"))
+    return converted
+
+
 def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
     """The same views from the whole decoded picture: convert, halve, rotate, scale, then crop."""
     with Image.open(path) as opened:
@@ -40,8 +55,8 @@ def plain(path: Path, views: Views, size: tuple[int, int]) -> list[Pixels]:
         if opened.format == "JPEG":
             opened.draft(None, (opened.width // factor, opened.height // factor))
             factor = 1
-        whole = preprocess.scalable(opened).copy()
-        halved = preprocess.turned(preprocess.rgb(whole.reduce(factor) if factor > 1 else whole), orientation)
+        whole = modes.scalable(opened).copy()
+        halved = turning.turned(modes.rgb(whole.reduce(factor) if factor > 1 else whole), orientation)
     crops = []
     for one in views.sets:
         picture = halved
@@ -86,18 +101,7 @@ def test_crops_of_any_orientation_equal_those_of_decoded_picture(
 def test_crops_of_every_mode_equal_those_of_decoded_picture(tmp_path: Path, mode: str, width: int) -> None:
     drawn = scene(width, width * 3 // 4)
     suffix = ".tif" if mode in ("CMYK", "LAB", "F", "I") else ".png"
-    if mode in ("I;16", "I"):
-        values = np.asarray(drawn.convert("L"), np.uint16) * 257
-        converted = Image.fromarray(values if mode == "I;16" else values.astype(np.int32))
-    elif mode == "F":
-        converted = Image.fromarray(np.asarray(drawn.convert("L"), np.float32) / 255)
-    elif mode == "LAB":
-        converted = Image.merge("LAB", drawn.split())
-    elif mode in ("RGBA", "LA"):
-        converted = drawn.convert(mode)
-        converted.putalpha(scene(*drawn.size, seed=1).convert("L"))
-    else:
-        converted = drawn.convert(mode)
+    converted = in_mode(drawn, mode)
     converted.save(tmp_path / f"x{suffix}")
     native, scaled = differences(tmp_path / f"x{suffix}")
     assert native == 0
@@ -116,7 +120,7 @@ def test_every_kind_of_jpeg_is_decoded_at_exact_power_of_two(tmp_path: Path, kin
     with Image.open(path) as opened:
         opened.draft(None, (1203 // 4, 905 // 4))
         assert opened.size == (301, 227) == working_size((1203, 905), VIEWS)
-        halved = preprocess.scalable(opened).copy()
+        halved = modes.scalable(opened).copy()
     for cut, pixels in zip(plan((1203, 905), VIEWS, SIZE)[:4], got.pixels, strict=False):
         box = (cut.left, cut.top, cut.left + SIZE[0], cut.top + SIZE[1])
         assert np.array_equal(pixels, np.asarray(halved.crop(box)))

@@ -44,7 +44,7 @@ def test_scores_equal_network_output(runtime: str, variant: str, grey: int) -> N
 def test_an_int8_model_maps_every_pixel_value_exactly() -> None:
     classifier = Classifier(model.load())
     assert classifier.input.scale == pytest.approx(1 / 255)
-    assert np.array_equal(classifier._table, np.arange(-128, 128, dtype=np.int8))
+    assert np.array_equal(classifier._inputs.table, np.arange(-128, 128, dtype=np.int8))
 
 
 def test_the_interpreter_is_the_one_that_scores_until_it_is_closed(brightness: Path) -> None:
@@ -136,6 +136,36 @@ def test_further_views_are_judged_if_the_first_are_not_sure(runtime: str) -> Non
     assert classifier.judge(views_of(*grey)).count == 5
 
 
+@pytest.mark.parametrize("grey", [60, 90, 125, 127, 160, 200])
+def test_further_views_are_asked_for_only_if_the_first_are_not_sure(grey: int) -> None:
+    classifier = Classifier(model.load(PHOTO_LIKE))
+    first, rest = views_of(*[grey] * 5), views_of(*range(100, 180, 10))
+    asked = []
+
+    def further() -> preprocess.Pixels:
+        asked.append(True)
+        return rest
+
+    judgement = classifier.judge(first, further)
+    assert judgement == classifier.judge(np.concatenate([first, rest]))
+    assert len(asked) == (judgement.count == 13) == (grey in (125, 127))
+
+
+def test_further_views_are_not_asked_for_without_further_sets(tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(PHOTO_LIKE, tmp_path / "first.tflite"))
+    description = model.described(PHOTO_LIKE)
+    assert description is not None
+    assert description.views is not None
+    views = replace(description.views, further=())
+    path.with_suffix(".json").write_text(replace(description, views=views).to_json())
+
+    def further() -> preprocess.Pixels:
+        raise AssertionError
+
+    for grey in (125, 200):
+        assert Classifier(model.load(path)).verdict("x", views_of(*[grey] * 5), SIZE, 0.0, further=further)
+
+
 def test_views_are_weighted_by_their_set(tmp_path: Path) -> None:
     path = Path(shutil.copyfile(PHOTO_LIKE, tmp_path / "weighted.tflite"))
     description = model.described(PHOTO_LIKE)
@@ -197,18 +227,37 @@ def test_pictures_without_texture_are_unsure(level: int, label: str) -> None:
     assert (verdict.label, verdict.is_real) == (label, True)
 
 
+@pytest.mark.parametrize(("level", "label"), [(4, "UNSURE"), (5, "REAL")])
+def test_picture_whose_first_views_have_no_texture_is_judged_by_the_further_ones(level: int, label: str) -> None:
+    """A score that is sure does not need them; whether there is texture does."""
+    first, rest = views_of(*[200] * 5), views_of(*[200] * 8)
+    rest[-1, 3, 4, 1] += level
+    classifier = Classifier(model.load(PHOTO_LIKE))
+    verdict = classifier.verdict("x", first, (400, 300), 0.0, explain=True, further=lambda: rest)
+    assert (verdict.label, verdict.explain and len(verdict.explain)) == (label, 5)
+    first[2, 0, 0] += 5
+
+    def further() -> preprocess.Pixels:
+        raise AssertionError
+
+    assert classifier.verdict("x", first, (400, 300), 0.0, further=further).label == "REAL"
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 31), (23, 0), (12, 16), (5, 7)])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_texture_is_found_in_any_channel_and_place(place: tuple[int, int], channel: int) -> None:
+    classifier = Classifier(model.load(PHOTO_LIKE))
+    for change, label in ((-4, "UNSURE"), (4, "UNSURE"), (-5, "REAL"), (5, "REAL")):
+        pixels = np.broadcast_to(np.array([240, 200, 160], np.uint8), (13, 24, 32, 3)).copy()
+        pixels[0, *place, channel] = int(pixels[0, *place, channel]) + change
+        assert classifier.verdict("x", pixels, (400, 300), 0.0).label == label, change
+
+
 def test_an_unknown_operating_point_is_refused_unless_the_model_has_none(brightness: Path) -> None:
     with pytest.raises(ModelError, match="no operating point 2%; there are 1%, 3%, 10%"):
         Classifier(model.load(PHOTO_LIKE), operating_point="2%")
     verdict = Classifier(model.load(brightness), operating_point="2%").verdict("x", views_of(130)[0, :12, :16], SIZE, 0)
     assert (verdict.label, verdict.model) == ("REAL", "brightness_int8")
-
-
-def test_copied_classifier_keeps_operating_point() -> None:
-    other = Classifier(model.load(PHOTO_LIKE), operating_point="10%").another()
-    assert other is not None
-    assert other.point is not None
-    assert other.point.name == "10%"
 
 
 def test_explanation_lists_each_view_with_its_position(tmp_path: Path) -> None:

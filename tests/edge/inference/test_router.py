@@ -145,17 +145,41 @@ def test_a_missing_domain_holds_every_image() -> None:
     assert choose((500, 500), [narrow]).model == 0
 
 
-def test_copied_router_shares_loaded_models(models: list[Path], tmp_path: Path) -> None:
-    first = Router(models, made)
-    assert first.another() is None, "it is not known yet what computes"
-    one = first.classifier(0)
-    other = first.another()
-    assert other is not None
-    models[0].unlink()
-    assert other.classifier(0) is not one
-    assert other.classifier(0).model is one.model
-    photo = picture(tmp_path / "photo.png", 140, (300, 260))
-    assert other.classify(photo).score == first.classify(photo).score
+def test_router_elsewhere_answers_alike(tmp_path: Path) -> None:
+    first = router(operating_point="10%")
+    first.trusts_provenance = True
+    make = first.elsewhere()
+    assert make is not None
+    other = pickle.loads(pickle.dumps(make))()
+    for path in (THUMBNAIL, picture(tmp_path / "photo.png", 140, (300, 260))):
+        one, again = first.classify(path), other.classify(path)
+        assert (one.score, one.label, one.model) == (again.score, again.label, again.model)
+    assert other.trusts_provenance
+
+
+def test_router_of_existing_classifiers_has_no_other(models: list[Path]) -> None:
+    assert Router.of(made(models[0], None)).elsewhere() is None
+
+
+def test_router_that_fell_back_to_the_processor_is_made_elsewhere_of_the_plain_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(MODELS / "brightness_int8.tflite", tmp_path / "brightness_int8.tflite")
+    compiled = tmp_path / "brightness_int8_edgetpu.tflite"
+    compiled.write_bytes(b"never read")
+
+    def gone(*_: object) -> Classifier:
+        raise CoralError("none is connected")
+
+    monkeypatch.setattr("edge.inference.failover.classifier", gone)
+    first = router(compiled, threads=2, tpu="auto")
+    assert first.elsewhere() is None, "it is not known yet what computes"
+    assert first.classifier(0).model.path == tmp_path / "brightness_int8.tflite"
+    make = first.elsewhere()
+    assert make is not None
+    other = pickle.loads(pickle.dumps(make))()
+    assert other.classifier(0).model.path == tmp_path / "brightness_int8.tflite"
+    assert (other.classifier(0).threads, first.threads) == (2, 2)
 
 
 def test_an_operating_point_applies_only_to_models_that_have_some(tmp_path: Path) -> None:
@@ -205,7 +229,7 @@ def test_models_take_turns_on_the_coral(models: list[Path], tmp_path: Path) -> N
     expected = [Router(models, made).classify(path).score for path in (THUMBNAIL, photo)]
     for _ in range(2):
         assert [both.classify(path).score for path in (THUMBNAIL, photo)] == expected
-        assert both.another() is None
+        assert both.elsewhere() is None
     Coral.is_away = True
     with pytest.raises(CoralError, match="gone"):
         both.classify(photo)

@@ -40,6 +40,20 @@ if __name__ == "__main__":
 """
 
 
+# Prints how many children there are: with the tracker that another part of the program has started, if any.
+CHILDREN = """
+import sys
+from multiprocessing import resource_tracker
+from pathlib import Path
+from edge.process.forkserver import start_server
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        resource_tracker.ensure_running()
+    start_server("edge.imaging.inputs")
+    print(sum(len(path.read_text().split()) for path in Path("/proc/self/task").glob("*/children")))
+"""
+
+
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """A folder with a short name, unlike tmp_path."""
@@ -96,6 +110,17 @@ def test_client_killed_while_it_starts_a_process_leaves_no_traceback(tmp_path: P
     words = [sys.executable, script, sent.hex()]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+@pytest.mark.parametrize(("with_tracker", "children"), [([], 1), (["tracker"], 2)])
+def test_resource_tracker_is_not_started_but_a_running_one_is_kept(
+    tmp_path: Path, with_tracker: list[str], children: int
+) -> None:
+    script = tmp_path / "children.py"
+    script.write_text(CHILDREN)
+    words = [sys.executable, script, *with_tracker]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{children}\n", "")
 
 
 def test_other_errors_of_a_new_process_are_printed(tmp_path: Path) -> None:

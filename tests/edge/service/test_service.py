@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from edge.errors import ServiceError
+from edge.serve import auth
 from edge.service import install
 from edge.service.install import Installer, Places
-from edge.service.units import CAMERA_UNIT, Camera, Watch, drop_in_text, escaped, settings_text
+from edge.service.units import CAMERA_UNIT, Camera, Serve, Watch, drop_in_text, escaped, settings_text
 from tests.conftest import CHECKOUT, command, environment
 
 
@@ -242,3 +243,74 @@ def test_without_root_the_error_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "sudo edge-detect" in done.stderr
     assert stat.S_ISDIR(tmp_path.stat().st_mode)
+
+
+def token_in(said: list[str]) -> str:
+    (line,) = [line for line in said if "shown only now" in line]
+    return line.split()[-1]
+
+
+def test_service_of_server_gets_a_token_that_is_shown_once(system: Path) -> None:
+    before, said = tree(system), list[str]()
+    serve = Serve({"EDGE_DETECT_HOST": "0.0.0.0"})
+    installer(system, said).install(serve)
+    file = system / "var/lib/edge-detect/serve/token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token, digest = token_in(said), auth.read(file)
+    assert digest is not None
+    assert digest.fits(token)
+    made = tree(system)
+    assert not any(token.encode() in content for content in made.values()), "only its digest is stored"
+    assert "EDGE_DETECT_HOST" in made["etc/edge-detect/serve.env"].decode()
+
+    again: list[str] = []
+    installer(system, again).install(serve)
+    assert tree(system) == made
+    assert not any("shown only now" in line for line in again)
+
+    installer(system).uninstall(serve.unit)
+    assert tree(system) == before
+
+
+def test_failed_installation_of_server_leaves_no_token(system: Path) -> None:
+    (system / "fail-enable").write_text("")
+    with pytest.raises(ServiceError, match="systemctl enable"):
+        installer(system).install(Serve({"EDGE_DETECT_HOST": "::"}))
+    assert not (system / "var").exists()
+
+
+def test_service_of_local_server_has_no_token_and_no_network(system: Path) -> None:
+    said: list[str] = []
+    installer(system, said).install(Serve())
+    assert not (system / "var/lib/edge-detect").exists()
+    assert not any("token" in line for line in said)
+    drop_in = drop_in_text(Serve(), Path("/x"))
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost" in drop_in
+    behind_proxy = Serve({"EDGE_DETECT_ALLOW_HOST": "board.example.org"})
+    assert behind_proxy.token_file
+    assert "IPAddressAllow=localhost" in drop_in_text(behind_proxy, Path("/x"))
+    assert "IPAddressDeny" not in drop_in_text(Serve({"EDGE_DETECT_HOST": "192.168.1.2"}), Path("/x"))
+
+
+def test_service_with_a_broker_reaches_it_and_hides_its_password() -> None:
+    serve = Serve({"EDGE_DETECT_MQTT": "mqtt://user:secret@192.168.1.9"})
+    assert "IPAddressDeny" not in drop_in_text(serve, Path("/x"))
+    assert "secret" in settings_text(serve)
+    assert "secret" not in settings_text(serve, is_shown=True)
+
+
+def test_port_of_the_system_needs_a_capability() -> None:
+    text = drop_in_text(Serve({"EDGE_DETECT_HOST": "::", "EDGE_DETECT_PORT": "443"}), Path("/x"))
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in text
+    assert "CAP_" not in drop_in_text(Serve({"EDGE_DETECT_HOST": "::"}), Path("/x"))
+
+
+def test_dry_run_of_service_of_server_shows_unit_and_makes_no_token() -> None:
+    words = command("service", "install", "serve", "--host", "0.0.0.0", "--allow-host", "a.example", "--dry-run")
+    words += ["--base-path", "edge/", "--port", "8000"]
+    shown = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    for line in ('HOST="0.0.0.0"', 'ALLOW_HOST="a.example"', 'BASE_PATH="/edge"', 'PORT="8000"'):
+        assert f"EDGE_DETECT_{line}" in shown.stdout
+    assert "make a token" in shown.stdout
+    assert "shown only now" not in shown.stdout

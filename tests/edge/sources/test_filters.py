@@ -36,11 +36,11 @@ def test_names_are_selected_by_patterns(
 def listed(folder: Folder) -> list[str]:
     """The paths that a folder yields before it first waits."""
     stop, found = threading.Event(), []
-    for path in folder.files(stop):
-        if path is None:
+    for files in folder.files(stop.is_set):
+        if files is None:
             stop.set()
-        elif path:
-            found.append(path)
+        else:
+            found += [path for path, _ in files]
     return found
 
 

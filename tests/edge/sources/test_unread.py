@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.imaging import avif, heic
 from edge.imaging.preprocess import SUFFIXES
 from edge.sources.filters import UNREAD, Names, UnreadFormats
 from edge.sources.folder import Folder
@@ -47,7 +48,7 @@ def test_a_suffix_is_reported_once() -> None:
 
 def test_no_suffix_is_both_read_and_unread() -> None:
     assert not UNREAD & SUFFIXES
-    assert {".avif", ".hif", ".heic"} <= SUFFIXES
+    assert {*avif.SUFFIXES, *heic.SUFFIXES, ".hif", ".heic", ".avif"} <= SUFFIXES
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_watch_reports_skipped_files_once(edge_detect: Run, mixed: Path, brightn
 
 def test_arriving_file_is_reported(inbox: Path, caplog: pytest.LogCaptureFixture) -> None:
     stop = threading.Event()
-    for count, _ in enumerate(Folder(str(inbox)).files(stop)):
+    for count, _ in enumerate(Folder(str(inbox)).files(stop.is_set)):
         (inbox / f"{count}.dng").write_bytes(b"x")
         if "skipped" in caplog.text or count > 20:
             stop.set()

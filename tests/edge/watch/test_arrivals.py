@@ -87,13 +87,13 @@ def test_file_renamed_after_its_answer_is_not_answered_again(inbox: Path, watchi
 def test_link_that_becomes_the_only_name_of_a_file_arrives(inbox: Path) -> None:
     stop, found = threading.Event(), []
     other = picture(inbox.parent / "other.png")
-    for path in Folder(str(inbox), settle_seconds=0.5).files(stop):
-        if path is None and other.exists():
+    for files in Folder(str(inbox), settle_seconds=0.5).files(stop.is_set):
+        if files is None and other.exists():
             os.link(other, inbox / "linked.png")
             other.unlink()
             deadline = time.monotonic() + PATIENCE
-        elif path is not None:
-            found.append(path)
+        elif files:
+            found += [path for path, _ in files]
             stop.set()
         elif time.monotonic() > deadline:
             break

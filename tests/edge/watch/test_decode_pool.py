@@ -3,18 +3,23 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from edge.errors import ModelError
 from edge.files import FileId
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
 from edge.inference.model import Domain, Views, ViewSet
-from edge.watch.decode import FileChanged, Prepared, Task, Unread, WorkerDied, prepare, read_inside
-from edge.watch.decode_pool import MAX_DEPTH, MIN_DEPTH, DecodeLimits, DecodePool
+from edge.inference.router import Router, router
+from edge.verdict import Verdict
+from edge.watch.decode import FileChanged, Outcome, Prepared, Task, Unread, WorkerDied, decoded, provenance, read
+from edge.watch.decode_pool import MAX_DEPTH, MIN_DEPTH, DecodePool
+from edge.watch.decode_worker import DecodeLimits
+from edge.watch.inside import read_inside
 from tests.conftest import picture
 
 SIZE = (16, 12)
@@ -32,6 +37,12 @@ def outcomes(workers: DecodePool, count: int) -> list[tuple[Task, object]]:
         assert time.monotonic() < deadline, f"{len(found)} of {count}"
         found += workers.outcomes(1)
     return found
+
+
+def prepare(root: str, one: Task, inputs: Sequence[Input]) -> Outcome:
+    """What a decoding process does with a file, in this process."""
+    content = read(root, one)
+    return decoded(one, content, inputs, provenance(one, content))
 
 
 @pytest.fixture
@@ -165,7 +176,7 @@ def test_changed_file_is_not_read(tmp_path: Path) -> None:
     chosen = task(picture(tmp_path / "a.png"))
     picture(tmp_path / "a.png", seed=5, size=(50, 50))
     assert isinstance(prepare(str(tmp_path), chosen, INPUTS), FileChanged)
-    assert isinstance(read_inside(str(tmp_path), chosen.path, chosen.stamp), FileChanged)
+    assert read_inside(str(tmp_path), chosen.path, chosen.stamp) is None
 
 
 def test_processes_end_when_the_daemon_is_killed(tmp_path: Path) -> None:
@@ -222,6 +233,43 @@ def test_few_large_or_many_small_files_wait_at_a_process(tmp_path: Path) -> None
                 workers.submit(task(tmp_path / f"{name}.png"))
             counts[name] = workers.in_flight
     assert counts == {"large": MIN_DEPTH, "small": MAX_DEPTH}
+
+
+def verdicts_of(paths: list[Path], folder: Path, make_router: Callable[[], Router]) -> list[Verdict]:
+    """By two processes with a router each, in the order of the paths."""
+    with DecodePool(2, str(folder), make_router().inputs, None, make_router) as workers:
+        tasks = [task(path) for path in paths]
+        for one in tasks:
+            workers.submit(one)
+        found = dict(outcomes(workers, len(tasks)))
+    prepared = [found[one] for one in tasks]
+    assert all(isinstance(one, Prepared) and one.pixels is None and one.verdict for one in prepared)
+    return [one.verdict for one in prepared if isinstance(one, Prepared) and one.verdict]
+
+
+def test_processes_with_models_answer_as_one_process(tmp_path: Path) -> None:
+    thumbnails = [picture(tmp_path / f"{number}.png", seed=number, size=(32, 32)) for number in range(40)]
+    photos = [picture(tmp_path / f"photo{number}.jpg", seed=number, size=(400, 300)) for number in range(3)]
+    bundled = router()
+    make = bundled.elsewhere()
+    assert make is not None
+    found = verdicts_of([*thumbnails, *photos], tmp_path, make)
+    expected = [bundled.classify(path) for path in [*thumbnails, *photos]]
+    assert [(one.path, one.label, one.score, one.model) for one in found] == [
+        (one.path, one.label, one.score, one.model) for one in expected
+    ]
+    assert {one.model for one in found} == {"compact_int8", "photo_int8"}
+
+
+def fail() -> Router:
+    raise ModelError("cannot be run: an operation is missing")
+
+
+def test_models_that_cannot_be_loaded_in_a_process_are_an_error(tmp_path: Path) -> None:
+    with DecodePool(1, str(tmp_path), INPUTS, None, fail) as workers:
+        workers.submit(task(picture(tmp_path / "a.png")))
+        with pytest.raises(ModelError, match="an operation is missing"):
+            outcomes(workers, 1)
 
 
 PHOTOS = (

@@ -27,7 +27,7 @@ from edge.verdict import Answer, Recorded
 from edge.watch.answers import Answers
 from edge.watch.decode_pool import DecodePool
 from edge.watch.error_report import ErrorReport
-from edge.watch.inference_pool import InferencePool
+from edge.watch.inference_thread import InferenceThread
 from edge.watch.loop import WatchLoop
 from tests.conftest import MODELS
 
@@ -42,9 +42,10 @@ class DaemonSettings:
     def __init__(self) -> None:
         self.answers: list[str] = []
 
-    def write(self, answer: Answer | Recorded) -> None:
-        assert isinstance(answer, Recorded), f"an error: {answer}"
-        self.answers.append(answer.answer.path)
+    def write(self, *answers: Answer | Recorded) -> None:
+        for answer in answers:
+            assert isinstance(answer, Recorded), f"an error: {answer}"
+            self.answers.append(answer.answer.path)
 
 
 class FolderMachine(RuleBasedStateMachine):
@@ -125,7 +126,7 @@ class FolderMachine(RuleBasedStateMachine):
         with (
             Ledger(self.state) as ledger,
             DecodePool(1, root, network.inputs) as decoders,
-            InferencePool([network]) as inference,
+            InferenceThread(network) as inference,
         ):
             outlet = Outlet(ledger, root, Output(told))
             WatchLoop(

@@ -110,7 +110,7 @@ def test_kill_loses_no_answer_and_repeats_at_most_one_batch(inbox: Path, watchin
     first = set(watcher.names)
     again = watching("--once")
     again.process.wait(PATIENCE)
-    again._finished()
+    again.kill()  # ended already; this waits for its last lines
     second = set(again.names)
     # Killed while it printed, it may print the last batch once more.
     assert len(first & second) <= DELIVERED_AT_ONCE

@@ -15,9 +15,9 @@ from edge.inference.model import load
 from edge.inference.retrying import RetryingClassifier
 from edge.inference.router import Router
 from edge.verdict import Verdict
-from edge.watch import inference_pool
+from edge.watch import inference_thread
 from edge.watch.decode import Prepared, Task
-from edge.watch.inference_pool import Classified, InferencePool
+from edge.watch.inference_thread import Classified, InferenceThread
 
 
 class FlakyClassifier(Classifier):
@@ -48,18 +48,18 @@ def flaky(brightness: Path) -> FlakyClassifier:
 
 
 @pytest.fixture
-def thread(flaky: FlakyClassifier) -> Iterator[InferencePool]:
-    with InferencePool([RetryingClassifier(Router.of(flaky), once=False)]) as started:
+def thread(flaky: FlakyClassifier) -> Iterator[InferenceThread]:
+    with InferenceThread(RetryingClassifier(Router.of(flaky), once=False)) as started:
         yield started
 
 
-def submit(thread: InferencePool, flaky: FlakyClassifier, *names: str) -> None:
+def submit(thread: InferenceThread, flaky: FlakyClassifier, *names: str) -> None:
     pixels = np.full((flaky.size[1], flaky.size[0], 3), 200, np.uint8)
     for name in names:
         thread.submit(Task(name, FileId(1, 2, 3, 4), 5), Prepared(b"x" * 32, pixels, (10, 10), "", 0.0))
 
 
-def fetched(thread: InferencePool, count: int) -> list[Classified]:
+def fetched(thread: InferenceThread, count: int) -> list[Classified]:
     found: list[Classified] = []
     deadline = time.monotonic() + 90
     while len(found) < count:
@@ -69,7 +69,7 @@ def fetched(thread: InferencePool, count: int) -> list[Classified]:
     return found
 
 
-def test_verdicts_have_the_order_of_the_images(thread: InferencePool, flaky: FlakyClassifier) -> None:
+def test_verdicts_have_the_order_of_the_images(thread: InferenceThread, flaky: FlakyClassifier) -> None:
     names = [str(number) for number in range(50)]
     submit(thread, flaky, *names)
     found = fetched(thread, 50)
@@ -80,9 +80,9 @@ def test_verdicts_have_the_order_of_the_images(thread: InferencePool, flaky: Fla
 
 
 def test_pool_is_stuck_if_network_hangs_but_not_if_verdicts_are_not_fetched(
-    thread: InferencePool, flaky: FlakyClassifier, monkeypatch: pytest.MonkeyPatch
+    thread: InferenceThread, flaky: FlakyClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_pool, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(inference_thread, "STUCK_SECONDS", 0.2)
     submit(thread, flaky, "a")
     deadline = time.monotonic() + 90
     while not thread._done:
@@ -101,7 +101,7 @@ def test_pool_is_stuck_if_network_hangs_but_not_if_verdicts_are_not_fetched(
 
 
 def test_missing_coral_is_logged_and_no_image_is_lost(
-    thread: InferencePool, flaky: FlakyClassifier, logged: list[str]
+    thread: InferenceThread, flaky: FlakyClassifier, logged: list[str]
 ) -> None:
     flaky.failure = CoralError("pulled out")
     submit(thread, flaky, "a", "b")
@@ -115,7 +115,7 @@ def test_missing_coral_is_logged_and_no_image_is_lost(
     assert logged == ["pulled out; trying again", "recovered: pulled out"]
 
 
-def test_error_is_raised_after_earlier_verdicts(thread: InferencePool, flaky: FlakyClassifier) -> None:
+def test_error_is_raised_after_earlier_verdicts(thread: InferenceThread, flaky: FlakyClassifier) -> None:
     submit(thread, flaky, "a")
     (first,) = fetched(thread, 1)
     flaky.failure = ModelError("broken")
@@ -127,28 +127,6 @@ def test_error_is_raised_after_earlier_verdicts(thread: InferencePool, flaky: Fl
 
 def test_pool_closes_while_it_waits_for_a_coral(flaky: FlakyClassifier) -> None:
     flaky.failure = CoralError("pulled out")
-    with InferencePool([RetryingClassifier(Router.of(flaky), once=False)]) as thread:
+    with InferenceThread(RetryingClassifier(Router.of(flaky), once=False)) as thread:
         submit(thread, flaky, "a")
-    assert not any(one.is_alive() for one in thread._threads)
-
-
-def test_two_networks_share_the_images(brightness: Path) -> None:
-    first, second = FlakyClassifier(brightness), FlakyClassifier(brightness)
-    with InferencePool([RetryingClassifier(Router.of(one), once=True) for one in (first, second)]) as threads:
-        for one in (first, second):
-            one.may_go_on.clear()
-        submit(threads, first, *(str(number) for number in range(20)))
-        assert all(one.is_asked.wait(60) for one in (first, second))  # each has an image
-        second.may_go_on.set()
-        others = fetched(threads, 19)
-        first.may_go_on.set()
-        last = fetched(threads, 1)
-    assert {one.task.path for one in [*others, *last]} == {str(number) for number in range(20)}
-
-
-def test_second_classifier_gives_the_same_score(brightness: Path) -> None:
-    one = Classifier(load(brightness))
-    other = one.another()
-    assert other is not None
-    pixels = np.full((one.size[1], one.size[0], 3), 150, np.uint8)
-    assert other.score(pixels) == one.score(pixels)
+    assert not thread._thread.is_alive()

@@ -1,7 +1,7 @@
-"""Inference threads, which run while the loop reads, records and delivers.
+"""The thread of a network on a Coral, which runs while the loop reads, records and delivers.
 
-The runtimes release Python's global lock while they compute. Several networks, each with an image of its own, classify
-more images per second than one network with several threads, because those wait for each other after each layer.
+A Coral has one user, so the decoding processes send their pixels here. The runtimes release Python's global lock while
+the Coral computes.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -32,8 +31,8 @@ class Classified:
     model_sha256: str
 
 
-class InferencePool:
-    """Classifies prepared images in threads; a single network gives verdicts in the order of the images.
+class InferenceThread:
+    """Classifies prepared images, in their order.
 
     Attributes:
         in_flight: number of submitted images whose verdict was not fetched yet.
@@ -41,12 +40,12 @@ class InferencePool:
         waitable: a descriptor that becomes readable when there are verdicts.
     """
 
-    def __init__(self, networks: Sequence[RetryingClassifier]) -> None:
+    def __init__(self, network: RetryingClassifier | None) -> None:
         """
         Args:
-            networks: of the same models, one for each thread.
+            network: None: the decoding processes have networks, and there is nothing to do here.
         """
-        self._networks = networks
+        self._network = network
         self._tasks: SimpleQueue[tuple[Task, Prepared] | None] = SimpleQueue()
         self._done: deque[Classified] = deque()
         self._stop = threading.Event()
@@ -54,16 +53,14 @@ class InferencePool:
         self._progress_at = time.monotonic()
         self.in_flight = self.nbytes = 0
         self.waitable = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._threads = [
-            threading.Thread(target=self._run, args=(network,), name="inference", daemon=True) for network in networks
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._run, args=(network,), name="inference", daemon=True)
+        if network is not None:
+            self._thread.start()
 
     @property
     def trouble(self) -> str:
-        """The present error of the networks; empty if there is none."""
-        return next((network.backoff.reason for network in self._networks if network.backoff.reason), "")
+        """The present error of the network; empty if there is none."""
+        return self._network.backoff.reason if self._network else ""
 
     @property
     def is_stuck(self) -> bool:
@@ -72,7 +69,7 @@ class InferencePool:
         return is_working and not self.trouble and time.monotonic() - self._progress_at > STUCK_SECONDS
 
     def submit(self, task: Task, read: Prepared) -> None:
-        """Give an image to the next free network.
+        """Give an image to the network.
 
         Args:
             read: the image, which must have pixels.
@@ -101,16 +98,15 @@ class InferencePool:
         return found
 
     def close(self) -> None:
-        """End the threads; unfinished images are lost. It does not wait for a network that hangs."""
+        """End the thread; unfinished images are lost. It does not wait for a network that hangs."""
         self._stop.set()
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join(1.0)
-        if not any(thread.is_alive() for thread in self._threads):
+        self._tasks.put(None)
+        if self._network is not None:
+            self._thread.join(1.0)
+        if not self._thread.is_alive():
             os.close(self.waitable)
 
-    def __enter__(self) -> "InferencePool":
+    def __enter__(self) -> "InferenceThread":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +133,6 @@ class InferencePool:
         while not self._stop.is_set():
             verdict = network.verdict(task.path, read.pixels, read.size, read.seconds, read.model)
             if verdict is not None:
-                return verdict
+                return network.with_provenance(verdict, read.provenance, read.model)
             self._stop.wait(network.backoff.seconds_left)
         return None

@@ -1,0 +1,1 @@
+"""What an image file says of itself: evidence beside a model's verdict, read without decoding pixels."""

@@ -1,0 +1,1 @@
+"""`edge-detect serve`: pages, an API and metrics over HTTP, of the ledgers and services of this board."""

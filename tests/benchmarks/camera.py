@@ -32,7 +32,8 @@ from edge.inference.classifier import Classifier
 from edge.inference.model import default_path, load
 from tests.benchmarks.photos import PHOTO, enlarged
 from tests.conftest import command, environment
-from tests.support.videos import served, video
+from tests.support.network_camera import network_camera
+from tests.support.videos import jpeg, video
 
 SIZE = (640, 480)
 FRAMES = 600
@@ -100,7 +101,7 @@ def main(rounds: int) -> None:
     """Print rates and ratios, medians of some rounds."""
     classifier = Classifier(load(None))
     network, cores = BareInterpreter(classifier), len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as name, served(Path(name), size=SIZE) as server:
+    with tempfile.TemporaryDirectory() as name, network_camera(jpeg(*SIZE)) as server:
         still = str(video(Path(name) / "still.mp4", size=SIZE, count=FRAMES))
         moved = str(moving(Path(name) / "moving.mp4"))
         sources: dict[str, tuple[str, int]] = {

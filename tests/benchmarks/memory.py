@@ -17,7 +17,8 @@ import click
 import psutil
 
 from tests.conftest import command, environment
-from tests.support.videos import served
+from tests.support.network_camera import network_camera
+from tests.support.videos import jpeg
 
 MB = 1_000_000
 SHARES = 10
@@ -69,7 +70,7 @@ def main(folder: Path, camera_seconds: float) -> None:
         click.echo(f"\ncamera, 640 x 480\n{'seconds':>12}{'MB itself':>12}")
         options = ("--event", "REAL", "--cool-down", "0", "--snapshots", Path(home) / "seen")
         with (
-            served(Path(home), size=(640, 480)) as server,
+            network_camera(jpeg(640, 480)) as server,
             started(Path(home), "camera", "--source", server.address("/video"), *options) as camera,
         ):
             for moment in range(1, SHARES + 1):

@@ -1,11 +1,6 @@
-"""Small videos with known colours, and a server that streams them as a network camera does."""
+"""Small pictures and videos with known colours."""
 
-import base64
 import io
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -79,76 +74,3 @@ def jpeg(width: int, height: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(quadrants(width, height)).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
-
-
-class Server:
-    """A network camera by HTTP, on loopback.
-
-    /video is an endless multipart stream of JPEGs; /secret the same with user and password, `u` and `p@ss`; /end has
-    ten frames and then ends; /stall stands still after those; other paths are files of `folder`.
-    """
-
-    def __init__(self, folder: Path, port: int = 0, size: tuple[int, int] = (64, 48)) -> None:
-        self._stop = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(folder, self._stop, jpeg(*size)))
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def address(self, path: str, user: str = "") -> str:
-        return f"http://{user}127.0.0.1:{self.port}{path}"
-
-    def close(self) -> None:
-        """Stop the server and break its connections."""
-        self._stop.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@contextmanager
-def served(folder: Path, port: int = 0, size: tuple[int, int] = (64, 48)) -> Iterator[Server]:
-    server = Server(folder, port, size)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def _handler(folder: Path, stop: threading.Event, picture: bytes) -> type[BaseHTTPRequestHandler]:
-    expected = "Basic " + base64.b64encode(b"u:p@ss").decode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/secret" and self.headers["Authorization"] != expected:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
-                self.end_headers()
-            elif self.path in ("/video", "/secret", "/end", "/stall"):
-                self._stream()
-            else:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write((folder / self.path.lstrip("/")).read_bytes())
-
-        def _stream(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            sent = 0
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            while not stop.wait(0.02):
-                if sent < 10 or self.path in ("/video", "/secret"):
-                    try:
-                        self.wfile.write(head + picture + b"\r\n")
-                    except OSError:  # the client has gone
-                        return
-                    sent += 1
-                elif self.path == "/end":
-                    return
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, systemd
-from tests.support.videos import Server, served
+from tests.support.network_camera import NetworkCamera, network_camera
+from tests.support.videos import jpeg
 from tests.support.watching import Running
 
 # The left upper quarter of the test picture is red: dark enough to be FAKE for the brightness model.
@@ -43,7 +44,7 @@ def states(running: Running) -> list[object]:
 def test_killed_run_event_is_interrupted_and_password_is_never_shown(
     observe: Callable[..., Running], edge_detect: Run, tmp_path: Path
 ) -> None:
-    with served(tmp_path) as server:
+    with network_camera(jpeg(64, 48)) as server:
         address = server.address("/secret", "u:p%40ss@")
         first = observe(address)
         first.until(lambda running: states(running) == ["began"])
@@ -67,13 +68,13 @@ def test_killed_run_event_is_interrupted_and_password_is_never_shown(
 
 
 def test_lost_camera_ends_event_and_is_reopened(observe: Callable[..., Running], tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = NetworkCamera([jpeg(64, 48)])
     port = server.port
     running = observe(server.address("/video"))
     running.until(lambda running: states(running) == ["began"])
     server.close()
     running.until(lambda running: states(running) == ["began", "ended"])
-    with served(tmp_path, port):
+    with network_camera(jpeg(64, 48), port=port):
         running.until(lambda running: states(running) == ["began", "ended", "began"])
         log = running.stop()
     assert running.process.returncode == 0
@@ -82,7 +83,7 @@ def test_lost_camera_ends_event_and_is_reopened(observe: Callable[..., Running],
 
 
 def test_systemd_receives_ready_watchdog_and_stopping(observe: Callable[..., Running], tmp_path: Path) -> None:
-    with systemd(tmp_path) as listener, served(tmp_path) as server:
+    with systemd(tmp_path) as listener, network_camera(jpeg(64, 48)) as server:
         notify = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
         running = observe(server.address("/video"), **notify)
         heard: list[str] = []
@@ -105,7 +106,7 @@ def test_service_waits_for_missing_camera(observe: Callable[..., Running], tmp_p
         while "trying again" not in (status := listener.recv(4096).decode()) and "refused" not in status.lower():
             pass
         assert running.process.poll() is None
-        with served(tmp_path, port):
+        with network_camera(jpeg(64, 48), port=port):
             running.until(lambda running: states(running) == ["began"])
 
 
@@ -124,7 +125,7 @@ def listening(folder: Path) -> Iterator[Callable[[str], str]]:
 
 def test_service_waits_for_missing_snapshot_folder(observe: Callable[..., Running], tmp_path: Path) -> None:
     (tmp_path / "disk").write_text("not mounted yet")
-    with listening(tmp_path) as heard, served(tmp_path) as server:
+    with listening(tmp_path) as heard, network_camera(jpeg(64, 48)) as server:
         service = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         running = observe(server.address("/video"), "--snapshots", str(tmp_path / "disk/seen"), **service)
         heard("cannot write snapshots")
@@ -140,7 +141,7 @@ def test_reloaded_region_outside_picture_is_rejected(observe: Callable[..., Runn
     settings = tmp_path / ".config/edge-detect.toml"
     settings.parent.mkdir()
     settings.write_text(f'[camera]\nregion = "{DARK_QUARTER}"\n')
-    with listening(tmp_path) as heard, served(tmp_path) as server:
+    with listening(tmp_path) as heard, network_camera(jpeg(64, 48)) as server:
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         running = observe(server.address("/video"), has_region=False, **variables)
         heard("READY=1")

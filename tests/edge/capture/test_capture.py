@@ -18,7 +18,8 @@ from edge.capture.libav import LibavCamera
 from edge.capture.slot import QUEUE_FRAMES
 from edge.errors import CameraError, NotInstalledError
 from tests.conftest import CHECKOUT, environment, picture
-from tests.support.videos import Server, served, shows_quadrants, video
+from tests.support.network_camera import NetworkCamera, network_camera
+from tests.support.videos import jpeg, shows_quadrants, video
 
 LIMIT_SECONDS = 60.0
 END = threading.Event()  # set when a test ends: cameras that wait for it hang until then
@@ -319,7 +320,7 @@ def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
         "while capture.latest(1) is not None: pass\n"
         "capture.close()\nprint('end')"
     )
-    with served(tmp_path) as server:
+    with network_camera(jpeg(64, 48)) as server:
         done = subprocess.run(
             [sys.executable, "-c", program, server.address("/stall")],
             cwd=CHECKOUT,
@@ -332,13 +333,13 @@ def test_silent_camera_does_not_block_exit(tmp_path: Path) -> None:
 
 
 def test_restarted_network_camera_is_reopened(start: Callable[..., Capture], tmp_path: Path, logged: list[str]) -> None:
-    server = Server(tmp_path)
+    server = NetworkCamera([jpeg(64, 48)])
     address, port = server.address("/video", "u:GeHeim@"), server.port
     capture = start(lambda: LibavCamera(address, timeout_seconds=5))
     assert shows_quadrants(taken(capture).pixels)
     server.close()
     until(lambda: capture.is_reopening)
-    with served(tmp_path, port):
+    with network_camera(jpeg(64, 48), port=port):
         before = capture.captured
         until(lambda: capture.captured > before)
         until(lambda: not capture.trouble)

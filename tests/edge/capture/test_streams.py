@@ -17,12 +17,13 @@ from edge.capture.libav import LibavCamera, StreamSettings
 from edge.capture.open_camera import open_camera
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT, environment
-from tests.support.videos import Server, served, shows_quadrants, sound, video
+from tests.support.network_camera import NetworkCamera, network_camera
+from tests.support.videos import jpeg, shows_quadrants, sound, video
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with served(tmp_path) as running:
+def server(tmp_path: Path) -> Iterator[NetworkCamera]:
+    with network_camera(jpeg(64, 48), folder=tmp_path) as running:
         yield running
 
 
@@ -34,7 +35,7 @@ def until_it_fails(stream: LibavCamera) -> CameraError:
     return caught.value
 
 
-def test_stream_is_live_and_has_expected_colours(server: Server) -> None:
+def test_stream_is_live_and_has_expected_colours(server: NetworkCamera) -> None:
     stream = LibavCamera(server.address("/video"))
     first, second = stream.frame(), stream.frame()
     assert first is not None
@@ -45,7 +46,7 @@ def test_stream_is_live_and_has_expected_colours(server: Server) -> None:
     stream.close()
 
 
-def test_end_of_stream_raises(server: Server) -> None:
+def test_end_of_stream_raises(server: NetworkCamera) -> None:
     error = until_it_fails(LibavCamera(server.address("/end")))
     assert str(error) in (
         f"{server.address('/end')}: the stream has ended",
@@ -53,7 +54,7 @@ def test_end_of_stream_raises(server: Server) -> None:
     )
 
 
-def test_stalled_stream_raises_after_timeout(server: Server) -> None:
+def test_stalled_stream_raises_after_timeout(server: NetworkCamera) -> None:
     error = until_it_fails(
         LibavCamera(server.address("/stall"), timeout_seconds=1, stream=StreamSettings(connect_seconds=2))
     )
@@ -96,7 +97,7 @@ def test_stalled_h264_stream_raises_after_one_timeout(tmp_path: Path, count: int
     assert time.monotonic() - began < 3.5, "the time limit was waited for twice"
 
 
-def test_stream_without_video_raises(server: Server, tmp_path: Path) -> None:
+def test_stream_without_video_raises(server: NetworkCamera, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html><title>camera</title></html>" * 100)
     with pytest.raises(CameraError, match=r"/page: (no video|cannot be reached, or sends no video)"):
         LibavCamera(server.address("/page"))
@@ -105,7 +106,7 @@ def test_stream_without_video_raises(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mkv"])
-def test_stream_of_sound_alone_is_one_line_error(server: Server, tmp_path: Path, name: str) -> None:
+def test_stream_of_sound_alone_is_one_line_error(server: NetworkCamera, tmp_path: Path, name: str) -> None:
     sound(tmp_path / name)
     with pytest.raises(CameraError) as caught:
         open_camera(server.address(f"/{name}"))
@@ -140,7 +141,7 @@ def test_unreachable_address_raises() -> None:
         LibavCamera("rtsp://127.0.0.1:1/x")
 
 
-def test_password_opens_stream_and_is_never_shown(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_password_opens_stream_and_is_never_shown(server: NetworkCamera, capfd: pytest.CaptureFixture[str]) -> None:
     stream = LibavCamera(server.address("/secret", "u:p%40ss@"))
     assert stream.frame() is not None
     assert stream.name == server.address("/secret")
@@ -206,7 +207,7 @@ def test_unsupported_address_raises_one_line_error(wrong: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_network_playlist_cannot_open_local_files(server: Server, tmp_path: Path) -> None:
+def test_network_playlist_cannot_open_local_files(server: NetworkCamera, tmp_path: Path) -> None:
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     own = video(tmp_path / "own.ts", "mpeg2video")
     (tmp_path / "honest.m3u8").write_text(f"{head}{server.address('/own.ts')}\n#EXT-X-ENDLIST\n")

@@ -167,7 +167,7 @@ def film(tmp_path: Path, folder: Path) -> Iterator[Running]:
     """A camera on a recording that takes long: many frames that take long to decode."""
     (tmp_path / "long").mkdir()
     Image.effect_noise((3000, 2000), 100).convert("RGB").save(tmp_path / "long" / "0.jpg")
-    for number in range(1, 300):
+    for number in range(1, 3000):
         (tmp_path / "long" / f"{number}.jpg").hardlink_to(tmp_path / "long" / "0.jpg")
     running = Running(tmp_path, "camera", "--source", "long", "--record", "0", "--model", "model.tflite")
     yield running

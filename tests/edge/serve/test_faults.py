@@ -24,6 +24,7 @@ from edge.serve.uploads import PREFIX
 from edge.store.schema import FILE, VERSION
 from tests.conftest import Run, age, command, environment, picture, systemd
 from tests.edge.serve.conftest import MODEL, Start
+from tests.support.network_camera import network_camera
 from tests.support.serving import PATIENCE, Answer, Serving, form
 from tests.support.watching import Running
 
@@ -212,21 +213,18 @@ def test_full_disk_of_uploads_is_reported_until_there_is_room(bright: Path, tmp_
 
 def test_camera_that_goes_away_is_gone_and_the_server_goes_on(start: Start, bright: Path) -> None:
     serving = start()
-    film = serving.home / "film"
-    film.mkdir()
-    Image.effect_noise((1500, 1000), 100).convert("RGB").save(film / "0.jpg")
-    for number in range(1, 3000):
-        (film / f"{number}.jpg").hardlink_to(film / "0.jpg")
-    camera = Running(serving.home, "camera", "--source", "film", "--fps", "20", "--record", "0", "--model", MODEL)
-    try:
-        (found,) = until(lambda: serving.ask("/api/v1/cameras").json["cameras"])
-        frame = until(lambda: (one := serving.ask(f"/api/v1/cameras/{found['id']}/latest.jpg")).status == 200 and one)
-        assert frame.body.startswith(b"\xff\xd8")
-        (status,) = serving.ask("/api/v1/status").json["services"]
-        assert status["folder"] == found["name"]
-    finally:
-        camera.kill()
-    require_problem(serving.ask(f"/api/v1/cameras/{found['id']}/latest.jpg"), 404)
+    with network_camera(picture(serving.home / "shown.jpg").read_bytes()) as source:
+        camera = Running(serving.home, "camera", "--source", source.address(), "--record", "0", "--model", MODEL)
+        try:
+            (found,) = until(lambda: serving.ask("/api/v1/cameras").json["cameras"])
+            latest = f"/api/v1/cameras/{found['id']}/latest.jpg"
+            frame = until(lambda: (one := serving.ask(latest)).status == 200 and one)
+            assert frame.body.startswith(b"\xff\xd8")
+            (status,) = serving.ask("/api/v1/status").json["services"]
+            assert status["folder"] == found["name"]
+        finally:
+            camera.kill()
+    require_problem(serving.ask(latest), 404)
     assert until(lambda: not serving.ask("/api/v1/cameras").json["cameras"])
     assert serving.classify(bright).status == 200
 

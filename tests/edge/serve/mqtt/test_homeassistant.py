@@ -13,6 +13,7 @@ from tests.edge.serve.conftest import MODEL
 from tests.support.brokers import Mosquitto
 from tests.support.histories import add, add_event
 from tests.support.home_assistant import HomeAssistant
+from tests.support.network_camera import network_camera
 from tests.support.serving import Serving
 from tests.support.watching import Running
 
@@ -89,23 +90,20 @@ def test_home_assistant_shows_devices_entities_and_states(broker: Mosquitto, tmp
         add_event(state, "porch", at=time.time(), snapshot=str(picture(tmp_path / "seen.jpg", 100)))
         home.until(lambda home: f"{CAMERA}_events" in home.seen["entities"])
         assert home.state(f"{CAMERA}_events") == "unavailable", "no camera runs"
-        film = tmp_path / "film"
-        film.mkdir()
-        picture(film / "0.png", 15)
-        for number in range(1, 5000):
-            (film / f"{number}.png").hardlink_to(film / "0.png")
-        words = ("--source", film, "--fps", "20", "--name", "porch", "--model", MODEL, "--state", state)
-        camera = Running(tmp_path / "home", "camera", *words)
-        running.append(camera)
-        home.until(lambda home: home.state(f"{CAMERA}_event") == "on")
-        assert home.entity(f"{CAMERA}_event")["entity_id"] == "binary_sensor.porch_event_in_progress"
-        home.until(lambda home: home.entity(f"{CAMERA}_events")["attributes"].get("event_type") == "began")
-        assert float(home.state(f"{CAMERA}_probability") or 0) > 50
-        assert home.state(f"{CAMERA}_label") == "FAKE"
-        assert home.state(f"{CAMERA}_state") == "seeing"
-        home.until(lambda home: home.state(f"{CAMERA}_snapshot") not in ("unknown", "unavailable"))
-        camera.kill()
-        home.until(lambda home: home.state(f"{CAMERA}_event") == "unavailable")
+        shown = picture(tmp_path / "shown.jpg", 15).read_bytes()
+        with network_camera(shown) as source:
+            words = ("--source", source.address(), "--name", "porch", "--model", MODEL, "--state", state)
+            camera = Running(tmp_path / "home", "camera", *words)
+            running.append(camera)
+            home.until(lambda home: home.state(f"{CAMERA}_event") == "on")
+            assert home.entity(f"{CAMERA}_event")["entity_id"] == "binary_sensor.porch_event_in_progress"
+            home.until(lambda home: home.entity(f"{CAMERA}_events")["attributes"].get("event_type") == "began")
+            assert float(home.state(f"{CAMERA}_probability") or 0) > 50
+            assert home.state(f"{CAMERA}_label") == "FAKE"
+            assert home.state(f"{CAMERA}_state") == "seeing"
+            home.until(lambda home: home.state(f"{CAMERA}_snapshot") not in ("unknown", "unavailable"))
+            camera.kill()
+            home.until(lambda home: home.state(f"{CAMERA}_event") == "unavailable")
         # The server is killed, and comes back.
         serving.kill()
         home.until(lambda home: {one["state"] for one in home.seen["entities"].values()} == {"unavailable"})

@@ -19,6 +19,7 @@ from tests.support.brokers import (
 )
 from tests.support.histories import add, add_event
 from tests.support.mqtt_servers import NODE, STATUS, Begin, folder_topic, log_of
+from tests.support.network_camera import network_camera
 from tests.support.watching import Running
 
 pytestmark = pytest.mark.timeout(240)
@@ -100,14 +101,10 @@ def test_events_of_a_camera_come_with_its_snapshot(
 
 
 def test_running_camera_reports_its_state(broker: Mosquitto, begin: Begin, state: Path, tmp_path: Path) -> None:
-    film = tmp_path / "film"
-    film.mkdir()
-    picture(film / "0.png", 15)
-    for number in range(1, 3000):
-        (film / f"{number}.png").hardlink_to(film / "0.png")
-    with listening(broker.port) as listener:
+    shown = picture(tmp_path / "shown.jpg", 15).read_bytes()
+    with listening(broker.port) as listener, network_camera(shown) as source:
         begin(broker.port)
-        words = ("--source", film, "--fps", "20", "--name", "garden", "--model", MODEL, "--state", state)
+        words = ("--source", source.address(), "--name", "garden", "--model", MODEL, "--state", state)
         camera = Running(tmp_path / "home", "camera", *words)
         try:
             base = f"edge-detect/{NODE}/camera/garden"

@@ -1,6 +1,7 @@
 """`edge-detect classify`."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +65,13 @@ def classify(
     A file that cannot be classified gets a line with the reason.
     """
     gc.disable()  # until the first verdict, as while modules are imported: nothing that is allocated is garbage
+    from edge import requirements
     from edge.sources.files import images
     from edge.verdict import Failure, Verdict
 
+    if server is None:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing here multiplies matrices; to start threads takes time
+        requirements.load("numpy")  # here its error is one line
     models = router() if server is None else None
     answer_of = models.answer if models else _remote(server or "", token_file).answer
     output, failed = lines(as_json), False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge.errors import EdgeDetectError, SinkError, printable, reason_of
+from edge.errors import EdgeDetectError, NotInstalledError, RuntimeMissingError, SinkError, printable, reason_of
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -18,6 +18,7 @@ else:  # the classes of click 8.1 take no type argument
 
 _ARGUMENTS = f"{__name__}.arguments"
 PREFIX = "EDGE_DETECT_"  # of environment variables that set options
+RESERVE_BYTES = 4_000_000  # of the address space, to report that there is no more memory
 UNUSABLE = 2  # exit status: the work could not be done; also click's status for invalid options
 
 
@@ -45,14 +46,17 @@ class _ErrorsInOneLine(click.Command):
         return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
+        reserve = bytes(RESERVE_BYTES)  # given back before an error is looked at; untouched, it takes no memory
         try:
             return super().invoke(ctx)
         except EdgeDetectError as error:
-            click.echo(f"{ctx.command_path}: {error}", err=True)
+            del reserve
+            click.echo(f"{ctx.command_path}: {_reason(error)}", err=True)
             ctx.exit(UNUSABLE)
         except click.exceptions.Exit:  # a RuntimeError
             raise
         except (OSError, MemoryError, ImportError, RuntimeError, SystemError) as error:
+            del reserve
             from edge.process import limits  # here: `--help` and `classify` start faster without
 
             reason = limits.reached(error)
@@ -62,6 +66,15 @@ class _ErrorsInOneLine(click.Command):
             if isinstance(error, MemoryError | ImportError):  # numpy's library may hang at exit then
                 _exit_now()
             ctx.exit(UNUSABLE)
+
+
+def _reason(error: EdgeDetectError) -> str:
+    """An error in one line; if a library does not load because a limit is reached, that limit."""
+    if isinstance(error, NotInstalledError | RuntimeMissingError) and error.__cause__ is not None:
+        from edge.process import limits
+
+        return limits.reached(error) or str(error)
+    return str(error)
 
 
 def _exit_now() -> None:

@@ -92,6 +92,8 @@ def models(chosen: str) -> list[dict[str, Any]]:
 
     `is_taken`: images go to it. `is_absent`: this installation came without it. `is_installed`: by `model pull`.
     """
+    import numpy  # noqa: F401  # no model works without
+
     from edge.inference import model
     from edge.inference.chosen import chosen_paths
 

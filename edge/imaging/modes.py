@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:  # it takes a millisecond to import
+if TYPE_CHECKING:  # see edge.imaging.preprocess
     import numpy.typing as npt
 
 
@@ -37,6 +36,8 @@ def scalable(image: Image.Image) -> Image.Image:
 
 def _without_colour_key(image: Image.Image) -> Image.Image:
     """A greyscale image of 16 bits with one transparent value, as RGBA; Pillow's conversion loses the transparency."""
+    import numpy as np
+
     samples = np.asarray(image)
     opaque = Image.fromarray(np.where(samples == image.info["transparency"], 0, 255).astype(np.uint8))
     grey = Image.fromarray((samples >> 8).astype(np.uint8))
@@ -48,12 +49,14 @@ def rgb(scaled: Image.Image) -> Image.Image:
     if scaled.mode == "RGBA":
         white = Image.new("RGBA", scaled.size, "white")
         return Image.alpha_composite(white, scaled).convert("RGB")
+    if scaled.mode not in ("I", "F"):
+        return scaled
+    import numpy as np
+
     if scaled.mode == "I":
         return _greyscale(np.clip(np.asarray(scaled), 0, 65535) >> 8)
-    if scaled.mode == "F":
-        return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(scaled)), 0, 1) * 255))
-    return scaled
+    return _greyscale(np.rint(np.clip(np.nan_to_num(np.asarray(scaled)), 0, 1) * 255))
 
 
 def _greyscale(values: "npt.NDArray[Any]") -> Image.Image:
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(values.astype("uint8")).convert("RGB")

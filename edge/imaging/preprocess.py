@@ -26,21 +26,21 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from edge.errors import UndecodableImageError, UnreadableFileError, reason_of
 from edge.imaging import jpeg, modes, reasons, turning
 from edge.records import dataclass
 
-if TYPE_CHECKING:  # numpy.typing takes a millisecond to import
+if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     Pixels = npt.NDArray[np.uint8]
-else:
-    Pixels = np.ndarray
+else:  # numpy is imported where it is used: the main process of `watch`, which decodes nothing, saves 9 MB
+    Pixels = Any
 
 # Formats of photographs and generated images. Pillow reads dozens more, whose
 # decoders are rarely tested: hostile files must not reach them. JPEG includes
@@ -128,6 +128,8 @@ def pixels_and_size(
     path: str | bytes | os.PathLike[str], size: tuple[int, int], data: bytes | None = None
 ) -> tuple[Pixels, tuple[int, int]]:
     """The result of `pixels`, and the image's own upright (width, height)."""
+    import numpy as np
+
     scaled, own_size = _decoded(path, read(path) if data is None else data, lambda _: size)
     return np.asarray(scaled), own_size
 
@@ -178,6 +180,8 @@ def scaled(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     Returns:
         RGB, uint8, shape (height, width, 3), C-contiguous.
     """
+    import numpy as np
+
     if (pixels.shape[1], pixels.shape[0]) == size:
         return np.ascontiguousarray(pixels)
     return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING, reducing_gap=REDUCING_GAP))

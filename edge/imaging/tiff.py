@@ -5,7 +5,6 @@ Each kind was found by decoding generated files of known content; see tests/edge
 
 import sys
 
-import numpy as np
 from PIL import Image
 
 from edge.imaging import completeness
@@ -103,6 +102,8 @@ def _unknown_scale(image: Image.Image) -> str | None:
         return "signed samples outside 0-65535" if low < 0 or high > 65535 else None
     if low >= -_ROUNDING and high <= 1 + _ROUNDING:
         return None
+    import numpy as np  # see edge.imaging.preprocess
+
     outside = 0
     for top in range(0, image.height, _ROWS_AT_ONCE):  # not all at once, for memory
         samples = np.asarray(image.crop((0, top, image.width, min(top + _ROWS_AT_ONCE, image.height))))

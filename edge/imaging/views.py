@@ -27,7 +27,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from edge.imaging import preprocess
@@ -241,6 +240,8 @@ class LazyViews:
         Raises:
             UnreadableFileError, UndecodableImageError: see `first`.
         """
+        import numpy as np  # see edge.imaging.preprocess
+
         if self._further is None:
             if self._views is None or not self._views.further:
                 self._further = np.empty((0, self._size[1], self._size[0], 3), np.uint8)
@@ -262,6 +263,8 @@ class LazyViews:
         return self._picture
 
     def _pixels(self, picture: preprocess.Loaded, start: int, end: int | None) -> Pixels:
+        import numpy as np
+
         with preprocess.decoder_errors(self._path):
             if self._views is None:
                 return np.asarray(preprocess.whole(picture, self._size))[None]

@@ -1,14 +1,17 @@
 """Models for a long run, which survives the loss of its Coral."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edge.errors import CoralError
 from edge.imaging.inputs import Input
 from edge.imaging.preprocess import Pixels
-from edge.inference.classifier import Further
 from edge.inference.router import Router
 from edge.retry import Backoff
 from edge.verdict import Evidence, Verdict
+
+if TYPE_CHECKING:  # see edge.inference.router
+    from edge.inference.classifier import Further
 
 
 class RetryingClassifier:
@@ -87,7 +90,7 @@ class RetryingClassifier:
         model: int = 0,
         *,
         explain: bool = False,
-        further: Further | None = None,
+        further: "Further | None" = None,
     ) -> Verdict | None:
         """See `Router.verdict`; None while the Coral is missing and `backoff` is not due.
 

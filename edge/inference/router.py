@@ -12,22 +12,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edge import requirements
 from edge.errors import CoralError, ImageError, ModelError, UnreadableFileError, printable
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input, choose, take_lazily
 from edge.imaging.preprocess import Pixels
-from edge.inference.classifier import Classifier, Further
 from edge.inference.description import ModelDescription
 from edge.inference.model import bundled_paths, described, load
 from edge.provenance.read import evidence
 from edge.records import dataclass
 from edge.verdict import GENERATED, Answer, Evidence, Failure, Verdict
 
+if TYPE_CHECKING:  # it needs numpy, and a router may be used without a classifier, see `elsewhere`
+    from edge.inference.classifier import Classifier, Further
+
 _log = logging.getLogger(__name__)
 
 # Makes the classifier of a model file; the description is given if it has been read already.
-Make = Callable[[Path, ModelDescription | None], Classifier]
+Make = Callable[[Path, ModelDescription | None], "Classifier"]
 
 
 @dataclass()
@@ -42,7 +46,7 @@ class _Slot:
     path: Path
     description: ModelDescription | None = None
     input: Input | None = None
-    classifier: Classifier | None = None
+    classifier: "Classifier | None" = None
 
 
 class Router:
@@ -78,7 +82,7 @@ class Router:
         self._latest = 0  # index of the model that was used last
 
     @classmethod
-    def of(cls, *classifiers: Classifier) -> "Router":
+    def of(cls, *classifiers: "Classifier") -> "Router":
         """A router of existing classifiers."""
         router = cls([one.model.path for one in classifiers], _of_processor(1, None, None))
         for slot, classifier in zip(router._slots, classifiers, strict=True):
@@ -157,7 +161,7 @@ class Router:
         """
         return choose(own_size, self._inputs())
 
-    def classifier(self, model: int = 0) -> Classifier:
+    def classifier(self, model: int = 0) -> "Classifier":
         """The classifier of a model, made at the first call.
 
         Raises:
@@ -256,7 +260,7 @@ class Router:
         *,
         model: int = 0,
         explain: bool = False,
-        further: Further | None = None,
+        further: "Further | None" = None,
     ) -> Verdict:
         """The verdict of a model on an image that has been read and decoded already.
 
@@ -286,7 +290,7 @@ class Router:
         except ImageError as error:
             return Failure(os.fspath(path), error.reason)
 
-    def _fallback(self, slot: _Slot, error: CoralError) -> Classifier:
+    def _fallback(self, slot: _Slot, error: CoralError) -> "Classifier":
         """The classifier that takes over from a Coral. Raises the error if there is none."""
         if self._make_fallback is None:
             raise error
@@ -352,7 +356,7 @@ def router(
     else:
         from edge.inference import failover
 
-        def on_coral(path: Path, _: ModelDescription | None) -> Classifier:
+        def on_coral(path: Path, _: ModelDescription | None) -> "Classifier":
             return failover.classifier(path, threads, runtime, tpu, library, operating_point)
 
         instead = partial(_instead, plain)
@@ -367,7 +371,7 @@ def _again(paths: Sequence[Path], make: Make, trusts_provenance: bool) -> Router
     return made
 
 
-def _instead(plain: Make, path: Path, _: ModelDescription | None) -> Classifier:
+def _instead(plain: Make, path: Path, _: ModelDescription | None) -> "Classifier":
     """The classifier of the processor for a model that was meant for a Coral."""
     from edge.inference.edgetpu import plain_path
 
@@ -384,7 +388,10 @@ def _made(
     operating_point: str | None,
     path: Path,
     description: ModelDescription | None,
-) -> Classifier:
+) -> "Classifier":
+    requirements.load("numpy")
+    from edge.inference.classifier import Classifier
+
     return Classifier(load(path, description), threads, runtime, operating_point=operating_point)
 
 

@@ -9,8 +9,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from edge import requirements
 from edge.errors import CoralError, ModelError, RuntimeMissingError, printable
 from edge.process.stderr import silenced
@@ -149,11 +147,12 @@ def module_name(runtime: str | None = None) -> str:
         RuntimeMissingError: the runtime is not installed, or does not fit the installed numpy.
     """
     name = installed(runtime)
-    if name == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
-        # It was built against numpy 1 and would crash on import.
-        raise RuntimeMissingError(
-            f"tflite-runtime needs numpy 1, but {np.__version__} is installed: pip install 'numpy<2'"
-        )
+    if name == "tflite-runtime":  # it was built against numpy 1, and would crash on import
+        version = requirements.installed_version("numpy")
+        if version and not requirements.is_older(version, "2"):
+            raise RuntimeMissingError(
+                f"tflite-runtime needs numpy 1, but {version} is installed: pip install 'numpy<2'"
+            )
     return f"{RUNTIMES[name]}.interpreter"
 
 

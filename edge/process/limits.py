@@ -19,6 +19,12 @@ def reached(error: BaseException) -> str:
     return ""
 
 
+def of_memory() -> str:
+    """That there is too little memory, in one line with the limit; empty if this process has no limit of memory."""
+    limit = _limit(resource.RLIMIT_AS, "ulimit -v, in bytes")
+    return f"too little memory{limit}" if limit else ""
+
+
 def _of(error: BaseException) -> str:
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from edge.errors import EdgeDetectError, WorkerError
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
+from edge.process import limits
 from edge.process.forkserver import start_server
 from edge.provenance import trust_list
 from edge.watch.decode import FileChanged, Outcome, Task, WorkerDied, prepare_without_decoding
@@ -32,7 +33,7 @@ from edge.watch.memory_gate import MemoryGate
 if TYPE_CHECKING:
     from edge.inference.router import Router
 
-PRELOADED = "edge.watch.decode_worker"  # module that the fork server imports
+PRELOADED = "edge.watch.preloaded"  # module that the fork server imports
 ROOM_BYTES = 8_000_000  # of the pixels of all images that wait for the network
 
 # Tasks that wait at a process: enough that it is never idle, few enough that a new file does not wait behind minutes of
@@ -256,7 +257,8 @@ class DecodePool:
                     start_server(PRELOADED)  # the server may have died since the last start
                     process.start()
             except (OSError, EOFError) as error:
-                raise WorkerError(f"cannot start a decoding process: {error}") from error
+                reason = limits.reached(error) or limits.of_memory() or error
+                raise WorkerError(f"cannot start a decoding process: {reason}") from error
             undo.pop_all()
         return _Worker(process, ours, position)
 

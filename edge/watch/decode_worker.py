@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import edge.imaging.png  # loaded before the processes are forked, as the decoder of JPEG is
 import edge.imaging.tiff  # noqa: F401
-from edge.errors import ModelError, RuntimeMissingError, UndecodableImageError, UnreadableFileError
+from edge.errors import ModelError, NotInstalledError, RuntimeMissingError, UndecodableImageError, UnreadableFileError
 from edge.imaging import preprocess
 from edge.imaging.inputs import Input
 from edge.imaging.preprocess import Pixels
+from edge.process import limits as process_limits
 from edge.provenance import trust_list
 from edge.verdict import Evidence
 from edge.watch import inside
@@ -253,13 +254,29 @@ def serve(
     gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
     _limit_memory(OVERHEAD_BYTES + limits.bytes)
     with contextlib.suppress(EOFError, OSError), _sent_to(connection):
-        router = make_router() if make_router else None
-        if router:
-            router.classifier(0)
+        router = _loaded(make_router) if make_router else None
         work = _Work(connection, position, root, inputs, _Timer(limits.seconds), router, gate)
         while True:
             work.on(connection.recv())
             inside.release()
+
+
+def _loaded(make_router: "Callable[[], Router]") -> "Router":
+    """The models, of which the first is loaded.
+
+    Raises:
+        ModelError, RuntimeMissingError: it cannot be loaded; also if numpy cannot, or if there is too little memory.
+    """
+    try:
+        router = make_router()
+        router.classifier(0)
+    except (MemoryError, ImportError, NotInstalledError, RuntimeMissingError) as error:
+        if reason := process_limits.reached(error):
+            raise RuntimeMissingError(reason) from error
+        if isinstance(error, NotInstalledError):
+            raise RuntimeMissingError(str(error)) from error
+        raise
+    return router
 
 
 @contextlib.contextmanager

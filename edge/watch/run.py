@@ -97,7 +97,7 @@ def _modules(router: Router) -> list[str]:
     Raises:
         RuntimeMissingError: see `edge.inference.runtime.module_name`.
     """
-    return ["edge.inference.router", module_name(router.runtime)]
+    return ["edge.inference.classifier", module_name(router.runtime)]
 
 
 def _core_count(threads: int) -> int:

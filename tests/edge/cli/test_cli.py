@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,18 @@ from PIL import Image
 
 from edge.inference.runtime import RUNTIMES, installed
 from edge.store.ledger import Ledger
-from tests.conftest import CIFAKE, MODELS, Run, environment, picture, samples, without_privileges
+from tests.conftest import (
+    CHECKOUT,
+    CIFAKE,
+    MODELS,
+    Run,
+    age,
+    command,
+    environment,
+    picture,
+    samples,
+    without_privileges,
+)
 
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib", "jax")
 
@@ -283,7 +295,28 @@ def test_each_command_imports_only_the_modules_it_needs(tmp_path: Path, brightne
     assert not {"asyncio", "numpy", "subprocess"} & set(imported("--help"))
     Ledger(tmp_path / "state").close()
     assert imported("results", "--state", "state") == ["sqlite3"]
+    assert "numpy" not in imported("watch", ".", "--once", "--state", "watched"), "it is for the decoding processes"
     assert not set(imported("classify", "x.png", "--model", str(brightness))) - {"numpy", "PIL", "subprocess"}
+
+
+@pytest.mark.parametrize("verb", ["classify", "watch"])
+def test_numpy_that_does_not_load_is_a_one_line_error(tmp_path: Path, verb: str, brightness: Path) -> None:
+    (tmp_path / "in").mkdir()
+    age(picture(tmp_path / "in" / "x.png"))
+    (tmp_path / "stubs" / "numpy").mkdir(parents=True)
+    (tmp_path / "stubs" / "numpy" / "__init__.py").write_text("raise ImportError('libopenblas.so.0: cannot open')")
+    done = subprocess.run(
+        command(verb, "in", *(("--once",) if verb == "watch" else ()), "--model", brightness),
+        env=environment(HOME=str(tmp_path), PYTHONPATH=f"{tmp_path / 'stubs'}{os.pathsep}{CHECKOUT}"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    error = "edge-detect: numpy is installed but does not load: libopenblas.so.0: cannot open\n"
+    assert done.stderr.endswith(error)
+    assert re.fullmatch(r"(nothing new in [\d.]+ s\n)?", done.stderr.removesuffix(error))
 
 
 def test_garbage_is_collected_again_once_a_command_works(tmp_path: Path, brightness: Path) -> None:

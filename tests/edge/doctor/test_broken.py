@@ -63,6 +63,9 @@ def test_numpy_2_with_tflite_runtime_is_a_problem(examine: Examine, tmp_path: Pa
     )
     stubs = tmp_path / "stubs"
     variables = stub(stubs, "numpy", newer.format(stubs=str(stubs)))
+    papers = stubs / "numpy-2.1.0.dist-info" / "METADATA"
+    papers.parent.mkdir()
+    papers.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 2.1.0\n")
     status, report = examine("--runtime", "tflite-runtime", variables=variables)
     assert (status, report["tflite-runtime"]["state"]) == (1, "problem")
     assert "needs numpy 1" in report["tflite-runtime"]["found"]

@@ -231,7 +231,7 @@ def test_views_can_be_pickled(tmp_path: Path) -> None:
 def test_views_of_12_megapixel_photo_take_little_memory(tmp_path: Path) -> None:
     scene(4032, 3024).save(tmp_path / "photo.jpg", quality=85)
     program = (
-        "import sys; from edge.imaging.views import taken; from edge.inference.model import Views, ViewSet\n"
+        "import sys, numpy; from edge.imaging.views import taken; from edge.inference.model import Views, ViewSet\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "views = Views((ViewSet(4), ViewSet(1, 256)), (ViewSet(8),), reduce_above=1024)\n"
         "before = peak(); taken(sys.argv[1], None, views, (128, 128)); print((peak() - before) * 1024)"

@@ -15,7 +15,7 @@ import click
 from edge.files import FileId
 from edge.imaging.inputs import Input
 from edge.sources.files import images
-from edge.watch.decode import Task, prepare
+from edge.watch.decode import Task, decoded, provenance, read
 from edge.watch.decode_pool import DecodePool, usual_count
 
 INPUTS = (Input(0, (32, 32)),)
@@ -33,7 +33,8 @@ def main(folder: Path, most: int, rounds: int) -> None:
 
     def plain() -> None:
         for task in tasks:
-            prepare(root, task, INPUTS)
+            content = read(root, task)
+            decoded(task, content, INPUTS, provenance(task, content))
 
     with DecodePool(1, root, INPUTS) as one, DecodePool(usual_count(), root, INPUTS) as all_:
         ways: dict[str, Callable[[], None]] = {

@@ -259,6 +259,7 @@ class WatchLoop:
     def _collect(self, seconds: float) -> None:
         """Take finished work of decoders and network, waiting up to `seconds` for the first."""
         if seconds and self._is_working:
+            self._decoders.send()
             wait(list[Any](self._busy()), seconds)
         read = []
         for task, outcome in self._decoders.outcomes(room_bytes=self._room_bytes):

@@ -41,6 +41,7 @@ GROUP_BYTES = 1_000_000  # of the contents of a group, which are in memory toget
 # process waits until it is received.
 MESSAGE_PIXEL_BYTES = 200_000
 
+IDLE_SECONDS = 1.0  # without a task, after which a process gives memory back
 OVERHEAD_BYTES = 1_000_000_000  # address space that the interpreter, Pillow and numpy map without using it
 
 
@@ -246,6 +247,8 @@ def serve(
         make_router: makes the models that classify the images at once; None: they are only decoded.
         gate: where to wait before a large image is decoded.
     """
+    from edge.process import heap  # here: the main process does not need it
+
     if gate is not None:
         preprocess.before_decoding = gate.wait
     trust_list.use(trust_list_file)
@@ -253,10 +256,13 @@ def serve(
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
     _limit_memory(OVERHEAD_BYTES + limits.bytes)
+    heap.keep()
     with contextlib.suppress(EOFError, OSError), _sent_to(connection):
         router = _loaded(make_router) if make_router else None
         work = _Work(connection, position, root, inputs, _Timer(limits.seconds), router, gate)
         while True:
+            if not connection.poll(IDLE_SECONDS):
+                heap.give_back()
             work.on(connection.recv())
             inside.release()
 

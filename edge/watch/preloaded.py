@@ -8,4 +8,5 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 with contextlib.suppress(Exception):  # it occurs again in a process, which reports it
     import numpy  # noqa: F401
 
+import edge.process.heap
 import edge.watch.decode_worker  # noqa: F401

@@ -1,11 +1,13 @@
 """Decoding processes: an image that kills or blocks one of them harms nothing else."""
 
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -177,6 +179,27 @@ def test_changed_file_is_not_read(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", seed=5, size=(50, 50))
     assert isinstance(prepare(str(tmp_path), chosen, INPUTS), FileChanged)
     assert read_inside(str(tmp_path), chosen.path, chosen.stamp) is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_idle_process_gives_memory_back(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{number}.png", size=(4000, 2000), seed=number) for number in range(2)]
+
+    def resident() -> int:
+        return psutil.Process(workers._workers[0].process.pid).memory_info().rss
+
+    with DecodePool(1, str(tmp_path), INPUTS) as workers:
+        workers.submit(task(picture(tmp_path / "small.png")))
+        outcomes(workers, 1)
+        before = resident()
+        for path in paths:
+            workers.submit(task(path))
+        outcomes(workers, len(paths))
+        assert resident() > before + 30_000_000
+        deadline = time.monotonic() + 30
+        while resident() > before + 10_000_000:
+            assert time.monotonic() < deadline, f"{resident() - before} bytes are kept"
+            time.sleep(0.1)
 
 
 def test_processes_end_when_the_daemon_is_killed(tmp_path: Path) -> None:

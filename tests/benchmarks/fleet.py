@@ -20,7 +20,8 @@ from edge.fleet import protocol
 from edge.fleet.server import ServerSettings, connected
 from tests.conftest import MODELS
 from tests.soak.fleet import stream_of
-from tests.support.nats import Board, Nats, fleet, free_port, pictures
+from tests.support.nats import Board, Nats, fleet, pictures
+from tests.support.ports import free_port
 
 MODEL = MODELS / "brightness_int8.tflite"
 

@@ -20,7 +20,8 @@ from typing import Any
 import click
 
 from tests.conftest import MODELS, command, environment
-from tests.support.nats import Board, Nats, free_port, pictures, results, status, wait_until
+from tests.support.nats import Board, Nats, pictures, results, status, wait_until
+from tests.support.ports import free_port
 
 MODEL = MODELS / "brightness_int8.tflite"
 

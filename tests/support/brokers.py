@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.packages import missing
+from tests.support.ports import free_port
 
 pytest.importorskip("paho.mqtt", reason="needs paho-mqtt: pip install 'edge-detect[mqtt]'")
 
@@ -36,11 +37,6 @@ def until(is_true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.05)
     return found
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])
 
 
 class Mosquitto:

@@ -94,4 +94,6 @@ class Fat(Operations):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    FUSE(Fat(sys.argv[1]), sys.argv[2], foreground=True, nothreads=True, fsname="fat-like")
+    # The kernel does not know that two spellings are one name, and must not remember any.
+    caching = {"entry_timeout": 0, "attr_timeout": 0}
+    FUSE(Fat(sys.argv[1]), sys.argv[2], foreground=True, nothreads=True, fsname="fat-like", **caching)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.support.brokers import free_port, until
+from tests.support.brokers import until
+from tests.support.ports import free_port
 from tests.support.roots import CACHE, Root, System, need
 
 VERSION = "2026.2.3"  # the last one for Python 3.13

@@ -19,6 +19,7 @@ import pytest
 from edge.requirements import is_older
 from tests.conftest import command, environment, picture
 from tests.support.nats_package import PROGRAM
+from tests.support.ports import free_port
 
 LEAST = "2.10"
 PATIENCE = 60.0
@@ -44,12 +45,6 @@ def server_program() -> str:
     if (found := program()) is None:
         pytest.skip("needs nats-server 2.10 or later: python3 -m tests.support.nats_package")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 class Nats:

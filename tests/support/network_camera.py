@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 FRAME_SECONDS = 0.02
 
 
@@ -17,14 +19,14 @@ class NetworkCamera:
     ten frames and then ends; /stall stands still after those; other paths are files of `folder`.
     """
 
-    def __init__(self, pictures: Sequence[bytes], *, port: int = 0, folder: Path | None = None) -> None:
+    def __init__(self, pictures: Sequence[bytes], *, port: int | None = None, folder: Path | None = None) -> None:
         """
         Args:
             pictures: JPEG files, shown one after the other and then again.
-            port: to listen at; 0 for a free one.
+            port: to listen at; None: a free one.
         """
         self._stop = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(folder, self._stop, pictures))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port or free_port()), _handler(folder, self._stop, pictures))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -42,7 +44,7 @@ class NetworkCamera:
 
 
 @contextmanager
-def network_camera(*pictures: bytes, port: int = 0, folder: Path | None = None) -> Iterator[NetworkCamera]:
+def network_camera(*pictures: bytes, port: int | None = None, folder: Path | None = None) -> Iterator[NetworkCamera]:
     """See `NetworkCamera`."""
     camera = NetworkCamera(pictures, port=port, folder=folder)
     try:

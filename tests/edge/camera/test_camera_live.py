@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import Run, systemd
 from tests.support.network_camera import NetworkCamera, network_camera
+from tests.support.ports import free_port
 from tests.support.videos import jpeg
 from tests.support.watching import Running
 
@@ -96,9 +96,7 @@ def test_systemd_receives_ready_watchdog_and_stopping(observe: Callable[..., Run
 
 
 def test_service_waits_for_missing_camera(observe: Callable[..., Running], tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     with systemd(tmp_path) as listener:
         running = observe(f"http://127.0.0.1:{port}/video", NOTIFY_SOCKET=str(tmp_path / "notify"))
         while "READY=1" not in listener.recv(4096).decode():

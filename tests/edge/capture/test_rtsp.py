@@ -17,6 +17,7 @@ from edge.capture.libav import LibavCamera, StreamSettings
 from edge.errors import CameraError
 from tests.conftest import CHECKOUT
 from tests.support.packages import missing
+from tests.support.ports import free_port
 from tests.support.videos import RED
 
 PYTHON = "/usr/bin/python3"
@@ -49,9 +50,7 @@ class Server:
 def server() -> Iterator[Server]:
     if not shutil.which(PYTHON) or subprocess.run([PYTHON, "-c", NEEDS], capture_output=True).returncode:
         missing(PACKAGES)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    running = Server(port)
+    running = Server(free_port())
     yield running
     running.kill()
 

@@ -11,7 +11,8 @@ from edge.doctor.mqtt import mqtt
 from edge.errors import ServerError
 from edge.serve.mqtt.settings import MqttSettings, settings
 from tests.conftest import Examine
-from tests.support.brokers import PASSWORD, USER, WRITTEN_PASSWORD, Mosquitto, certificates, free_port
+from tests.support.brokers import PASSWORD, USER, WRITTEN_PASSWORD, Mosquitto, certificates
+from tests.support.ports import free_port
 
 
 def test_package_without_broker_is_ok(examine: Examine) -> None:

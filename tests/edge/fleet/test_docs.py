@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, environment
-from tests.support.nats import free_port, pictures, server_program
+from tests.support.nats import pictures, server_program
 from tests.support.packages import missing
+from tests.support.ports import free_port
 
 PORTS = ("4221", "4222", "4223", "6221", "6222", "6223")
 

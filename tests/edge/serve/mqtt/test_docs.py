@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from tests.conftest import CHECKOUT, MODELS, environment
-from tests.support.brokers import MOSQUITTO, free_port, until
+from tests.support.brokers import MOSQUITTO, until
 from tests.support.packages import missing
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
 

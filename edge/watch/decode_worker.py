@@ -25,7 +25,7 @@ from edge.process import limits as process_limits
 from edge.provenance import trust_list
 from edge.verdict import Evidence
 from edge.watch import inside
-from edge.watch.decode import Attempt, Outcome, Prepared, Task, Unread, decoded, provenance, read
+from edge.watch.decode import Attempt, Content, Outcome, Prepared, Task, Unread, decoded, provenance, read
 from edge.watch.memory_gate import MemoryGate
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ T = TypeVar("T")
 # Outcomes are sent in groups, because one message costs more time than a small image.
 SEND_SECONDS = 0.05  # outcomes do not wait longer than this, and for no file of more than QUICK_BYTES
 QUICK_BYTES = 100_000
+JPEG_START = b"\xff\xd8"
 GROUP_BYTES = 1_000_000  # of the contents of a group, which are in memory together
 # A message should fit into the socket's buffer. One with all views of a photo does not: it is sent alone, and its
 # process waits until it is received.
@@ -136,11 +137,13 @@ class _Work:
         self._number = 0  # of the group's first task, see `Position`
         self._prepared: list[_Numbered] = []  # files whose outcomes are to be sent
         self._nbytes, self._since = 0, 0.0  # bytes of their pixels, and the time of the first
+        self._keeps_memory = False
 
     def on(self, tasks: Sequence[Task]) -> None:
         """Work on tasks, and send all outcomes."""
         for group in _in_groups(tasks):
             contents = self._read(group)
+            self._keep_memory(contents)
             says = self._provenance(group, contents)
             for number, (task, evidence) in enumerate(zip(group, says, strict=True), self._number):
                 # Nothing else refers to the content, so its memory is free before the network runs.
@@ -154,6 +157,17 @@ class _Work:
         for position.value, task in enumerate(group, self._number):
             contents.append(read(self._root, task))
         return contents
+
+    def _keep_memory(self, contents: Sequence[Attempt]) -> None:
+        """From the first large image on, other than a JPEG, of which little is decoded: see `edge.process.heap`."""
+        if not self._keeps_memory and any(
+            isinstance(one, Content) and len(one.data) > QUICK_BYTES and not one.data.startswith(JPEG_START)
+            for one in contents
+        ):
+            from edge.process import heap  # here: the main process does not need it
+
+            heap.keep()
+            self._keeps_memory = True
 
     def _provenance(self, group: Sequence[Task], contents: deque[Attempt]) -> list[tuple[Evidence, ...]]:
         position, says = self._position, []
@@ -256,7 +270,6 @@ def serve(
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     gc.freeze()  # otherwise the garbage collector would write to what the server has loaded, which ends its sharing
     _limit_memory(OVERHEAD_BYTES + limits.bytes)
-    heap.keep()
     with contextlib.suppress(EOFError, OSError), _sent_to(connection):
         router = _loaded(make_router) if make_router else None
         work = _Work(connection, position, root, inputs, _Timer(limits.seconds), router, gate)

@@ -1,7 +1,7 @@
 """Memory that the C library keeps from one large image to the next. Without glibc nothing happens."""
 
 import contextlib
-import ctypes
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 KEPT_BYTES = 1 << 30
@@ -13,13 +13,19 @@ def keep() -> None:
     Otherwise the memory of each large image goes back to the kernel, which then has to clear every page again for the
     next one: a sixth of the time in which a PNG of 12 megapixels is decoded.
     """
-    with contextlib.suppress(AttributeError, OSError):
-        libc = ctypes.CDLL(None)
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        libc = _libc()
         libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def give_back() -> None:
     """Give what is kept back to the kernel."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        _libc().malloc_trim(0)
+
+
+def _libc() -> Any:
+    import ctypes  # an incomplete Python lacks it
+
+    return ctypes.CDLL(None)

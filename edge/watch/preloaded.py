@@ -6,6 +6,8 @@ import os
 # Nothing here multiplies matrices. With too little memory, OpenBLAS's other threads would try forever to get some.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 with contextlib.suppress(Exception):  # it occurs again in a process, which reports it
+    import ctypes  # noqa: F401
+
     import numpy  # noqa: F401
 
 import edge.process.heap

@@ -91,6 +91,12 @@ class Board:
         except (OSError, TimedOut):
             return None
 
+    @property
+    def celsius(self) -> float | None:
+        """The temperature of the hottest thermal zone; None if there is no sensor."""
+        zones = [self.number(f"{zone}/temp") for zone in self.names("/sys/class/thermal", "thermal_zone*")]
+        return max((value / 1000 for value in zones if value is not None), default=None)
+
     def throttling(self) -> Throttling | None:
         """What the firmware reports; None on other boards, or if it does not answer."""
         text = self.text(_THROTTLED_FILE)

@@ -43,8 +43,7 @@ def system(machine: Host) -> Iterator[Finding]:
 
 def temperature(machine: Host) -> Iterator[Finding]:
     """The temperature of the hottest thermal zone."""
-    zones = [machine.number(f"{zone}/temp") for zone in machine.names("/sys/class/thermal", "thermal_zone*")]
-    celsius = max((value / 1000 for value in zones if value is not None), default=None)
+    celsius = machine.celsius
     if celsius is None:
         yield Finding("temperature", ABSENT, "no sensor")
     elif celsius >= HOT_CELSIUS:

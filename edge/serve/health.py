@@ -29,6 +29,11 @@ class Health:
     celsius: float | None
     throttling: Throttling | None
 
+    @property
+    def is_throttled(self) -> bool | None:
+        """Whether it is slowed down, or has too little voltage; None if unknown."""
+        return None if self.throttling is None else bool(self.throttling.now)
+
 
 class HealthReader:
     """Reads the board's files, at most once in KEPT_SECONDS."""
@@ -41,9 +46,7 @@ class HealthReader:
         """The board's health now. Blocks while the firmware is asked."""
         if time.monotonic() - self._read_at >= KEPT_SECONDS:
             board = self._board
-            zones = [board.number(f"{zone}/temp") for zone in board.names("/sys/class/thermal", "thermal_zone*")]
-            celsius = max((value / 1000 for value in zones if value is not None), default=None)
-            self._found = Health(board.model or "", celsius, board.throttling())
+            self._found = Health(board.model or "", board.celsius, board.throttling())
             self._read_at = time.monotonic()
         return self._found
 

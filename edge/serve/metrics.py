@@ -9,10 +9,10 @@ from edge import __version__
 from edge.board import Board
 from edge.errors import LedgerError, printable
 from edge.serve.cameras import Running
+from edge.serve.health import HealthReader
 from edge.serve.totals import BOUNDS, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BOARD_SECONDS = 10.0  # age from which temperature and throttling are read again
 LOST_SECONDS = 7 * 86_400.0  # for which a camera that has ended is still reported, as down
 MAX_CAMERAS = 100
 MAX_VALUE = 200  # characters of a label's value
@@ -43,11 +43,8 @@ class Metrics:
             totals: of all ledgers.
             board: whose temperature is reported; None: this one.
         """
-        self._totals, self._board, self._lock = totals, board or Board(), threading.Lock()
+        self._totals, self._health, self._lock = totals, HealthReader(board), threading.Lock()
         self._cameras: dict[str, float] = {}  # when each camera was last seen running, by time.monotonic()
-        self._read_at = float("-inf")
-        self._celsius: float | None = None
-        self._throttled: bool | None = None
 
     def text(
         self, ledgers: Iterable[Path], running: Iterable[Running], *, is_mqtt_connected: bool | None = None
@@ -114,18 +111,12 @@ class Metrics:
         return found
 
     def _of_board(self) -> dict[str, Samples]:
-        if time.monotonic() - self._read_at >= BOARD_SECONDS:
-            board = self._board
-            zones = [board.number(f"{zone}/temp") for zone in board.names("/sys/class/thermal", "thermal_zone*")]
-            self._celsius = max((value / 1000 for value in zones if value is not None), default=None)
-            throttling = board.throttling()
-            self._throttled = None if throttling is None else bool(throttling.now)
-            self._read_at = time.monotonic()
+        health = self._health.read()
         found: dict[str, Samples] = {}
-        if self._celsius is not None:
-            found["edge_detect_celsius"] = [("", {}, self._celsius)]
-        if self._throttled is not None:
-            found["edge_detect_throttled"] = [("", {}, float(self._throttled))]
+        if health.celsius is not None:
+            found["edge_detect_celsius"] = [("", {}, health.celsius)]
+        if health.is_throttled is not None:
+            found["edge_detect_throttled"] = [("", {}, float(health.is_throttled))]
         return found
 
 

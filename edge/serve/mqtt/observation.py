@@ -13,13 +13,13 @@ from edge.daemon.status import source_id
 from edge.errors import LedgerError, printable
 from edge.files import free_bytes
 from edge.serve.cameras import Running
+from edge.serve.health import Health, HealthReader
 from edge.serve.history import History
 from edge.serve.mqtt import messages
 from edge.serve.mqtt.topics import CAMERA, FOLDER, Source
 from edge.store import history
 
 LIST_SECONDS = 10.0  # interval at which the sources in the ledgers are listed again
-BOARD_SECONDS = 10.0
 STALE_SECONDS = 30 * 86_400.0  # without an answer and without running, after which a source counts as removed
 
 
@@ -56,12 +56,15 @@ class Observation:
             board: whose temperature is reported; None: this one.
         """
         self._ledgers, self._running, self._disk = ledgers, running, disk
-        self._board = board or Board()
-        self._listed_at = self._read_at = float("-inf")
+        self._health = HealthReader(board)
+        self._listed_at = float("-inf")
         self._latest: dict[Source, float] = {}
         self._is_complete = False
-        self.celsius: float | None = None
-        self.throttled: bool | None = None
+
+    @property
+    def health(self) -> Health:
+        """See `edge.serve.health.HealthReader`."""
+        return self._health.read()
 
     def refresh(self) -> None:
         """List the sources in the ledgers again at the next call of `sources`."""
@@ -96,20 +99,18 @@ class Observation:
         return messages.folder_state(status, counts, label)
 
     def board(self, running: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """The state of the board; its figures are at most BOARD_SECONDS old.
+        """The state of the board.
 
         Args:
             running: the status of everything that runs.
         """
-        if time.monotonic() - self._read_at >= BOARD_SECONDS:
-            self._read_board()
-        free = None
+        free, health = None, self.health
         with suppress(OSError):
             free = free_bytes(self._disk)
         waiting = sum(messages.number(status.get("waiting")) or 0 for status in running)
         return messages.board_state(
-            celsius=self.celsius,
-            throttled=self.throttled,
+            celsius=health.celsius,
+            throttled=health.is_throttled,
             waiting=int(waiting),
             free_bytes=free,
             version=__version__,
@@ -135,11 +136,3 @@ class Observation:
             except LedgerError:  # the publisher, which reads it for events, reports it
                 self._is_complete = False
         self._latest, self._listed_at = found, time.monotonic()
-
-    def _read_board(self) -> None:
-        board = self._board
-        zones = [board.number(f"{zone}/temp") for zone in board.names("/sys/class/thermal", "thermal_zone*")]
-        self.celsius = max((value / 1000 for value in zones if value is not None), default=None)
-        throttling = board.throttling()
-        self.throttled = None if throttling is None else bool(throttling.now)
-        self._read_at = time.monotonic()

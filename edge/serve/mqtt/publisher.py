@@ -224,11 +224,8 @@ class Publisher:
         """Publish the discovery of devices that were not announced on this connection."""
         found: list[tuple[Place, dict[str, Any]]] = []
         if self._board not in self._announced:
-            self._observation.board(sources.running.values())  # reads what the board can measure
-            has = {
-                "has_celsius": self._observation.celsius is not None,
-                "has_throttling": self._observation.throttled is not None,
-            }
+            health = self._observation.health
+            has = {"has_celsius": health.celsius is not None, "has_throttling": health.throttling is not None}
             found.append((self._board, discovery.board(self._board, self.settings.url, **has)))
         current = {source for source in sources.all if self._is_current(source, sources)}
         new = sorted(source for source in current if self._place(source) not in self._announced)
